@@ -1,0 +1,155 @@
+//! Reading the file, and saying what is wrong with it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize as _;
+
+use super::Config;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or a value has the wrong form.
+    #[error("{path}: {message}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// Values that do not go together.
+    #[error("{path}: {message}")]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// What, and what to write instead.
+        message: String,
+    },
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// When it cannot be read, is not TOML, has an unknown key, or its parts do not go together.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.into(),
+        source,
+    })?;
+    parse(path, &text)
+}
+
+/// The same from text; `path` is for messages only.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let config: Config = toml::from_str(text).map_err(|e| ConfigError::Form {
+        path: path.into(),
+        message: nearest(&e.to_string()).unwrap_or_else(|| e.to_string()),
+    })?;
+    check(&config).map_err(|message| ConfigError::Meaning {
+        path: path.into(),
+        message,
+    })?;
+    Ok(config)
+}
+
+/// Adds the nearest valid key to serde's "unknown field `x`, expected one of `a`, `b`".
+fn nearest(message: &str) -> Option<String> {
+    let at = message.find("unknown field `")?;
+    let mut words = message[at..].split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    let best =
+        words.max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)))?;
+    Some(format!(
+        "{}\nThe nearest valid key is `{best}`.",
+        message.trim_end()
+    ))
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    let mut names = std::collections::BTreeSet::new();
+    for issuer in &config.issuer {
+        if !names.insert(&issuer.name) {
+            return Err(format!("[[issuer]] '{}' is there twice", issuer.name));
+        }
+        if issuer.skew > Duration::from_secs(300) {
+            return Err(format!("[[issuer]] '{}': skew is at most 5m", issuer.name));
+        }
+    }
+    let mut workloads = std::collections::BTreeSet::new();
+    for workload in &config.workload {
+        if !workloads.insert(&workload.name) {
+            return Err(format!("[[workload]] '{}' is there twice", workload.name));
+        }
+        if !names.contains(&workload.issuer) {
+            return Err(format!(
+                "[[workload]] '{}' names issuer '{}', and there is no [[issuer]] of that name",
+                workload.name, workload.issuer
+            ));
+        }
+        let secrets = [&workload.client_secret_file, &workload.private_key_file]
+            .iter()
+            .filter(|f| f.is_some())
+            .count();
+        match (&workload.token_file, &workload.client_id, secrets) {
+            (Some(_), None, 0) | (None, Some(_), 1) => {}
+            _ => {
+                return Err(format!(
+                    "[[workload]] '{}' needs either token_file, or client_id with one of client_secret_file and private_key_file",
+                    workload.name
+                ));
+            }
+        }
+    }
+    if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
+        return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());
+    }
+    Ok(())
+}
+
+/// A duration as people write it: `30s`, `5m`.
+pub(super) fn duration<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(d)?;
+    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        super::parse(Path::new("portcullis.toml"), text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        let error = parse("[host]\ndatadir = \"/x\"\n").unwrap_err();
+        assert!(error.contains("nearest valid key is `data_dir`"), "{error}");
+        let error = parse("[[issuers]]\nname = \"x\"\n").unwrap_err();
+        assert!(error.contains("nearest valid key is `issuer`"), "{error}");
+    }
+
+    #[test]
+    fn parts_go_together() {
+        let issuer = "[[issuer]]\nname = \"a\"\nurl = \"https://i\"\naudience = \"x\"\n";
+        let ok = format!("{issuer}[[workload]]\nname = \"w\"\nissuer = \"a\"\ntoken_file = \"/t\"\n");
+        assert_eq!(parse(&ok).unwrap().workload.len(), 1);
+        let error = parse(&ok.replace("issuer = \"a\"", "issuer = \"b\"")).unwrap_err();
+        assert!(error.contains("no [[issuer]]"), "{error}");
+        let error = parse(&ok.replace("token_file = \"/t\"", "client_id = \"c\"")).unwrap_err();
+        assert!(error.contains("client_secret_file"), "{error}");
+    }
+}

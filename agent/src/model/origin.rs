@@ -1,0 +1,47 @@
+//! Where a connection came from, as the kernel saw it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::CgroupId;
+
+/// What the connect hook stored with the workload's socket. Never from anything that the workload says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The tagged cgroup whose hook ran (the workload's root, not the descendant that called).
+    pub tagged: CgroupId,
+    /// The calling task's own cgroup.
+    pub cgroup: CgroupId,
+    /// Process id (thread group id) in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// The process's start, nanoseconds since boot; with `pid` it names a process for ever.
+    pub start_ns: u64,
+    /// The kernel's cookie of the network namespace.
+    pub netns: u64,
+    /// The kernel's cookie of the workload's socket.
+    pub socket: u64,
+}
+
+/// The process behind a connection, read from /proc while (pid, start) still matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Start, nanoseconds since boot.
+    pub start_ns: u64,
+    /// The executable's path; `None` when the process was gone before it could be read.
+    pub exe: Option<Arc<PathBuf>>,
+    /// The cgroup's path below the cgroup2 mount; `None` when it was gone.
+    pub cgroup: Option<Arc<str>>,
+}

@@ -1,0 +1,2 @@
+//! Structs shared by the eBPF programs and the agent.
+#![no_std]

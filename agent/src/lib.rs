@@ -4,5 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod drain;
 pub mod io;
 pub mod model;
+pub mod telemetry;

@@ -48,4 +48,6 @@ pub struct Operation {
     pub context: (&'static str, Value),
     /// The same, as the entry may keep it: sensitive values masked. `None` where nothing had to be masked.
     pub recorded_context: Option<Value>,
+    /// The resource's id as the entry may keep it. `None` where nothing had to be masked.
+    pub recorded_resource: Option<Arc<str>>,
 }

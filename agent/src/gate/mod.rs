@@ -1,0 +1,373 @@
+//! The gate: all that a protocol sees of identity, policy, masking and ledger.
+//!
+//! [`Gate::authorize`] asks them in that order, and a [`Permit`] exists only when the operation's entry is durable.
+
+mod body;
+mod ending;
+mod names;
+mod permit;
+#[doc(hidden)]
+pub mod testing;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use futures_util::future::BoxFuture;
+use serde_json::value::RawValue;
+
+pub use self::{
+    body::{Closing, SessionParts, TlsBody, other, session as session_entry},
+    names::Names,
+    permit::Permit,
+};
+use self::ending::Ending;
+use crate::{
+    clock::Clock,
+    config::Limits,
+    identity::IdentityHandle,
+    io::BoxStream,
+    ledger::Ledger,
+    mask::MaskRules,
+    model::{
+        Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason, SessionId,
+        WorkloadName,
+    },
+    policy::{DecisionCache, PolicySet, PolicyStore, Principal, Query},
+    telemetry::Metrics,
+};
+
+/// What every gate of this agent shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// Time.
+    pub clock: Clock,
+    /// This host's name, in every entry.
+    pub host: Arc<str>,
+    /// The policy in force.
+    pub policy: PolicyStore,
+    /// The record.
+    pub ledger: Ledger,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Look-ups that prove names.
+    pub names: Names,
+}
+
+/// TLS facts that a protocol needs of the downstream leg.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// The name asked for (SNI), if any.
+    pub server_name: Option<Arc<str>>,
+}
+
+/// One connection's own facts.
+pub struct Connection {
+    /// Its session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub workload: WorkloadName,
+    /// Who that is.
+    pub identity: IdentityHandle,
+    /// The process that opened it.
+    pub process: Process,
+    /// Where it wanted to go.
+    pub original_dst: OriginalDst,
+    /// TLS with the workload, if any.
+    pub tls: Option<TlsFacts>,
+    /// Masking rules in force when it was accepted.
+    pub mask: Arc<MaskRules>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What a gate and its permits share.
+pub(crate) struct Inner {
+    shared: Shared,
+    workload: WorkloadName,
+    mask: Arc<MaskRules>,
+    /// Why the connection is being ended from outside, for permits that are dropped by it.
+    ending: Ending,
+}
+
+/// One connection's gate.
+pub struct Gate {
+    inner: Arc<Inner>,
+    connection: Connection,
+    process: Arc<RawValue>,
+    memory: Mutex<Memory>,
+    operations: AtomicU64,
+}
+
+/// What is kept between the operations of one connection.
+#[derive(Default)]
+struct Memory {
+    cache: DecisionCache,
+    known: Option<Known>,
+}
+
+/// An identity in the forms that policy and ledger want, made once per identity.
+#[derive(Clone)]
+struct Known {
+    identity: Arc<Identity>,
+    principal: Arc<Principal>,
+    body: Arc<RawValue>,
+}
+
+/// An operation that may not go, and what to tell the workload.
+#[derive(Clone, Debug)]
+pub struct Denied {
+    /// Why.
+    pub reason: Reason,
+    /// The operation's id; its entry's too, where the ledger could take it.
+    pub entry: OperationId,
+    /// The policies that determined it.
+    pub policies: Arc<[Arc<str>]>,
+    /// Their author's words.
+    pub message: Option<Arc<str>>,
+    /// Groups that could approve it.
+    pub approval: Arc<[Arc<str>]>,
+}
+
+/// Why no connection upstream could be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct DialError {
+    /// The reason, for the entry and the error.
+    pub reason: Reason,
+    /// What happened, without anything secret.
+    pub detail: String,
+}
+
+/// How a protocol gets its upstream: only with a permit in hand.
+pub trait Dial: Send + Sync {
+    /// Connects to the original destination, with TLS where the downstream leg has it.
+    fn connect<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>>;
+}
+
+impl Gate {
+    /// A gate for one connection.
+    #[must_use]
+    pub fn new(shared: Shared, connection: Connection) -> Self {
+        let inner = Arc::new(Inner {
+            shared,
+            workload: connection.workload.clone(),
+            mask: Arc::clone(&connection.mask),
+            ending: Ending::default(),
+        });
+        let process = body::process(&connection.process);
+        Self { inner, connection, process, memory: Mutex::default(), operations: AtomicU64::new(0) }
+    }
+
+    /// Whose connection it is.
+    #[must_use]
+    pub fn workload(&self) -> &WorkloadName {
+        &self.connection.workload
+    }
+
+    /// Where it wanted to go.
+    #[must_use]
+    pub fn original_dst(&self) -> OriginalDst {
+        self.connection.original_dst
+    }
+
+    /// The bounds that hostile input meets.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.connection.limits
+    }
+
+    /// The masking rules.
+    #[must_use]
+    pub fn mask(&self) -> &Arc<MaskRules> {
+        &self.connection.mask
+    }
+
+    /// TLS with the workload, if any.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.connection.tls.as_ref()
+    }
+
+    /// How many operations were decided.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
+    }
+
+    /// Says why the connection is about to be ended, so that permits dropped by it can record that.
+    pub fn ending(&self, reason: Reason) {
+        self.inner.ending.store(reason);
+    }
+
+    /// Whether `host` is proved for this connection: over TLS it must be the server name, whose certificate the
+    /// upstream leg verifies; over plain TCP the host's own look-up must include the original destination.
+    pub async fn name_verified(&self, host: &str) -> bool {
+        match self.tls().map(|t| t.server_name.as_deref()) {
+            Some(Some(name)) => name.eq_ignore_ascii_case(host),
+            // Without a server name the upstream certificate is verified against the address.
+            Some(None) | None => {
+                let address = self.original_dst().0.ip();
+                let names = &self.inner.shared.names;
+                if self.tls().is_some() { is_literal(host, address) } else { names.includes(host, address).await }
+            }
+        }
+    }
+
+    /// Decides an operation and records the decision; the permit exists once the record is durable.
+    ///
+    /// # Errors
+    /// When identity, policy or ledger do not let it pass.
+    pub async fn authorize(&self, operation: Operation) -> Result<Permit, Denied> {
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        let set = self.inner.shared.policy.current();
+        let known = match self.connection.identity.check() {
+            Ok(identity) => self.known(identity),
+            Err(reason) => {
+                let decision = self.denial(&set, reason);
+                return Err(self.deny(&operation, None, decision).await);
+            }
+        };
+        let decision = self.decide(&set, &known, &operation);
+        if decision.effect != Effect::Allow {
+            return Err(self.deny(&operation, Some(&known), decision).await);
+        }
+        let seq = match self.write(&operation, Some(&known), &decision).await {
+            Ok(seq) => seq,
+            Err(_) => {
+                self.count(&operation, Effect::Deny, Reason::LedgerUnavailable);
+                return Err(denied(&operation, &decision, Reason::LedgerUnavailable));
+            }
+        };
+        let permit = Permit::new(Arc::clone(&self.inner), operation.id, seq, Arc::clone(&decision));
+        // The wait for the disk is long enough for a revocation to come in between.
+        if let Err(reason) = self.connection.identity.check() {
+            self.count(&operation, Effect::Deny, reason);
+            let _ = permit.finish(reason, "").await;
+            return Err(denied(&operation, &decision, reason));
+        }
+        self.count(&operation, Effect::Allow, decision.reason);
+        Ok(permit)
+    }
+
+    /// Records a denial that the protocol itself decided: ambiguous, malformed, too large.
+    pub async fn refuse(&self, operation: Operation, reason: Reason) -> Denied {
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        let set = self.inner.shared.policy.current();
+        let known = self.connection.identity.check().ok().map(|identity| self.known(identity));
+        self.deny(&operation, known.as_ref(), self.denial(&set, reason)).await
+    }
+
+    fn decide(&self, set: &Arc<PolicySet>, known: &Known, operation: &Operation) -> Arc<Decision> {
+        let query = Query {
+            principal: &known.principal,
+            operation,
+            process: &self.connection.process,
+            now_ns: self.inner.shared.clock.now_ns(),
+            classes: self.connection.mask.classes(),
+            approval: None,
+        };
+        let decision = self.lock().cache.decide(set, &query);
+        if decision.effect != Effect::Hold {
+            return decision;
+        }
+        // Nobody can be asked yet: a hold is a denial that says which group would have to approve.
+        Arc::new(Decision { reason: Reason::ApprovalRequired, ..(*decision).clone() })
+    }
+
+    async fn deny(&self, operation: &Operation, known: Option<&Known>, decision: Arc<Decision>) -> Denied {
+        self.count(operation, Effect::Deny, decision.reason);
+        // Where the ledger cannot take the denial either, it counts the loss and records it as a gap later.
+        let _ = self.write(operation, known, &decision).await;
+        denied(operation, &decision, decision.reason)
+    }
+
+    async fn write(
+        &self,
+        operation: &Operation,
+        known: Option<&Known>,
+        decision: &Decision,
+    ) -> Result<crate::model::Seq, crate::ledger::LedgerError> {
+        let classes = self.connection.mask.classes();
+        let entry = body::operation(body::OperationParts {
+            at: self.inner.shared.clock.now_ns(),
+            host: &self.inner.shared.host,
+            session: self.connection.session,
+            workload: &self.connection.workload,
+            process: &self.process,
+            identity: known.map(|k| &*k.body),
+            operation,
+            decision,
+            mask: decision.obligations.mask.iter().filter_map(|c| classes.name(c)).map(|n| &**n).collect(),
+        });
+        let begun = Instant::now();
+        let seq = self.inner.shared.ledger.append(entry).await?;
+        self.inner.shared.metrics.durable(begun.elapsed());
+        Ok(seq)
+    }
+
+    fn count(&self, operation: &Operation, effect: Effect, reason: Reason) {
+        self.inner.shared.metrics.operation(operation.protocol, effect, reason);
+    }
+
+    fn denial(&self, set: &PolicySet, reason: Reason) -> Arc<Decision> {
+        Arc::new(Decision {
+            effect: Effect::Deny,
+            reason,
+            message: None,
+            policies: Arc::from([]),
+            controls: Arc::from([]),
+            approval: Arc::from([]),
+            policy_set: Arc::clone(set.hash()),
+            obligations: Obligations::default(),
+        })
+    }
+
+    fn known(&self, identity: Arc<Identity>) -> Known {
+        let mut memory = self.lock();
+        if let Some(known) = &memory.known
+            && Arc::ptr_eq(&known.identity, &identity)
+        {
+            return known.clone();
+        }
+        let principal = Principal {
+            workload: self.connection.workload.clone(),
+            groups: Arc::clone(&identity.groups),
+            issuer: Arc::clone(&identity.issuer),
+            subject: Arc::clone(&identity.subject),
+        };
+        let body = body::identity(&identity);
+        let known = Known { identity, principal: Arc::new(principal), body };
+        memory.known = Some(known.clone());
+        known
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process behind the connection, as entries have it.
+    #[must_use]
+    pub fn process_body(&self) -> &RawValue {
+        &self.process
+    }
+}
+
+fn is_literal(host: &str, address: std::net::IpAddr) -> bool {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical() == address.to_canonical())
+}
+
+fn denied(operation: &Operation, decision: &Decision, reason: Reason) -> Denied {
+    Denied {
+        reason,
+        entry: operation.id,
+        policies: Arc::clone(&decision.policies),
+        message: decision.message.clone(),
+        approval: Arc::clone(&decision.approval),
+    }
+}

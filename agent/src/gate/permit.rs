@@ -1,0 +1,198 @@
+//! The proof that an operation was allowed and durably recorded, and the record of how it went.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+
+use super::{Inner, body};
+use crate::{
+    ledger::{Frame, FrameDigest, LedgerError},
+    mask::Counts,
+    model::{Decision, Direction, Obligations, OperationId, Reason, Seq},
+};
+
+/// A payload frame's most bytes.
+const FRAME: usize = 64 * 1024;
+/// A frame is not kept open longer, so that what a long stream delivered is not lost with the process.
+const FRAME_AGE: Duration = Duration::from_secs(1);
+
+/// An operation that may go upstream: allowed, and its entry durable. Nothing else makes one.
+///
+/// Dropped without [`Permit::finish`], it records that the operation was interrupted.
+#[must_use]
+pub struct Permit {
+    inner: Arc<Inner>,
+    id: OperationId,
+    seq: Seq,
+    decision: Arc<Decision>,
+    started: Instant,
+    up: Recording,
+    down: Recording,
+    masked: BTreeMap<u8, u64>,
+    finished: bool,
+}
+
+/// One direction: bytes counted on the wire, and bytes recorded (masked) in frames.
+struct Recording {
+    direction: Direction,
+    wire: u64,
+    pending: BytesMut,
+    since: Instant,
+    number: u32,
+    digest: FrameDigest,
+}
+
+impl Recording {
+    fn new(direction: Direction, now: Instant) -> Self {
+        Self { direction, wire: 0, pending: BytesMut::new(), since: now, number: 0, digest: FrameDigest::default() }
+    }
+
+    /// The next frame, when one is due.
+    fn cut(&mut self, operation: OperationId, all: bool) -> Option<Frame> {
+        let due = self.pending.len() >= FRAME || all || self.since.elapsed() >= FRAME_AGE;
+        if self.pending.is_empty() || !due {
+            return None;
+        }
+        let bytes = self.pending.split_to(self.pending.len().min(FRAME)).freeze();
+        self.digest.push(&bytes);
+        let frame = Frame { operation, direction: self.direction, number: self.number, bytes };
+        self.number += 1;
+        self.since = Instant::now();
+        Some(frame)
+    }
+}
+
+impl Permit {
+    pub(super) fn new(inner: Arc<Inner>, id: OperationId, seq: Seq, decision: Arc<Decision>) -> Self {
+        let now = Instant::now();
+        Self {
+            inner,
+            id,
+            seq,
+            decision,
+            started: now,
+            up: Recording::new(Direction::Up, now),
+            down: Recording::new(Direction::Down, now),
+            masked: BTreeMap::new(),
+            finished: false,
+        }
+    }
+
+    /// The operation's id, which is its entry's.
+    #[must_use]
+    pub fn id(&self) -> OperationId {
+        self.id
+    }
+
+    /// What came with the allow.
+    #[must_use]
+    pub fn obligations(&self) -> Obligations {
+        self.decision.obligations
+    }
+
+    fn side(&mut self, direction: Direction) -> &mut Recording {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+
+    /// Records bytes of the payload, already masked; waits while the ledger is behind.
+    ///
+    /// # Errors
+    /// When the ledger cannot take them: the operation must end.
+    pub async fn record(&mut self, direction: Direction, masked: &[u8]) -> Result<(), LedgerError> {
+        let id = self.id;
+        self.side(direction).pending.extend_from_slice(masked);
+        while let Some(frame) = self.side(direction).cut(id, false) {
+            self.inner.shared.ledger.frame(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that went over the wire.
+    pub fn add_bytes(&mut self, direction: Direction, n: u64) {
+        let side = self.side(direction);
+        side.wire = side.wire.saturating_add(n);
+    }
+
+    /// Counts values that were masked.
+    pub fn add_masked(&mut self, counts: &Counts) {
+        for (class, n) in counts.iter() {
+            *self.masked.entry(class.0).or_default() += u64::from(n);
+        }
+    }
+
+    /// Ends the operation and records how; `status` is the protocol's own word for it, e.g. `200`.
+    ///
+    /// # Errors
+    /// When the ledger cannot take it. The gap is recorded once it can.
+    pub async fn finish(mut self, reason: Reason, status: &str) -> Result<(), LedgerError> {
+        for direction in [Direction::Up, Direction::Down] {
+            while let Some(frame) = { let id = self.id; self.side(direction).cut(id, true) } {
+                self.inner.shared.ledger.frame(frame).await?;
+            }
+        }
+        let entry = self.outcome(reason, status);
+        self.finished = true;
+        self.inner.shared.ledger.enqueue(entry).await
+    }
+
+    fn outcome(&mut self, reason: Reason, status: &str) -> crate::model::Entry {
+        let shared = &self.inner.shared;
+        let rules = &self.inner.mask;
+        let mut masked = BTreeMap::new();
+        for (class, n) in &self.masked {
+            if let Some(name) = rules.classes().name(crate::model::ClassId(*class)) {
+                masked.insert(&**name, *n);
+                shared.metrics.masked(name, *n);
+            }
+        }
+        shared.metrics.bytes(Direction::Up, self.up.wire);
+        shared.metrics.bytes(Direction::Down, self.down.wire);
+        let (up, down) = (payload(&mut self.up.digest), payload(&mut self.down.digest));
+        body::outcome(&body::OutcomeParts {
+            at: shared.clock.now_ns(),
+            operation: self.id,
+            operation_seq: self.seq,
+            workload: &self.inner.workload,
+            bytes_up: self.up.wire,
+            bytes_down: self.down.wire,
+            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            masked: &masked,
+            up: up.as_ref(),
+            down: down.as_ref(),
+            reason,
+            status,
+        })
+    }
+}
+
+fn payload(digest: &mut FrameDigest) -> Option<body::PayloadBody> {
+    let done = std::mem::take(digest).finish();
+    (done.frames > 0).then(|| body::PayloadBody {
+        bytes: done.bytes,
+        frames: done.frames,
+        sha256: hex::encode(done.sha256),
+    })
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        for direction in [Direction::Up, Direction::Down] {
+            while let Some(frame) = { let id = self.id; self.side(direction).cut(id, true) } {
+                self.inner.shared.ledger.frame_now(frame);
+            }
+        }
+        let reason = self.inner.ending.reason();
+        let entry = self.outcome(reason, "");
+        self.inner.shared.ledger.enqueue_now(entry);
+    }
+}

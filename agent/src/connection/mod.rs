@@ -4,25 +4,256 @@
 //! the gate for each operation, and the gate alone lets anything go upstream.
 
 mod dial;
+mod workloads;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 
 use self::dial::UpstreamDial;
+pub use self::workloads::Workloads;
 use crate::{
     config::Limits,
-    detect::{self, Found},
+    detect::{self, Sniffed},
     drain::Drain,
-    gate::{Closing, Connection, Gate, SessionParts, Shared, TlsBody, TlsFacts, session_entry},
-    identity::{IdentityHandle, Identities},
+    gate::{Closing, Connection, Gate, SessionParts, Shared, TlsBody, TlsFacts, process_body, session_entry},
+    identity::{Identities, IdentityHandle},
     io::BoxStream,
     mask::MaskRules,
-    model::{CgroupId, OriginalDst, Origin, Process, Reason, SessionId, WorkloadName},
-    redirect::{Redirected, resolve_process},
-    tls::{Connector, HostCa, Terminator},
+    model::{OriginalDst, Origin, Process, Reason, SessionId, WorkloadName},
+    protocol::Registry,
+    redirect::{Redirected, Redirector, resolve_process},
+    tls::{Connector, Terminator},
 };
+
+/// How often a connection that began without a valid identity looks whether there is one now.
+const IDENTITY_LOOK: Duration = Duration::from_secs(1);
+
+/// How long accepting pauses when the host has nothing left to accept with.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything a connection needs, shared by all of them.
+pub struct Front {
+    /// Clock, policy, ledger, metrics.
+    pub shared: Shared,
+    /// Which tagged cgroup is which workload.
+    pub workloads: Workloads,
+    /// Who the workloads are.
+    pub identities: Identities,
+    /// Masking rules in force.
+    pub mask: ArcSwap<MaskRules>,
+    /// Bounds in force.
+    pub limits: ArcSwap<Limits>,
+    /// TLS with workloads.
+    pub terminator: Terminator,
+    /// TLS with destinations.
+    pub connector: ArcSwap<Connector>,
+    /// The protocols.
+    pub protocols: Registry,
+    /// Stopping in order.
+    pub drain: Drain,
+    /// The port of the agent's own listeners.
+    pub own_port: u16,
+}
+
+/// What is known of a connection once it has been accepted.
+struct Accepted {
+    session: SessionId,
+    origin: Origin,
+    process: Process,
+    original_dst: OriginalDst,
+    workload: Option<WorkloadName>,
+}
+
+/// What is said of it when it ends.
+#[derive(Default)]
+struct Ended {
+    operations: u64,
+    protocol: Option<&'static str>,
+    downstream: Option<TlsBody>,
+    upstream: Option<TlsBody>,
+}
+
+impl Front {
+    /// Accepts connections until the redirector fails or the task is ended.
+    pub async fn accept(self: Arc<Self>, mut redirector: Box<dyn Redirector>) {
+        loop {
+            let redirected = match redirector.next_connection().await {
+                Ok(redirected) => redirected,
+                Err(e) if e.is_final() => {
+                    tracing::error!("no more connections can be accepted: {e}");
+                    return;
+                }
+                Err(e) => {
+                    // Out of file descriptors, most likely: the listener's queue holds while some end.
+                    tracing::warn!("accept: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if self.drain.is_stopping() || self.drain.live() >= self.limits.load().connections {
+                self.shared.metrics.turned_away();
+                continue;
+            }
+            let front = Arc::clone(&self);
+            self.drain.spawn(async move { front.serve(redirected).await });
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(&self, redirected: Redirected) {
+        let Redirected { stream, origin, original_dst } = redirected;
+        self.shared.metrics.opened();
+        let accepted = Accepted {
+            session: SessionId::new(),
+            process: resolve_process(&origin),
+            workload: self.workloads.get(origin.tagged),
+            origin,
+            original_dst,
+        };
+        let mut ended = Ended::default();
+        let reason = match self.record(&accepted, None).await {
+            Err(reason) => reason,
+            Ok(()) => match &accepted.workload {
+                None => Reason::WorkloadUnknown,
+                Some(workload) => match self.identities.handle(workload) {
+                    None => Reason::IdentityMissing,
+                    Some(identity) => self.carry(stream, &accepted, workload, identity, &mut ended).await,
+                },
+            },
+        };
+        self.shared.metrics.closed(reason);
+        let closing = Closing {
+            operations: ended.operations,
+            protocol: ended.protocol,
+            reason,
+            downstream: ended.downstream.as_ref(),
+            upstream: ended.upstream.as_ref(),
+        };
+        // Where the ledger is down, it counts the loss and records it as a gap.
+        let _ = self.record(&accepted, Some(closing)).await;
+    }
+
+    /// From the first bytes to the last.
+    async fn carry(
+        &self,
+        stream: BoxStream,
+        accepted: &Accepted,
+        workload: &WorkloadName,
+        identity: IdentityHandle,
+        ended: &mut Ended,
+    ) -> Reason {
+        let limits = Limits::clone(&self.limits.load());
+        let (stream, tls) = match self.open_tls(stream, accepted, &limits).await {
+            Ok(opened) => opened,
+            Err(reason) => return reason,
+        };
+        ended.downstream.clone_from(&tls);
+        let facts = tls.map(|t| TlsFacts { server_name: t.sni });
+        let (protocol, stream) =
+            match detect::protocol(&self.protocols, stream, accepted.original_dst, facts.is_some(), &limits).await {
+                Ok(found) => found,
+                Err(reason) => return reason,
+            };
+        ended.protocol = Some(protocol.name());
+        let gate = Gate::new(
+            self.shared.clone(),
+            Connection {
+                session: accepted.session,
+                workload: workload.clone(),
+                identity: identity.clone(),
+                process: accepted.process.clone(),
+                original_dst: accepted.original_dst,
+                tls: facts.clone(),
+                mask: self.mask.load_full(),
+                limits: limits.clone(),
+            },
+        );
+        let connector = self.connector.load_full();
+        let dial = UpstreamDial {
+            original_dst: accepted.original_dst,
+            tls: facts,
+            connector: &connector,
+            limits: &limits,
+            own_port: self.own_port,
+            facts: Arc::new(Mutex::new(None)),
+        };
+        // The reason is stored before the protocol's future is dropped: permits dropped with it record it.
+        let reason = tokio::select! {
+            biased;
+            reason = async { let r = identity_ends(&identity, &gate).await; gate.ending(r); r } => reason,
+            () = async { self.drain.over().await; gate.ending(Reason::Draining) } => Reason::Draining,
+            served = protocol.serve(stream, &dial, &gate) => match served {
+                Ok(()) => Reason::Completed,
+                Err(e) => {
+                    tracing::debug!(session = %accepted.session, workload = %workload, "{}: {e}", protocol.name());
+                    e.reason()
+                }
+            },
+        };
+        ended.operations = gate.operations();
+        ended.upstream = dial.facts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        reason
+    }
+
+    /// Ends the workload's TLS here, where it speaks TLS.
+    async fn open_tls(
+        &self,
+        stream: BoxStream,
+        accepted: &Accepted,
+        limits: &Limits,
+    ) -> Result<(BoxStream, Option<TlsBody>), Reason> {
+        let stream = match detect::sniff_tls(stream, limits).await? {
+            Sniffed::Plain(stream) => return Ok((stream, None)),
+            Sniffed::Tls(stream) => stream,
+        };
+        let fallback = accepted.original_dst.0.ip();
+        let (stream, tls) = self
+            .terminator
+            .accept(stream, fallback, limits.handshake_timeout)
+            .await
+            .map_err(|e| {
+                tracing::debug!(session = %accepted.session, "TLS with the workload: {e}");
+                e.reason()
+            })?;
+        let facts = TlsBody {
+            alpn: tls.alpn,
+            chain_sha256: None,
+            cipher: tls.cipher,
+            sni: tls.server_name,
+            version: tls.version,
+        };
+        Ok((stream, Some(facts)))
+    }
+
+    /// The session's opening or closing entry.
+    async fn record(&self, accepted: &Accepted, closing: Option<Closing<'_>>) -> Result<(), Reason> {
+        let entry = session_entry(&SessionParts {
+            at: self.shared.clock.now_ns(),
+            host: &self.shared.host,
+            session: accepted.session,
+            workload: accepted.workload.as_ref(),
+            process: &process_body(&accepted.process),
+            cgroup_id: accepted.origin.tagged.0,
+            netns: accepted.origin.netns,
+            destination: accepted.original_dst,
+            closing,
+        });
+        self.shared.ledger.enqueue(entry).await.map_err(|e| e.reason())
+    }
+}
+
+/// Resolves when the identity under which operations were allowed on this connection is no longer valid.
+async fn identity_ends(identity: &IdentityHandle, gate: &Gate) -> Reason {
+    loop {
+        match identity.check() {
+            Ok(_) => return identity.ended().await,
+            Err(reason) if gate.has_permitted() => return reason,
+            // The protocol tells the workload why each of its operations is denied.
+            Err(_) => tokio::time::sleep(IDENTITY_LOOK).await,
+        }
+    }
+}

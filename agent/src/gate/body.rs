@@ -39,7 +39,9 @@ struct ProcessBody<'a> {
     uid: u32,
 }
 
-pub(crate) fn process(process: &Process) -> Arc<RawValue> {
+/// A process as entries have it.
+#[must_use]
+pub fn process(process: &Process) -> Arc<RawValue> {
     fragment(&ProcessBody {
         cgroup: process.cgroup.as_deref(),
         exe: process.exe.as_ref().map(|p| p.to_string_lossy()),

@@ -12,7 +12,7 @@ pub mod testing;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
 pub use self::{
-    body::{Closing, SessionParts, TlsBody, other, session as session_entry},
+    body::{Closing, SessionParts, TlsBody, other, process as process_body, session as session_entry},
     names::Names,
     permit::Permit,
 };
@@ -101,6 +101,7 @@ pub struct Gate {
     process: Arc<RawValue>,
     memory: Mutex<Memory>,
     operations: AtomicU64,
+    permitted: AtomicBool,
 }
 
 /// What is kept between the operations of one connection.
@@ -160,7 +161,7 @@ impl Gate {
             ending: Ending::default(),
         });
         let process = body::process(&connection.process);
-        Self { inner, connection, process, memory: Mutex::default(), operations: AtomicU64::new(0) }
+        Self { inner, connection, process, memory: Mutex::default(), operations: AtomicU64::new(0), permitted: AtomicBool::new(false) }
     }
 
     /// Whose connection it is.
@@ -197,6 +198,12 @@ impl Gate {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.operations.load(Ordering::Relaxed)
+    }
+
+    /// Whether any operation was allowed.
+    #[must_use]
+    pub fn has_permitted(&self) -> bool {
+        self.permitted.load(Ordering::Acquire)
     }
 
     /// Says why the connection is about to be ended, so that permits dropped by it can record that.
@@ -250,6 +257,7 @@ impl Gate {
             let _ = permit.finish(reason, "").await;
             return Err(denied(&operation, &decision, reason));
         }
+        self.permitted.store(true, Ordering::Release);
         self.count(&operation, Effect::Allow, decision.reason);
         Ok(permit)
     }
@@ -348,12 +356,6 @@ impl Gate {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The process behind the connection, as entries have it.
-    #[must_use]
-    pub fn process_body(&self) -> &RawValue {
-        &self.process
     }
 }
 

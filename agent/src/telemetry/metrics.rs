@@ -40,6 +40,7 @@ pub struct Metrics {
     connections: Counter,
     closed: Family<ReasonLabel, Counter>,
     live: Gauge,
+    turned_away: Counter,
     bytes: Family<DirectionLabel, Counter>,
     masked: Family<ClassLabel, Counter>,
     durable: Histogram,
@@ -56,6 +57,8 @@ impl Default for Metrics {
         registry.register("connections_closed", "Connections ended, by reason", closed.clone());
         let live = Gauge::default();
         registry.register("connections_live", "Connections open now", live.clone());
+        let turned_away: Counter<u64, AtomicU64> = Counter::default();
+        registry.register("connections_turned_away", "Connections closed at the limit", turned_away.clone());
         let bytes = Family::default();
         registry.register_with_unit("operation", "Bytes of allowed operations", Unit::Bytes, bytes.clone());
         let masked = Family::default();
@@ -67,7 +70,7 @@ impl Default for Metrics {
             Unit::Seconds,
             durable.clone(),
         );
-        Self { registry: Arc::new(registry), operations, connections, closed, live, bytes, masked, durable }
+        Self { registry: Arc::new(registry), operations, connections, closed, live, turned_away, bytes, masked, durable }
     }
 }
 
@@ -93,6 +96,11 @@ impl Metrics {
     pub fn closed(&self, reason: Reason) {
         self.live.dec();
         self.closed.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// A connection was closed at once: the limit was reached, or the agent is stopping.
+    pub fn turned_away(&self) {
+        self.turned_away.inc();
     }
 
     /// Bytes of an allowed operation.

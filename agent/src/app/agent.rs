@@ -1,0 +1,325 @@
+//! The running agent, as its control socket and its signals see it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::{
+    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller, events,
+};
+use crate::{
+    config::Config,
+    connection::{Front, Tag},
+    gate,
+    identity::LifecycleEvent,
+    model::{CgroupId, EntryKind, Rfc3339, WorkloadName},
+    redirect::{Control, TaggedCgroup, tags},
+};
+
+/// The running agent.
+pub(super) struct Agent {
+    pub(super) front: Arc<Front>,
+    pub(super) config_path: PathBuf,
+    pub(super) config: Mutex<Config>,
+    pub(super) control: Control,
+    mount: PathBuf,
+    started_at: i64,
+    identity_events: Mutex<Option<mpsc::Receiver<LifecycleEvent>>>,
+}
+
+impl Agent {
+    pub(super) fn new(path: PathBuf, config: Config, core: Core, control: Control, mount: PathBuf) -> Self {
+        let started_at = core.front.shared.clock.now_ns();
+        Self {
+            front: core.front,
+            config_path: path,
+            config: Mutex::new(config),
+            control,
+            mount,
+            started_at,
+            identity_events: Mutex::new(Some(core.identity_events)),
+        }
+    }
+
+    /// Appends an entry and waits until it is durable; an admin's act is not done before it is on record.
+    pub(super) async fn record(&self, kind: EntryKind, members: Value) -> anyhow::Result<()> {
+        let Value::Object(members) = members else { bail!("an entry is an object") };
+        let entry = gate::other(kind, self.front.shared.clock.now_ns(), members);
+        self.front.shared.ledger.append(entry).await.context("the ledger cannot record it; nothing was changed")?;
+        Ok(())
+    }
+}
+
+/// Acts of admins, through the control socket.
+impl Agent {
+    /// Tags a cgroup: on record first, then enforced, then kept in the cgroup's own xattr.
+    pub(super) async fn tag(&self, cgroup: &str, workload: &WorkloadName, by: Caller) -> anyhow::Result<CgroupId> {
+        if self.front.identities.handle(workload).is_none() {
+            bail!("there is no [[workload]] '{workload}' in the configuration; add it and send SIGHUP");
+        }
+        let dir = self.mount.join(cgroup.trim_start_matches('/'));
+        self.record(
+            EntryKind::Change,
+            json!({ "subject": "tag", "actor": actor(by), "after": workload, "detail": { "cgroup": cgroup } }),
+        )
+        .await?;
+        tags::set(&dir, workload).with_context(|| format!("{} cannot be tagged", dir.display()))?;
+        self.enforce(TaggedCgroup { path: cgroup.into(), id: tags::id(&dir)?, workload: workload.clone(), source: "xattr" })
+            .await
+    }
+
+    /// Takes a tag off.
+    pub(super) async fn untag(&self, cgroup: &str, by: Caller) -> anyhow::Result<()> {
+        let dir = self.mount.join(cgroup.trim_start_matches('/'));
+        let found = self.front.workloads.all().into_iter().find(|(_, tag)| tag.cgroup == cgroup);
+        let Some((id, tag)) = found else { bail!("{cgroup} is not tagged") };
+        if tag.source == "config" {
+            bail!("{cgroup} is tagged by the configuration: take it out of [[workload]] '{}' there", tag.workload);
+        }
+        self.record(
+            EntryKind::Change,
+            json!({ "subject": "tag", "actor": actor(by), "before": tag.workload, "detail": { "cgroup": cgroup } }),
+        )
+        .await?;
+        tags::clear(&dir).with_context(|| format!("{} cannot be untagged", dir.display()))?;
+        self.release(id).await;
+        Ok(())
+    }
+
+    /// Ends a workload's identity.
+    pub(super) async fn revoke(&self, workload: &WorkloadName, by: Caller) -> anyhow::Result<()> {
+        self.known(workload)?;
+        let detail = json!({ "workload": workload, "act": "revoke" });
+        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": actor(by), "detail": detail })).await?;
+        self.front.identities.revoke(workload).await?;
+        Ok(())
+    }
+
+    /// Gives it back.
+    pub(super) async fn restore(&self, workload: &WorkloadName, by: Caller) -> anyhow::Result<()> {
+        self.known(workload)?;
+        let detail = json!({ "workload": workload, "act": "restore" });
+        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": actor(by), "detail": detail })).await?;
+        self.front.identities.restore(workload).await?;
+        Ok(())
+    }
+
+    /// Records that an export was made.
+    pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
+        self.record(EntryKind::Agent, json!({ "event": "exported", "actor": actor(by), "detail": detail })).await
+    }
+
+    fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {
+        if self.front.identities.handle(workload).is_some() {
+            return Ok(());
+        }
+        let config = self.config.lock().map_err(|_| anyhow::anyhow!("the configuration is locked"))?;
+        let names: Vec<_> = config.workload.iter().map(|w| w.name.as_str()).collect();
+        bail!("there is no workload '{workload}'; there is: {}", names.join(", "))
+    }
+}
+
+/// Enforcement following the tags.
+impl Agent {
+    /// Enforces a tag. The workload is known before its first connection can arrive.
+    pub(super) async fn enforce(&self, tagged: TaggedCgroup) -> anyhow::Result<CgroupId> {
+        let tag = Tag { workload: tagged.workload.clone(), cgroup: tagged.path.clone(), source: tagged.source };
+        let before = self.front.workloads.add(tagged.id, tag.clone());
+        if before.as_ref() == Some(&tag) {
+            return Ok(tagged.id);
+        }
+        let dir = self.mount.join(tagged.path.trim_start_matches('/'));
+        let control = self.control.clone();
+        // Loading links is a handful of system calls, but not for an async thread.
+        let done = tokio::task::spawn_blocking(move || control.tag(&dir)).await.context("the attaching thread ended")?;
+        if let Err(e) = done {
+            self.front.workloads.remove(tagged.id);
+            return Err(e).with_context(|| format!("{} cannot be enforced", tagged.path));
+        }
+        let detail = json!({ "cgroup": tagged.path, "cgroup_id": tagged.id.0, "source": tagged.source });
+        self.lifecycle(&tagged.workload, "tagged", detail).await;
+        Ok(tagged.id)
+    }
+
+    /// Stops enforcing a tag that is gone.
+    pub(super) async fn release(&self, id: CgroupId) {
+        let control = self.control.clone();
+        let done = tokio::task::spawn_blocking(move || control.untag(id)).await;
+        if let Ok(Err(e)) = done {
+            tracing::warn!(cgroup_id = id.0, "programs could not be detached: {e}");
+        }
+        if let Some(tag) = self.front.workloads.remove(id) {
+            let detail = json!({ "cgroup": tag.cgroup, "cgroup_id": id.0, "source": tag.source });
+            self.lifecycle(&tag.workload, "removed", detail).await;
+        }
+    }
+
+    async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
+        let entry = json!({ "workload": workload, "event": event, "detail": detail });
+        if let Err(e) = self.record(EntryKind::Workload, entry).await {
+            tracing::error!(workload = %workload, event, "not recorded: {e:#}");
+        }
+    }
+
+    /// Starts following the events of identities; once.
+    pub(super) fn follow_identities(self: &Arc<Self>) {
+        let taken = self.identity_events.lock().ok().and_then(|mut e| e.take());
+        if let Some(receiver) = taken {
+            tokio::spawn(events::follow_identities(Arc::clone(self), receiver));
+        }
+    }
+
+    pub(super) async fn record_started(&self) -> anyhow::Result<()> {
+        let shared = &self.front.shared;
+        let policy = shared.policy.current();
+        shared.ledger.policy_set(policy.hash(), policy.text()).await.context("the policy set cannot be stored")?;
+        let detail = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "boot_id": boot_id(),
+            "clock": "system",
+            "config_sha256": self.config_hash(),
+            "durability": self.config.lock().map(|c| c.ledger.durability).unwrap_or_default(),
+            "policy_set": policy.hash(),
+        });
+        self.record(EntryKind::Agent, json!({ "event": "started", "detail": detail })).await
+    }
+
+    pub(super) async fn record_stopped(&self, cut: usize) {
+        let detail = json!({ "connections_cut": cut });
+        if let Err(e) = self.record(EntryKind::Agent, json!({ "event": "stopped", "detail": detail })).await {
+            tracing::error!("the end is not on record: {e:#}");
+        }
+    }
+
+    /// SHA-256 of the configuration file as it is now, hex.
+    pub(super) fn config_hash(&self) -> String {
+        let text = std::fs::read(&self.config_path).unwrap_or_default();
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text))
+    }
+}
+
+/// Looking at itself.
+impl Agent {
+    pub(super) fn metrics_text(&self) -> String {
+        let mut text = self.front.shared.metrics.text();
+        let end = text.rfind("# EOF").unwrap_or(text.len());
+        text.truncate(end);
+        text.push_str("# TYPE portcullis_kernel_sockets counter\n# HELP portcullis_kernel_sockets Sockets, sends and packets of workloads, as the kernel counted them.\n");
+        for tag in self.tags() {
+            for (outcome, n) in &tag.counters {
+                let line = format!(
+                    "portcullis_kernel_sockets_total{{workload=\"{}\",cgroup_id=\"{}\",outcome=\"{outcome}\"}} {n}\n",
+                    tag.workload, tag.id
+                );
+                text.push_str(&line);
+            }
+        }
+        text.push_str("# EOF\n");
+        text
+    }
+
+    fn tags(&self) -> Vec<TagStatus> {
+        let mut counters: BTreeMap<CgroupId, BTreeMap<String, u64>> =
+            self.control.counters().unwrap_or_default().into_iter().collect();
+        let all = self.front.workloads.all().into_iter();
+        all.map(|(id, tag)| TagStatus {
+            cgroup: tag.cgroup,
+            id: id.0,
+            workload: tag.workload.to_string(),
+            source: tag.source.into(),
+            counters: counters.remove(&id).unwrap_or_default(),
+        })
+        .collect()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let shared = &self.front.shared;
+        let policy = shared.policy.current();
+        let ledger = shared.ledger.status();
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            host: shared.host.to_string(),
+            pid: std::process::id(),
+            started_at: Rfc3339(self.started_at).to_string(),
+            workloads: self.workloads(),
+            tags: self.tags(),
+            programs: self
+                .control
+                .attached()
+                .into_iter()
+                .map(|p| ProgramStatus { name: p.program, cgroup: p.cgroup.0, attached: p.ok })
+                .collect(),
+            errors: self.control.errors().unwrap_or_default().into_iter().collect(),
+            policy: PolicyStatus {
+                hash: policy.hash().to_string(),
+                generation: policy.generation(),
+                policies: policy.len(),
+                error: shared.policy.last_error(),
+            },
+            ledger: LedgerStatus {
+                size: ledger.size,
+                root: hex::encode(ledger.root),
+                bytes: ledger.bytes,
+                durability: ledger.durability,
+                error: ledger.error,
+            },
+            connections: self.front.drain.live(),
+            problems: Vec::new(),
+        };
+        status.problems = problems(&status);
+        status
+    }
+
+    fn workloads(&self) -> Vec<WorkloadStatus> {
+        let all = self.front.identities.status().into_iter();
+        all.map(|w| WorkloadStatus {
+            name: w.workload.to_string(),
+            state: w.state,
+            issuer: w.issuer,
+            subject: w.subject,
+            expires_at: w.expires_at.map(|s| Rfc3339(s.saturating_mul(1_000_000_000)).to_string()),
+            error: w.error,
+        })
+        .collect()
+    }
+}
+
+fn problems(s: &Status) -> Vec<String> {
+    let mut problems = Vec::new();
+    for p in s.programs.iter().filter(|p| !p.attached) {
+        problems.push(format!("{} is not attached to cgroup {}: restart the daemon", p.name, p.cgroup));
+    }
+    // Revoked is an admin's wish, not a problem.
+    for w in s.workloads.iter().filter(|w| w.state != "valid" && w.state != "identity_revoked") {
+        let why = w.error.as_deref().unwrap_or("no token yet");
+        problems.push(format!("workload {} has no valid identity ({}): {why}", w.name, w.state));
+    }
+    if s.policy.policies == 0 {
+        problems.push("no policy is loaded, so every operation is denied: set [policy] dirs".into());
+    }
+    if let Some(e) = &s.policy.error {
+        problems.push(format!("the last policy reload was not taken, the one before is in force: {e}"));
+    }
+    if let Some(e) = &s.ledger.error {
+        problems.push(format!("the ledger cannot record, so every operation is denied: {e}"));
+    }
+    for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
+        problems.push(format!("eBPF helpers failed {n} times at {site}; the sockets concerned were refused"));
+    }
+    problems
+}
+
+/// Who did it, for the entry.
+pub(super) fn actor(by: Caller) -> Value {
+    json!({ "uid": by.uid, "pid": by.pid })
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
+}

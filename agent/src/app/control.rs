@@ -1,0 +1,171 @@
+//! The control socket: HTTP/1.1 over a unix socket that only root and root's group can open.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, State, connect_info::Connected},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::UnixListener;
+
+use super::Agent;
+use crate::model::WorkloadName;
+
+/// Who asks: the peer's credentials, from the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub(super) uid: u32,
+    pub(super) pid: Option<i32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        // Without credentials the caller counts as nobody; the socket's mode has let only root's group in anyway.
+        stream.io().peer_cred().map_or(Self { uid: u32::MAX, pid: None }, |c| Self { uid: c.uid(), pid: c.pid() })
+    }
+}
+
+/// An error as its caller sees it: one sentence that says what to do.
+pub(super) struct Refused(StatusCode, String);
+
+impl Refused {
+    pub(super) fn new(error: impl std::fmt::Display) -> Self {
+        Self(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+/// The path of the socket in a run directory.
+#[must_use]
+pub fn socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("control.sock")
+}
+
+/// Makes the socket; an old one that nobody listens on is replaced.
+pub(super) fn listen(run_dir: &Path) -> std::io::Result<UnixListener> {
+    std::fs::create_dir_all(run_dir)?;
+    // Readable by all, so that `portcullis run` can show a workload the trust bundle in it; the socket is not.
+    std::fs::set_permissions(run_dir, std::fs::Permissions::from_mode(0o755))?;
+    let path = socket(run_dir);
+    match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(_) => {
+            let message = format!("{} is in use: another daemon is running with this run_dir", path.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
+        }
+        Err(_) => match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        },
+    }
+    // Between bind and chmod the umask decides; 0177 leaves it to root alone.
+    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(&path);
+    nix::sys::stat::umask(before);
+    let listener = listener?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
+    let drain = agent.front.drain.clone();
+    let app = Router::new()
+        .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/v1/tag", post(tag))
+        .route("/v1/untag", post(untag))
+        .route("/v1/workload/revoke", post(revoke))
+        .route("/v1/workload/restore", post(restore))
+        .route("/v1/export", post(exported))
+        .with_state(agent);
+    let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
+        .with_graceful_shutdown(async move { drain.stopping().await });
+    if let Err(e) = served.await {
+        tracing::error!("the control socket ended: {e}");
+    }
+}
+
+async fn status(State(agent): State<Arc<Agent>>) -> Json<super::Status> {
+    Json(agent.status())
+}
+
+async fn metrics(State(agent): State<Arc<Agent>>) -> ([(&'static str, &'static str); 1], String) {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([("content-type", kind)], agent.metrics_text())
+}
+
+#[derive(Deserialize)]
+struct TagRequest {
+    cgroup: String,
+    workload: WorkloadName,
+}
+
+async fn tag(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(request): Json<TagRequest>,
+) -> Result<Response, Refused> {
+    let id = agent.tag(&request.cgroup, &request.workload, caller).await.map_err(Refused::new)?;
+    Ok(Json(json!({ "cgroup_id": id.0 })).into_response())
+}
+
+#[derive(Deserialize)]
+struct UntagRequest {
+    cgroup: String,
+}
+
+async fn untag(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(request): Json<UntagRequest>,
+) -> Result<Response, Refused> {
+    agent.untag(&request.cgroup, caller).await.map_err(Refused::new)?;
+    Ok(Json(json!({})).into_response())
+}
+
+#[derive(Deserialize)]
+struct WorkloadRequest {
+    workload: WorkloadName,
+}
+
+async fn revoke(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(request): Json<WorkloadRequest>,
+) -> Result<Response, Refused> {
+    agent.revoke(&request.workload, caller).await.map_err(Refused::new)?;
+    Ok(Json(json!({})).into_response())
+}
+
+async fn restore(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(request): Json<WorkloadRequest>,
+) -> Result<Response, Refused> {
+    agent.restore(&request.workload, caller).await.map_err(Refused::new)?;
+    Ok(Json(json!({})).into_response())
+}
+
+/// Custody: an export was made, by whom, of what.
+async fn exported(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(detail): Json<serde_json::Map<String, serde_json::Value>>,
+) -> Result<Response, Refused> {
+    agent.exported(detail, caller).await.map_err(Refused::new)?;
+    Ok(Json(json!({})).into_response())
+}

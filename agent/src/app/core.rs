@@ -1,0 +1,115 @@
+//! The agent without the kernel side: what in-process tests run whole, behind a dummy redirector.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    connection::{Front, Workloads},
+    drain::Drain,
+    gate::{Names, Shared},
+    identity::{Identities, LifecycleEvent},
+    ledger::{self, Ledger},
+    mask::MaskRules,
+    policy::PolicyStore,
+    protocol::Registry,
+    telemetry::Metrics,
+    tls::{Connector, HostCa, Terminator},
+};
+
+/// Everything that serves connections, however they arrive.
+pub struct Core {
+    /// What serves them.
+    pub front: Arc<Front>,
+    /// Lifecycle events of identities, to be recorded.
+    pub identity_events: mpsc::Receiver<LifecycleEvent>,
+    /// The host CA.
+    pub ca: Arc<HostCa>,
+}
+
+impl Core {
+    /// Opens, loads and starts everything that the configuration names.
+    ///
+    /// # Errors
+    /// When any part cannot be had; the message names it.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let dir = &config.host.data_dir;
+        private_dir(dir).with_context(|| format!("[host] data_dir {}", dir.display()))?;
+        let clock = Clock::System;
+        let host = host_name();
+        let ledger = Ledger::open(dir, ledger::Options { durability: config.ledger.durability, host: host.clone() })
+            .context("the ledger cannot be opened")?;
+        let policy = PolicyStore::load(&config.policy.dirs).context("the policy cannot be loaded")?;
+        let mask = mask_rules(config)?;
+        let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
+        let connector = Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
+        let (events, identity_events) = mpsc::channel(1024);
+        let identities =
+            Identities::start(config, clock.clone(), events).await.context("identities cannot be had")?;
+        let front = Front {
+            shared: Shared {
+                clock,
+                host,
+                policy,
+                ledger,
+                metrics: Metrics::default(),
+                names: Names::default(),
+            },
+            workloads: Workloads::default(),
+            identities,
+            mask: ArcSwap::new(mask),
+            limits: ArcSwap::from_pointee(config.limits.clone()),
+            terminator: Terminator::new(Arc::clone(&ca)).context("TLS with workloads cannot be set up")?,
+            connector: ArcSwap::from_pointee(connector),
+            protocols: Registry::default(),
+            drain: Drain::default(),
+            own_port: config.redirect.port,
+        };
+        Ok(Self { front: Arc::new(front), identity_events, ca })
+    }
+}
+
+/// Masking rules from the configuration, with this host's key for keyed hashes.
+pub(super) fn mask_rules(config: &Config) -> anyhow::Result<Arc<MaskRules>> {
+    let key = host_key(&config.host.data_dir.join("mask.key")).context("the key for masked hashes")?;
+    Ok(Arc::new(MaskRules::new(&config.mask, &key).context("[mask]")?))
+}
+
+/// 32 random bytes in a file that only root can read, made on first use.
+fn host_key(path: &Path) -> anyhow::Result<[u8; 32]> {
+    use std::io::{Read as _, Write as _};
+    match std::fs::File::open(path) {
+        Ok(mut file) => {
+            if file.metadata()?.permissions().mode() & 0o077 != 0 {
+                anyhow::bail!("{} can be read by others: chmod 0600 it", path.display());
+            }
+            let mut key = [0; 32];
+            file.read_exact(&mut key).with_context(|| format!("{} is not 32 bytes long", path.display()))?;
+            Ok(key)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let key: [u8; 32] = rand::random();
+            let mut options = std::fs::OpenOptions::new();
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.write(true).create_new(true).open(path)?;
+            file.write_all(&key)?;
+            file.sync_all()?;
+            Ok(key)
+        }
+        Err(e) => Err(e).with_context(|| path.display().to_string()),
+    }
+}
+
+/// A directory for root alone.
+fn private_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+}
+
+fn host_name() -> Arc<str> {
+    nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |n| n.to_string_lossy().into())
+}

@@ -1,0 +1,86 @@
+//! Wiring: the only place that names every module.
+
+mod agent;
+pub mod control;
+mod core;
+mod events;
+mod reload;
+mod status;
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::{core::Core, status::Status};
+use self::{agent::Agent, status as report};
+use crate::{
+    config,
+    redirect::{BpfRedirector, Options, Tags, cgroup},
+    telemetry,
+};
+
+pub use report::{LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus};
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When something without which nothing could be enforced cannot be had; the message says what to do.
+pub async fn run(config_path: &Path) -> anyhow::Result<()> {
+    let config = config::load(config_path)?;
+    telemetry::init(&config.log)?;
+    let mount = cgroup::mount().context("no cgroup2 file system is mounted; mount one (`mount -t cgroup2`)")?;
+    // Before anything opens a socket: sockets belong to the cgroup they were made in.
+    let redirector = BpfRedirector::start(Options {
+        pin_dir: config.redirect.pin_dir.clone(),
+        port: config.redirect.port,
+        cgroup_mount: mount.clone(),
+        agent_cgroup: config.redirect.agent_cgroup.clone(),
+    })
+    .context("sockets cannot be redirected")?;
+    let control = redirector.control();
+    let listener = control::listen(&config.host.run_dir).context("the control socket cannot be made")?;
+    let core = Core::start(&config).await?;
+    let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
+    let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
+    let tags = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
+    let agent = Arc::new(Agent::new(config_path.into(), config, core, control, mount));
+    agent.record_started().await?;
+    agent.follow_identities();
+    for tag in tags.snapshot {
+        agent.tagged(tag).await;
+    }
+    agent.forget_stale().await;
+    let drain = agent.front.drain.clone();
+    let following = tokio::spawn(events::follow_tags(Arc::clone(&agent), tags.events));
+    let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
+    let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(workloads = agent.front.workloads.all().len(), "ready");
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::monotonic_usec_now()?]);
+                agent.reload().await;
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let deadline = agent.front.limits.load().drain_timeout;
+    tracing::info!(live = drain.live(), "stopping; live connections have {deadline:?}");
+    accepting.abort();
+    following.abort();
+    let cut = drain.stop(deadline).await;
+    answering.abort();
+    agent.record_stopped(cut).await;
+    agent.front.shared.ledger.close().await.context("the ledger could not be closed")?;
+    tracing::info!("stopped; enforcement stays: sockets of workloads are refused until the agent runs again");
+    Ok(())
+}

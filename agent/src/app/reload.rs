@@ -1,0 +1,65 @@
+//! SIGHUP: everything that can change without dropping a connection. What cannot be loaded stays as it was.
+
+use serde_json::json;
+
+use super::{agent::Agent, core::mask_rules};
+use crate::{config, model::EntryKind, tls::Connector};
+
+impl Agent {
+    /// Reads configuration and policy again.
+    pub(super) async fn reload(&self) {
+        self.reload_policy().await;
+        if let Err(e) = self.reload_config().await {
+            tracing::error!("the configuration stays as it was: {e:#}");
+        }
+    }
+
+    async fn reload_policy(&self) {
+        let shared = &self.front.shared;
+        match shared.policy.reload() {
+            Ok(change) if change.before == change.after => tracing::info!("policy unchanged"),
+            Ok(change) => {
+                let set = shared.policy.current();
+                if let Err(e) = shared.ledger.policy_set(set.hash(), set.text()).await {
+                    tracing::error!("the policy set is not stored: {e}");
+                }
+                tracing::info!(policies = set.len(), hash = %set.hash(), "policy reloaded");
+                let entry = json!({
+                    "subject": "policy",
+                    "before": change.before,
+                    "after": change.after,
+                    "detail": { "added": change.added, "removed": change.removed, "changed": change.changed },
+                });
+                self.note(entry).await;
+            }
+            Err(e) => {
+                tracing::error!("the policy set before stays in force: {e}");
+                self.note(json!({ "subject": "policy", "detail": { "refused": e.to_string() } })).await;
+            }
+        }
+    }
+
+    async fn reload_config(&self) -> anyhow::Result<()> {
+        let new = config::load(&self.config_path)?;
+        let mask = mask_rules(&new)?;
+        let connector = Connector::new(&new.tls)?;
+        self.front.identities.reload(&new).await?;
+        self.front.mask.store(mask);
+        self.front.connector.store(connector.into());
+        self.front.limits.store(new.limits.clone().into());
+        let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());
+        self.retag(globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect()).await;
+        if let Ok(mut config) = self.config.lock() {
+            *config = new;
+        }
+        self.note(json!({ "subject": "config", "after": self.config_hash() })).await;
+        tracing::info!("configuration reloaded");
+        Ok(())
+    }
+
+    async fn note(&self, entry: serde_json::Value) {
+        if let Err(e) = self.record(EntryKind::Change, entry).await {
+            tracing::error!("a change is not on record: {e:#}");
+        }
+    }
+}

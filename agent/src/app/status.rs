@@ -1,0 +1,105 @@
+//! What is enforced on this host right now.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// This program's version.
+    pub version: String,
+    /// This host's name.
+    pub host: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// The workloads of the configuration.
+    pub workloads: Vec<WorkloadStatus>,
+    /// The cgroups tagged.
+    pub tags: Vec<TagStatus>,
+    /// The eBPF programs that must be attached.
+    pub programs: Vec<ProgramStatus>,
+    /// Failures inside eBPF programs, by site.
+    pub errors: BTreeMap<String, u64>,
+    /// The policy in force.
+    pub policy: PolicyStatus,
+    /// The ledger.
+    pub ledger: LedgerStatus,
+    /// Connections open now.
+    pub connections: usize,
+    /// What is not as it should be; empty when everything is enforced.
+    pub problems: Vec<String>,
+}
+
+/// One workload's identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// Its name.
+    pub name: String,
+    /// `valid`, or the reason why it is not.
+    pub state: String,
+    /// The issuer's name in the configuration.
+    pub issuer: String,
+    /// The verified subject.
+    pub subject: Option<String>,
+    /// Its token's expiry, RFC 3339.
+    pub expires_at: Option<String>,
+    /// What went wrong last, if it still does.
+    pub error: Option<String>,
+}
+
+/// One tagged cgroup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TagStatus {
+    /// Its path below the cgroup2 mount.
+    pub cgroup: String,
+    /// Its id.
+    pub id: u64,
+    /// The workload.
+    pub workload: String,
+    /// `config` or `xattr`.
+    pub source: String,
+    /// What the kernel counted, by outcome.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One program on one cgroup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// The program.
+    pub name: String,
+    /// The cgroup's id.
+    pub cgroup: u64,
+    /// Whether its link is in place.
+    pub attached: bool,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// SHA-256 of the set.
+    pub hash: String,
+    /// Counts loads.
+    pub generation: u64,
+    /// How many policies.
+    pub policies: usize,
+    /// Why the last reload was not taken, if it was not.
+    pub error: Option<String>,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// Entries.
+    pub size: u64,
+    /// Merkle tree root, hex.
+    pub root: String,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// `power` or `process`.
+    pub durability: String,
+    /// Why it cannot record, if it cannot.
+    pub error: Option<String>,
+}

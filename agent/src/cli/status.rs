@@ -1,0 +1,73 @@
+//! `portcullis status`
+
+use std::process::ExitCode;
+
+use super::{block_on, control::Control};
+use crate::{app::Status, config::Config};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let control = Control::new(&config.host.run_dir);
+    let status: Status = block_on(control.get("/v1/status"))??;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print(&status);
+    }
+    Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(s: &Status) {
+    println!("Portcullis {} on {}, pid {}, since {}", s.version, s.host, s.pid, s.started_at);
+    println!("\nWorkloads");
+    for w in &s.workloads {
+        let who = w.subject.as_deref().unwrap_or("-");
+        let until = w.expires_at.as_deref().unwrap_or("-");
+        println!("  {:<24} {:<12} subject {who}, until {until}", w.name, w.state);
+        if let Some(error) = &w.error {
+            println!("  {:<24} {error}", "");
+        }
+    }
+    println!("\nTagged cgroups");
+    for t in &s.tags {
+        println!("  {:<48} {:<24} by {}, id {}", t.cgroup, t.workload, t.source, t.id);
+        let counted: Vec<_> = t.counters.iter().filter(|(_, n)| **n > 0).map(|(k, n)| format!("{k} {n}")).collect();
+        if !counted.is_empty() {
+            println!("  {:<48} {}", "", counted.join(", "));
+        }
+    }
+    let attached = s.programs.iter().filter(|p| p.attached).count();
+    println!("\nPrograms   {attached} of {} attached", s.programs.len());
+    println!("Policy     {} ({} policies, generation {})", s.policy.hash, s.policy.policies, s.policy.generation);
+    println!(
+        "Ledger     {} entries, root {}, {} on disk, durability {}",
+        s.ledger.size,
+        s.ledger.root,
+        human(s.ledger.bytes),
+        s.ledger.durability
+    );
+    println!("Connections {} live", s.connections);
+    for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
+        println!("Kernel     {n} failures at {site}");
+    }
+    if s.problems.is_empty() {
+        println!("\nEverything is enforced.");
+    }
+    for problem in &s.problems {
+        println!("\nPROBLEM    {problem}");
+    }
+}
+
+fn human(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}

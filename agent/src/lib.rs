@@ -4,5 +4,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod identity;
 pub mod io;
 pub mod model;

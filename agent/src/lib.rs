@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod identity;
 pub mod io;
 pub mod model;
 pub mod telemetry;

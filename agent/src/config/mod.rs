@@ -78,7 +78,7 @@ impl Default for Redirect {
 }
 
 /// `[[issuer]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// How `[[workload]]` refers to it.
@@ -117,7 +117,7 @@ fn default_skew() -> Duration {
 }
 
 /// `[[workload]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Its name.

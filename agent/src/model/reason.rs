@@ -34,6 +34,8 @@ pub enum Reason {
     IdentityInvalid,
     /// The issuer cannot be reached, and nothing valid is cached.
     IdentityIssuerUnreachable,
+    /// The workload's token now names another subject, so what was opened under the former one ends.
+    IdentityReplaced,
     /// The ledger cannot record it.
     LedgerUnavailable,
     /// The bytes are not the protocol's, or can be read in two ways.
@@ -90,6 +92,7 @@ impl Reason {
             Self::IdentityUnknownKey => "identity_unknown_key",
             Self::IdentityInvalid => "identity_invalid",
             Self::IdentityIssuerUnreachable => "identity_issuer_unreachable",
+            Self::IdentityReplaced => "identity_replaced",
             Self::LedgerUnavailable => "ledger_unavailable",
             Self::ProtocolAmbiguous => "protocol_ambiguous",
             Self::ProtocolError => "protocol_error",
@@ -127,7 +130,8 @@ impl Reason {
             | Self::IdentityMissing
             | Self::IdentityExpired
             | Self::IdentityNotYetValid
-            | Self::IdentityIssuerUnreachable => {
+            | Self::IdentityIssuerUnreachable
+            | Self::IdentityReplaced => {
                 "The workload has no valid identity now. Retry later, or tell the host's administrator."
             }
             Self::IdentityRevoked

@@ -1,0 +1,275 @@
+//! Verifying one token (RFC 7519, RFC 8725, RFC 9068), without IO: issuer's rules, issuer's keys, time -> identity.
+//!
+//! The signature is checked with the crate, the claims here: the crate's own checks read the system clock only,
+//! leave `nbf` out unless told, and accept an absent `aud` or `iss`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::jwks::{Keys, Missing};
+use crate::model::{Identity, Reason};
+
+/// Bytes of a token. Real ones are one to four KiB.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// The end of the year 9999, seconds since 1970: later than that is no date.
+const MAX_DATE: i64 = 253_402_300_799;
+
+/// What an issuer's tokens must be like; from `[[issuer]]`.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The issuer's name in the configuration.
+    pub name: Arc<str>,
+    /// `iss`, to the byte.
+    pub issuer: Arc<str>,
+    /// What `aud` must be or hold.
+    pub audience: String,
+    /// Asymmetric algorithms only.
+    pub algorithms: Vec<Algorithm>,
+    /// Where groups are.
+    pub groups_claim: String,
+    /// Claims and their values.
+    pub required_claims: BTreeMap<String, String>,
+    /// Clock skew allowed, seconds.
+    pub skew: i64,
+}
+
+/// Why a token is not an identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// For entries, errors, metrics.
+    pub reason: Reason,
+    /// For a human. Holds nothing of the token but names of claims.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(Reason::IdentityInvalid, message)
+}
+
+/// The header's members that decide anything. Repeated members are an error of the parser's.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Value>,
+}
+
+/// Verifies `token` at `now` (seconds since 1970 UTC).
+///
+/// # Errors
+/// The first thing that is wrong, each with its own reason.
+pub fn verify(token: &str, rules: &Rules, keys: &Keys, now: i64) -> Result<Identity, Failure> {
+    if token.len() > MAX_TOKEN {
+        return Err(invalid("the token is longer than 16 KiB"));
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or_else(|| invalid("not a JWT"))?;
+    let (header, payload) = message.split_once('.').ok_or_else(|| invalid("not a JWT"))?;
+    let header: Header = part(header, "header")?;
+    let claims: Map<String, Value> = part(payload, "payload")?;
+    let algorithm = check_header(&header, rules)?;
+    // Read before it is verified, and only to refuse: a token of another issuer shall be called that, and not make
+    // the keys be fetched again.
+    check_issuer(&claims, rules)?;
+    let key = keys.find(header.kid.as_deref(), algorithm).map_err(|missing| match missing {
+        Missing::Unknown => Failure::new(Reason::IdentityUnknownKey, "the token's key is not among the issuer's"),
+        Missing::OtherAlgorithm => invalid("the token's key is not for its algorithm"),
+    })?;
+    match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.decoding, algorithm) {
+        Ok(true) => {}
+        Ok(false) | Err(_) => return Err(invalid("the signature is wrong")),
+    }
+    check_audience(&claims, rules)?;
+    let (issued_at, expires_at) = check_times(&claims, rules, now)?;
+    check_required(&claims, rules)?;
+    let (subject, on_behalf_of) = parties(&claims, rules)?;
+    Ok(Identity {
+        issuer: Arc::clone(&rules.issuer),
+        issuer_name: Arc::clone(&rules.name),
+        subject,
+        groups: groups(&claims, &rules.groups_claim)?,
+        token_id: token_id(&claims, token),
+        key_id: key.id.as_str().into(),
+        issued_at,
+        expires_at,
+        on_behalf_of,
+    })
+}
+
+/// The `kid` a token asks for, unverified; for messages only.
+fn part<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, Failure> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| invalid(format!("the {name} is not base64url")))?;
+    serde_json::from_slice(&bytes).map_err(|_| invalid(format!("the {name} is not the JSON of a JWT")))
+}
+
+fn check_header(header: &Header, rules: &Rules) -> Result<Algorithm, Failure> {
+    if header.crit.is_some() {
+        return Err(invalid("the header has critical extensions, and none is understood"));
+    }
+    if let Some(typ) = &header.typ {
+        let typ = typ.to_ascii_lowercase();
+        let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+        // Others are made for other ends (logout tokens, DPoP proofs, client assertions): RFC 8725 section 3.11.
+        if !matches!(typ, "jwt" | "at+jwt") {
+            return Err(invalid("the header's typ is neither JWT nor at+jwt"));
+        }
+    }
+    header
+        .alg
+        .parse::<Algorithm>()
+        .ok()
+        .filter(|algorithm| rules.algorithms.contains(algorithm))
+        .ok_or_else(|| invalid("the algorithm is not allowed"))
+}
+
+fn check_issuer(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Failure> {
+    match claims.get("iss").and_then(Value::as_str) {
+        Some(issuer) if issuer == &*rules.issuer => Ok(()),
+        _ => Err(Failure::new(
+            Reason::IdentityWrongIssuer,
+            "iss is not the configured issuer",
+        )),
+    }
+}
+
+fn check_audience(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Failure> {
+    let fits = match claims.get("aud") {
+        Some(Value::String(one)) => *one == rules.audience,
+        Some(Value::Array(many)) => many.iter().any(|one| one.as_str() == Some(&rules.audience)),
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Reason::IdentityWrongAudience,
+        "aud is not, and does not hold, the configured audience",
+    ))
+}
+
+/// A NumericDate, rounded down; text is not one, whatever it looks like.
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Failure> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    #[allow(clippy::cast_possible_truncation)] // Bounded just below.
+    let seconds = value
+        .as_i64()
+        .or_else(|| value.as_f64().filter(|f| f.abs() < 1e15).map(|f| f.floor() as i64));
+    match seconds {
+        Some(seconds) if (0..=MAX_DATE).contains(&seconds) => Ok(Some(seconds)),
+        _ => Err(invalid(format!("{name} is not a date"))),
+    }
+}
+
+fn check_times(claims: &Map<String, Value>, rules: &Rules, now: i64) -> Result<(Option<i64>, i64), Failure> {
+    let expires_at = date(claims, "exp")?.ok_or_else(|| invalid("exp is missing"))?;
+    let not_before = date(claims, "nbf")?;
+    let issued_at = date(claims, "iat")?;
+    if now >= expires_at + rules.skew {
+        return Err(Failure::new(Reason::IdentityExpired, "the token has expired"));
+    }
+    for (name, at) in [("nbf", not_before), ("iat", issued_at)] {
+        if at.is_some_and(|at| at > now + rules.skew) {
+            return Err(Failure::new(
+                Reason::IdentityNotYetValid,
+                format!("{name} is in the future"),
+            ));
+        }
+    }
+    Ok((issued_at, expires_at))
+}
+
+/// A claim by its whole name, or else by a dotted path. The whole name first: claims named by a URL have dots.
+fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    rest.split('.')
+        .try_fold(claims.get(first)?, |value, key| value.as_object()?.get(key))
+}
+
+fn check_required(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Failure> {
+    for (name, expected) in &rules.required_claims {
+        let fits = match claim(claims, name) {
+            Some(Value::String(text)) => text == expected,
+            Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string() == *expected,
+            _ => false,
+        };
+        if !fits {
+            return Err(invalid(format!("claim '{name}' has not the required value")));
+        }
+    }
+    Ok(())
+}
+
+fn text(claims: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
+    claims
+        .get(name)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+        .map(Arc::from)
+}
+
+/// Who acts, and for whom. With `act` (RFC 8693 section 4.1) `sub` is whom the token is about, and `act.sub` the
+/// workload that acts for them; the actors nested deeper are history.
+fn parties(claims: &Map<String, Value>, rules: &Rules) -> Result<(Arc<str>, Option<Arc<str>>), Failure> {
+    let subject = text(claims, "sub").ok_or_else(|| invalid("sub is missing"))?;
+    let actor = match claims.get("act") {
+        None => return Ok((subject, None)),
+        Some(Value::Object(actor)) => actor,
+        Some(_) => return Err(invalid("act is not an object")),
+    };
+    if actor.get("iss").is_some_and(|iss| iss.as_str() != Some(&rules.issuer)) {
+        return Err(invalid("act.iss is not the configured issuer"));
+    }
+    let actor = text(actor, "sub").ok_or_else(|| invalid("act.sub is missing"))?;
+    Ok((actor, Some(subject)))
+}
+
+/// Groups as an array of text, or as text with spaces between. Absent is none; any other form is refused, because a
+/// `forbid` by group must not be lost.
+fn groups(claims: &Map<String, Value>, path: &str) -> Result<Arc<[Arc<str>]>, Failure> {
+    let wrong = || invalid(format!("claim '{path}' is neither an array of text nor text"));
+    let mut groups: Vec<Arc<str>> = match claim(claims, path) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => text.split_ascii_whitespace().map(Arc::from).collect(),
+        Some(Value::Array(many)) => many
+            .iter()
+            .map(|one| one.as_str().filter(|one| !one.is_empty()).map(Arc::from).ok_or_else(wrong))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err(wrong()),
+    };
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(groups.into())
+}
+
+fn token_id(claims: &Map<String, Value>, token: &str) -> Arc<str> {
+    match text(claims, "jti") {
+        Some(id) if id.len() <= 256 => id,
+        _ => {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+            hex::encode(&digest.as_ref()[..16]).into()
+        }
+    }
+}

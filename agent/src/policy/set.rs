@@ -10,7 +10,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use cedar_policy::{PolicySet as Cedar, ValidationMode, Validator};
+use cedar_policy::{ActionConstraint, PolicySet as Cedar, ValidationMode, Validator};
 
 use super::{
     PolicyError, Problem,
@@ -71,6 +71,7 @@ impl PolicySet {
             mentions.add(&json["conditions"], &schema.records);
         }
         warnings.extend(rules.iter().filter_map(never_lifted));
+        warnings.extend(rules.iter().filter_map(reveals_by_the_way));
         let contexts = schema
             .actions
             .iter()
@@ -158,6 +159,17 @@ fn never_lifted(rule: &Rule) -> Option<Problem> {
         rule.note(
             "it holds the operation again after it was approved",
             Some("add `unless { context has approval }`"),
+        )
+    })
+}
+
+/// A permit for every action is one for `reveal` too.
+fn reveals_by_the_way(rule: &Rule) -> Option<Problem> {
+    let every = rule.policy.action_constraint() == ActionConstraint::Any;
+    (rule.permits() && every).then(|| {
+        rule.note(
+            "it permits every action, `reveal` among them, so that nothing is masked where it applies",
+            Some("name the actions: `action == Action::\"http:request\"`"),
         )
     })
 }

@@ -55,7 +55,7 @@ fn annotations_go_into_the_decision() {
 #[test]
 fn a_forbid_wins() {
     let text = format!(
-        "{PERMIT} @id(\"no\") forbid(principal, action, resource in HttpHost::\"api.internal\") when {{ context.http.method == \"GET\" }};"
+        "{PERMIT} @id(\"no\") forbid(principal, action == Action::\"http:request\", resource in HttpHost::\"api.internal\") when {{ context.http.method == \"GET\" }};"
     );
     let decision = decide(&text, &get());
     assert_eq!((decision.effect, decision.reason), (Effect::Deny, Reason::PolicyForbid));
@@ -152,7 +152,7 @@ fn what_is_not_revealed_is_masked() {
     };
     let http = "permit(principal, action == Action::\"http:request\", resource);";
     assert_eq!(names(&decide(http, &get())), [0, 1, 2]);
-    let reveal = |rest: &str| format!("{http} permit(principal, action == Action::\"reveal\", resource {rest};");
+    let reveal = |rest: &str| format!("{http}\npermit(principal, action == Action::\"reveal\", resource {rest};");
     let one = reveal(
         "in HttpHost::\"api.internal\") when { context.class == \"email\" && context has http && context.http.path like \"/customers/*\" }",
     );
@@ -168,11 +168,11 @@ fn what_is_not_revealed_is_masked() {
     let all = reveal(")");
     assert!(decide(&all, &get()).obligations.mask.is_empty());
     let but = format!(
-        "{all} forbid(principal, action == Action::\"reveal\", resource) when {{ context.class == \"us_ssn\" }};"
+        "{all}\nforbid(principal, action == Action::\"reveal\", resource) when {{ context.class == \"us_ssn\" }};"
     );
     assert_eq!(names(&decide(&but, &get())), [1]);
     let fails = format!(
-        "{all} forbid(principal, action == Action::\"reveal\", resource) when {{ context.class == \"us_ssn\" && context.destination.port + 9223372036854775807 > 0 }};"
+        "{all}\nforbid(principal, action == Action::\"reveal\", resource) when {{ context.class == \"us_ssn\" && context.destination.port + 9223372036854775807 > 0 }};"
     );
     assert_eq!(names(&decide(&fails, &get())), [1]);
     // A denied operation reveals nothing.
@@ -264,7 +264,12 @@ fn warnings() {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    assert_eq!(warned(PERMIT), "");
+    assert_eq!(
+        warned("@id(\"a\") permit(principal, action == Action::\"http:request\", resource);"),
+        ""
+    );
+    let of = warned(PERMIT);
+    assert!(of.contains("reveal"), "{of}");
     let of = warned("permit(principal, action, resource);");
     assert!(of.contains("no @id"), "{of}");
     let of = warned("@id(\"a\") @aproval(\"x\") forbid(principal, action, resource);");

@@ -9,3 +9,4 @@ pub mod identity;
 pub mod io;
 pub mod model;
 pub mod telemetry;
+pub mod policy;

@@ -28,6 +28,10 @@ impl ClassSet {
     pub fn insert(&mut self, class: ClassId) {
         self.0 |= 1 << class.0;
     }
+    /// Takes a class out.
+    pub fn remove(&mut self, class: ClassId) {
+        self.0 &= !(1 << class.0);
+    }
     /// The classes, in order.
     pub fn iter(self) -> impl Iterator<Item = ClassId> {
         (0..128).map(ClassId).filter(move |c| self.contains(*c))

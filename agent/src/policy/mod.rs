@@ -1,0 +1,35 @@
+//! Policy: Cedar, with one schema, validated strictly when it is loaded.
+//!
+//! - No policy that permits: denied. A policy that fails: denied.
+//! - Cedar is linear in policies, so a set is cut at load and a question meets only those policies whose scope can
+//!   match (`index`). Cedar sees only those members of the context that policies can see (`shape`).
+//! - A set is immutable and replaced as a whole; a wrong one never replaces a good one (`store`).
+//! - Whether a data class is masked is the same question, with the action `reveal`.
+
+mod access;
+mod classes;
+mod context;
+mod decide;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod index;
+mod query;
+mod rule;
+mod schema;
+mod set;
+mod shadow;
+mod shape;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use access::{Access, access};
+pub use error::{PolicyError, Problem};
+pub use query::{Approval, Principal, Query};
+pub use rule::Rule;
+pub use schema::TEXT as SCHEMA;
+pub use set::PolicySet;
+pub use source::File;
+pub use store::{Change, PolicyStore, Status};

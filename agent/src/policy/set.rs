@@ -1,0 +1,190 @@
+//! A policy set: loaded, checked, and cut up for deciding. Immutable.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use aws_lc_rs::digest;
+use cedar_policy::{ActionConstraint, PolicySet as Cedar, ValidationMode, Validator};
+
+use super::{
+    PolicyError, Problem,
+    index::{self, Index, Names},
+    rule::{self, Rule},
+    schema::{self, Schema},
+    shadow,
+    shape::{Members, Mentions},
+    source::{self, File},
+};
+
+/// Numbers sets over the whole process, so that what was decided under one set is never taken for another's.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// A policy set in the form that decides.
+pub struct PolicySet {
+    hash: Arc<str>,
+    generation: u64,
+    rules: Vec<Rule>,
+    warnings: Vec<Problem>,
+    pub(super) schema: &'static Schema,
+    pub(super) names: Names,
+    pub(super) indexes: BTreeMap<Box<str>, Index>,
+    pub(super) mentions: Mentions,
+    /// Of each action, the part of its context that policies can see.
+    pub(super) contexts: BTreeMap<Box<str>, Members>,
+}
+
+impl PolicySet {
+    /// Loads the `*.cedar` files of some directories. No directory and no file is a set that denies everything.
+    ///
+    /// # Errors
+    /// When something cannot be read, or a policy is wrong; then everything that is wrong is in the error.
+    pub fn load(dirs: &[PathBuf]) -> Result<Self, PolicyError> {
+        Self::new(&source::files(dirs)?)
+    }
+
+    /// The same of files that have been read, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn new(files: &[File]) -> Result<Self, PolicyError> {
+        let schema = schema::schema()?;
+        let (rules, mut warnings) = rule::rules(files).map_err(PolicyError::Problems)?;
+        validate(schema, &rules, &mut warnings)?;
+        warnings.extend(shadow::shadowed(schema, &rules));
+
+        let (mut names, mut mentions) = (Names::new(schema), Mentions::default());
+        for rule in &rules {
+            rule.policy
+                .entity_literals()
+                .iter()
+                .for_each(|uid| names.add(uid));
+            let json = rule
+                .policy
+                .to_json()
+                .map_err(|e| PolicyError::Schema(e.to_string()))?;
+            mentions.add(&json["conditions"], &schema.records);
+        }
+        warnings.extend(rules.iter().filter_map(never_lifted));
+        warnings.extend(rules.iter().filter_map(reveals_by_the_way));
+        let contexts = schema
+            .actions
+            .iter()
+            .map(|(name, action)| (name.clone(), mentions.prune(&action.context)))
+            .collect();
+        Ok(Self {
+            hash: hash(files),
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            indexes: index::build(schema, &names, &rules)?,
+            rules,
+            warnings,
+            schema,
+            names,
+            mentions,
+            contexts,
+        })
+    }
+
+    /// SHA-256 over the schema and all files, hex.
+    #[must_use]
+    pub fn hash(&self) -> &Arc<str> {
+        &self.hash
+    }
+
+    /// A number that no other set in this process has; a later one has a greater.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All policies, in order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What is not wrong, but probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+}
+
+fn validate(schema: &Schema, rules: &[Rule], warnings: &mut Vec<Problem>) -> Result<(), PolicyError> {
+    let all = Cedar::from_policies(rules.iter().map(|r| r.policy.clone()))
+        .map_err(|e| PolicyError::Schema(e.to_string()))?;
+    let result = Validator::new(schema.cedar.clone()).validate(&all, ValidationMode::Strict);
+    let of = |id: &cedar_policy::PolicyId| place(id).and_then(|n| rules.get(n));
+    let mut problems: Vec<_> = result
+        .validation_errors()
+        .filter_map(|e| Some(of(e.policy_id())?.problem(e)))
+        .collect();
+    // An error that belongs to no policy must not be lost.
+    if problems.is_empty() && !result.validation_passed() {
+        return Err(PolicyError::Schema(result.to_string()));
+    }
+    if problems.is_empty() {
+        warnings.extend(
+            result
+                .validation_warnings()
+                .filter_map(|w| Some(of(w.policy_id())?.problem(w))),
+        );
+        Ok(())
+    } else {
+        problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        Err(PolicyError::Problems(problems))
+    }
+}
+
+/// A policy's place in the set, which is its id inside Cedar.
+pub(super) fn place(id: &cedar_policy::PolicyId) -> Option<usize> {
+    let text: &str = id.as_ref();
+    text.parse().ok()
+}
+
+/// A hold that no approval ends: its condition does not look at one.
+fn never_lifted(rule: &Rule) -> Option<Problem> {
+    if rule.approval.is_empty() {
+        return None;
+    }
+    let json = rule.policy.to_json().ok()?;
+    let mut mentions = Mentions::default();
+    mentions.add(&json["conditions"], &std::collections::BTreeSet::new());
+    (!mentions.has("approval")).then(|| {
+        rule.note(
+            "it holds the operation again after it was approved",
+            Some("add `unless { context has approval }`"),
+        )
+    })
+}
+
+/// A permit for every action is one for `reveal` too.
+fn reveals_by_the_way(rule: &Rule) -> Option<Problem> {
+    let every = rule.policy.action_constraint() == ActionConstraint::Any;
+    (rule.permits() && every).then(|| {
+        rule.note(
+            "it permits every action, `reveal` among them, so that nothing is masked where it applies",
+            Some("name the actions: `action == Action::\"http:request\"`"),
+        )
+    })
+}
+
+/// Each part with its length, so that no two lists of files give the same bytes.
+fn hash(files: &[File]) -> Arc<str> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut part = |bytes: &[u8]| {
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(bytes);
+    };
+    part(schema::TEXT.as_bytes());
+    for file in files {
+        part(file.name.as_bytes());
+        part(file.text.as_bytes());
+    }
+    hex::encode(context.finish()).into()
+}

@@ -10,3 +10,4 @@ pub mod io;
 pub mod model;
 pub mod telemetry;
 pub mod policy;
+pub mod tls;

@@ -1,0 +1,233 @@
+//! TCP connects go to the agent; what was asked for is kept with the socket.
+//!
+//! Fields of the context are read and written volatile, four bytes each: the verifier refuses the wider and the partial
+//! accesses that the compiler would otherwise make of them.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::{
+    bindings::{bpf_sock, bpf_sock_addr},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_netns_cookie, bpf_get_socket_cookie,
+            bpf_probe_read_kernel, bpf_setsockopt,
+        },
+    },
+    programs::SockAddrContext,
+};
+use portcullis_abi::{Config, Outcome, Record, Site};
+
+use crate::{
+    errors::failed,
+    maps,
+    tagged::{self, Tagged},
+    udp,
+};
+
+/// The verdicts of every program: 0 is EPERM to the caller.
+pub const DENY: i32 = 0;
+/// Let it pass.
+pub const ALLOW: i32 = 1;
+
+/// `SOCK_STREAM`
+pub const SOCK_STREAM: u32 = 1;
+/// `SOCK_DGRAM`
+pub const SOCK_DGRAM: u32 = 2;
+/// `IPPROTO_TCP`
+pub const IPPROTO_TCP: u32 = 6;
+/// `IPPROTO_UDP`
+pub const IPPROTO_UDP: u32 = 17;
+
+const SOL_SOCKET: i32 = 1;
+const SO_BINDTODEVICE: i32 = 25;
+
+/// `::ffff:0:0/96`, the third word.
+pub const MAPPED: u32 = 0xffff_u32.to_be();
+const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
+const LOOPBACK6: [u32; 4] = [0, 0, 0, 1_u32.to_be()];
+
+/// Decides a connect of an AF_INET socket.
+#[inline(always)]
+pub fn connect4(ctx: &SockAddrContext) -> i32 {
+    let sa = ctx.sock_addr;
+    let addr = [0, 0, MAPPED, unsafe { read_volatile(&raw const (*sa).user_ip4) }];
+    let Some(port) = decide(ctx, addr) else { return DENY };
+    if port.redirect {
+        unsafe { write_volatile(&raw mut (*sa).user_ip4, LOOPBACK4) };
+    }
+    port.verdict(sa)
+}
+
+/// Decides a connect of an AF_INET6 socket. `connect4` does not run for a v4-mapped destination: it is sent to the
+/// listener on 127.0.0.1 from here, which works where IPv6 has no loopback, too.
+#[inline(always)]
+pub fn connect6(ctx: &SockAddrContext) -> i32 {
+    let sa = ctx.sock_addr;
+    let addr = unsafe { user_ip6(sa) };
+    let Some(port) = decide(ctx, addr) else { return DENY };
+    if port.redirect {
+        let mapped = addr[0] == 0 && addr[1] == 0 && addr[2] == MAPPED;
+        let to = if mapped { [0, 0, MAPPED, LOOPBACK4] } else { LOOPBACK6 };
+        unsafe { set_user_ip6(sa, to) };
+    }
+    port.verdict(sa)
+}
+
+/// Shows the workload the peer that it asked for.
+#[inline(always)]
+pub fn getpeername4(ctx: &SockAddrContext) -> i32 {
+    let sa = ctx.sock_addr;
+    unsafe {
+        let sk = read_volatile(&raw const (*sa).__bindgen_anon_1.sk);
+        if let Some(record) = maps::record(&maps::ORIGINAL_DST, sk, false) {
+            write_volatile(&raw mut (*sa).user_ip4, record.addr[3]);
+            write_volatile(&raw mut (*sa).user_port, u32::from(record.port.to_be()));
+        }
+    }
+    ALLOW
+}
+
+/// The same for an AF_INET6 socket.
+#[inline(always)]
+pub fn getpeername6(ctx: &SockAddrContext) -> i32 {
+    let sa = ctx.sock_addr;
+    unsafe {
+        let sk = read_volatile(&raw const (*sa).__bindgen_anon_1.sk);
+        if let Some(record) = maps::record(&maps::ORIGINAL_DST, sk, false) {
+            set_user_ip6(sa, record.addr);
+            write_volatile(&raw mut (*sa).user_port, u32::from(record.port.to_be()));
+        }
+    }
+    ALLOW
+}
+
+/// What is left to write once a connect may pass.
+struct Passed {
+    redirect: bool,
+    port: u16,
+}
+
+impl Passed {
+    #[inline(always)]
+    fn verdict(self, sa: *mut bpf_sock_addr) -> i32 {
+        if self.redirect {
+            unsafe { write_volatile(&raw mut (*sa).user_port, u32::from(self.port.to_be())) };
+        }
+        ALLOW
+    }
+}
+
+/// `None` denies; it has been counted then.
+#[inline(always)]
+fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Option<Passed> {
+    let sa = ctx.sock_addr;
+    let Some(tagged) = tagged::of_current() else {
+        failed(ctx, Site::ConnectUntagged);
+        return None;
+    };
+    let Some(config) = maps::config() else {
+        failed(ctx, Site::Config);
+        tagged::count(ctx, tagged, Outcome::Failed);
+        return None;
+    };
+    let (kind, protocol) =
+        unsafe { (read_volatile(&raw const (*sa).type_), read_volatile(&raw const (*sa).protocol)) };
+    if kind == SOCK_DGRAM && protocol == IPPROTO_UDP {
+        let passed = Passed { redirect: false, port: 0 };
+        return (udp::decide(ctx, tagged, config) == ALLOW).then_some(passed);
+    }
+    let outcome = if kind == SOCK_STREAM && protocol == IPPROTO_TCP {
+        tcp(ctx, tagged, config, addr)
+    } else {
+        Outcome::TypeDenied
+    };
+    tagged::count(ctx, tagged, outcome);
+    matches!(outcome, Outcome::TcpRedirected).then_some(Passed { redirect: true, port: config.port })
+}
+
+#[inline(always)]
+fn tcp(ctx: &SockAddrContext, tagged: Tagged, config: &Config, addr: [u32; 4]) -> Outcome {
+    let sa = ctx.sock_addr;
+    let netns = unsafe { bpf_get_netns_cookie(sa.cast()) };
+    if netns != config.netns {
+        return Outcome::NetnsUnknown;
+    }
+    let sk = unsafe { read_volatile(&raw const (*sa).__bindgen_anon_1.sk) };
+    if let Err(site) = unsafe { unbind(sa, sk) } {
+        failed(ctx, site);
+        return Outcome::Failed;
+    }
+    let Some(start_ns) = start_of_current() else {
+        failed(ctx, Site::ConnectStart);
+        return Outcome::Failed;
+    };
+    let Some(record) = (unsafe { maps::record(&maps::ORIGINAL_DST, sk, true) }) else {
+        failed(ctx, Site::ConnectStorage);
+        return Outcome::Failed;
+    };
+    let (pid_tid, gid_uid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
+    *record = Record {
+        tagged: tagged.0,
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        start_ns,
+        netns,
+        socket: unsafe { bpf_get_socket_cookie(sa.cast()) },
+        pid: (pid_tid >> 32) as u32,
+        tid: pid_tid as u32,
+        uid: gid_uid as u32,
+        gid: (gid_uid >> 32) as u32,
+        addr,
+        port: u16::from_be(unsafe { read_volatile(&raw const (*sa).user_port) } as u16),
+        reserved: [0; 3],
+    };
+    Outcome::TcpRedirected
+}
+
+/// Clears SO_BINDTODEVICE: 127.0.0.1 would be sent to that device.
+#[inline(always)]
+unsafe fn unbind(sa: *mut bpf_sock_addr, sk: *mut bpf_sock) -> Result<(), Site> {
+    if unsafe { read_volatile(&raw const (*sk).bound_dev_if) } == 0 {
+        return Ok(());
+    }
+    let mut none = 0_u32;
+    let set =
+        unsafe { bpf_setsockopt(sa.cast(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut none).cast(), 4) };
+    if set == 0 { Ok(()) } else { Err(Site::ConnectDevice) }
+}
+
+/// When the calling process started: with its pid, a name that is never reused.
+#[inline(always)]
+fn start_of_current() -> Option<u64> {
+    let leader = read_kernel(unsafe { bpf_get_current_task() } + u64::from(maps::TASK_GROUP_LEADER.load()))?;
+    read_kernel(leader + u64::from(maps::TASK_START_BOOTTIME.load()))
+}
+
+#[inline(always)]
+fn read_kernel(at: u64) -> Option<u64> {
+    let mut value = 0_u64;
+    let read = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, at as *const _) };
+    (read == 0).then_some(value)
+}
+
+#[inline(always)]
+unsafe fn user_ip6(sa: *mut bpf_sock_addr) -> [u32; 4] {
+    unsafe {
+        [
+            read_volatile(&raw const (*sa).user_ip6[0]),
+            read_volatile(&raw const (*sa).user_ip6[1]),
+            read_volatile(&raw const (*sa).user_ip6[2]),
+            read_volatile(&raw const (*sa).user_ip6[3]),
+        ]
+    }
+}
+
+#[inline(always)]
+unsafe fn set_user_ip6(sa: *mut bpf_sock_addr, addr: [u32; 4]) {
+    unsafe {
+        write_volatile(&raw mut (*sa).user_ip6[0], addr[0]);
+        write_volatile(&raw mut (*sa).user_ip6[1], addr[1]);
+        write_volatile(&raw mut (*sa).user_ip6[2], addr[2]);
+        write_volatile(&raw mut (*sa).user_ip6[3], addr[3]);
+    }
+}

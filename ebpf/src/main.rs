@@ -1,0 +1,92 @@
+//! The eBPF programs of Portcullis: one call each into the module that does the work.
+//!
+//! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup.
+//! Invariant: a program that cannot do its work denies, and counts where it failed (`errors`).
+#![no_std]
+#![no_main]
+// Counters are incremented by an atomic instruction, for which there is no stable intrinsic on this target.
+#![feature(asm_experimental_arch)]
+
+mod connect;
+mod egress;
+mod errors;
+mod maps;
+mod original_dst;
+mod socket;
+mod tagged;
+mod udp;
+
+use aya_ebpf::{
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
+    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+};
+
+/// connect(2) of an AF_INET socket.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    connect::connect4(&ctx)
+}
+
+/// connect(2) of an AF_INET6 socket, v4-mapped destinations included.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    connect::connect6(&ctx)
+}
+
+/// getpeername(2) of an AF_INET socket.
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
+    connect::getpeername4(&ctx)
+}
+
+/// getpeername(2) of an AF_INET6 socket.
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(ctx: SockAddrContext) -> i32 {
+    connect::getpeername6(&ctx)
+}
+
+/// sendto(2) and sendmsg(2) with an IPv4 address, from an unconnected or a connected UDP socket.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    udp::sendmsg(&ctx)
+}
+
+/// sendto(2) and sendmsg(2) with an IPv6 address.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    udp::sendmsg(&ctx)
+}
+
+/// socket(2) of AF_INET and AF_INET6.
+#[cgroup_sock(sock_create)]
+pub fn sock_create(ctx: SockContext) -> i32 {
+    socket::create(&ctx)
+}
+
+/// Every packet that a socket of the cgroup sends.
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    egress::egress(&ctx)
+}
+
+/// TCP events of the workload's sockets.
+#[sock_ops]
+pub fn workload_ops(ctx: SockOpsContext) -> u32 {
+    original_dst::workload_ops(&ctx)
+}
+
+/// TCP events of the agent's sockets.
+#[sock_ops]
+pub fn agent_ops(ctx: SockOpsContext) -> u32 {
+    original_dst::agent_ops(&ctx)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// What the kernel requires of programs that call GPL-only helpers.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

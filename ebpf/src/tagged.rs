@@ -1,0 +1,54 @@
+//! Which workload this is: the nearest tagged ancestor, and its counters.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
+    programs::SkBuffContext,
+};
+use portcullis_abi::{MAX_DEPTH, Outcome, Site};
+
+use crate::{errors::failed, maps};
+
+/// A tagged cgroup's id.
+#[derive(Clone, Copy)]
+pub struct Tagged(pub u64);
+
+/// The nearest tagged ancestor of the calling task's cgroup, itself included.
+///
+/// The hook was chosen by the *socket's* cgroup. A task outside that uses the socket has none: `None`, which denies.
+#[inline(always)]
+pub fn of_current() -> Option<Tagged> {
+    nearest(|level| unsafe { bpf_get_current_ancestor_cgroup_id(level) })
+}
+
+/// The nearest tagged ancestor of the cgroup of the packet's socket, itself included.
+#[inline(always)]
+pub fn of_packet(ctx: &SkBuffContext) -> Option<Tagged> {
+    nearest(|level| unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level) })
+}
+
+#[inline(always)]
+fn nearest(ancestor: impl Fn(i32) -> u64) -> Option<Tagged> {
+    let mut found = 0;
+    for level in 0..MAX_DEPTH {
+        let id = ancestor(level as i32);
+        if id == 0 {
+            break;
+        }
+        if maps::TAGGED.get_ptr(id).is_some() {
+            found = id;
+        }
+    }
+    if found == 0 { None } else { Some(Tagged(found)) }
+}
+
+/// Counts an outcome of `tagged`.
+#[inline(always)]
+pub fn count<C: EbpfContext>(ctx: &C, tagged: Tagged, outcome: Outcome) {
+    match maps::COUNTERS.get_ptr_mut(tagged.0) {
+        Some(counters) => unsafe {
+            maps::increment((&raw mut (*counters).by_outcome).cast::<u64>().add(outcome as usize));
+        },
+        None => failed(ctx, Site::CountersMissing),
+    }
+}

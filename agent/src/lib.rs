@@ -8,6 +8,7 @@ pub mod drain;
 pub mod identity;
 pub mod io;
 pub mod model;
+pub mod protocol;
 pub mod telemetry;
 pub mod policy;
 pub mod tls;

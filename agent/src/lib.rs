@@ -6,3 +6,4 @@ pub mod clock;
 pub mod config;
 pub mod io;
 pub mod model;
+pub mod redirect;

@@ -11,3 +11,4 @@ pub mod model;
 pub mod telemetry;
 pub mod policy;
 pub mod tls;
+pub mod redirect;

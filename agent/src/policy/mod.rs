@@ -7,6 +7,7 @@
 //! - Whether a data class is masked is the same question, with the action `reveal`.
 
 mod access;
+mod cache;
 mod classes;
 mod context;
 mod decide;
@@ -26,6 +27,7 @@ mod store;
 mod tests;
 
 pub use access::{Access, access};
+pub use cache::DecisionCache;
 pub use error::{PolicyError, Problem};
 pub use query::{Approval, Principal, Query};
 pub use rule::Rule;

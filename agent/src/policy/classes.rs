@@ -103,7 +103,11 @@ mod tests {
             "when { context.complete && context.class == \"email\" && context.process.uid == 0 }",
             "unless { context.complete } when { [\"email\"].contains(context.class) }",
         ] {
-            assert_eq!(of(condition), Classes::Some(["email".into()].into()), "{condition}");
+            assert_eq!(
+                of(condition),
+                Classes::Some(["email".into()].into()),
+                "{condition}"
+            );
         }
     }
 

@@ -53,9 +53,7 @@ impl PolicySet {
             Verdict::Held(places) => {
                 self.decision(Effect::Hold, Reason::ApprovalRequired, &places, None, query)
             }
-            Verdict::NotPermitted => {
-                self.decision(Effect::Deny, Reason::PolicyDefaultDeny, &[], None, query)
-            }
+            Verdict::NotPermitted => self.decision(Effect::Deny, Reason::PolicyDefaultDeny, &[], None, query),
             Verdict::Permitted(places) => {
                 self.decision(Effect::Allow, Reason::PolicyPermit, &places, None, query)
             }
@@ -273,10 +271,7 @@ impl<'a> Ask<'a> {
             }
         }
         let principal = set.names.uid("Workload", workload).ok_or_else(missing)?;
-        let resource = set
-            .names
-            .uid(resource.kind, &resource.id)
-            .ok_or_else(missing)?;
+        let resource = set.names.uid(resource.kind, &resource.id).ok_or_else(missing)?;
         let entities = entities(set, query, index, (&principal, groups), (&resource, parents))?;
         Ok(Self {
             index,
@@ -331,8 +326,8 @@ fn entities(
     ] {
         if !parents.is_empty() || !attributes.is_empty() {
             let parents = parents.into_iter().collect();
-            let entity = Entity::new(uid.clone(), attributes, parents)
-                .map_err(|e| Unaskable::Cedar(e.to_string()))?;
+            let entity =
+                Entity::new(uid.clone(), attributes, parents).map_err(|e| Unaskable::Cedar(e.to_string()))?;
             found.push(entity);
         }
     }

@@ -156,11 +156,7 @@ fn shape(node: &Json, common: &Json, depth: usize) -> Result<Shape, String> {
             }
             Ok(Shape::Record(members))
         }
-        "Set" => Ok(Shape::Set(Box::new(shape(
-            &node["element"],
-            common,
-            depth + 1,
-        )?))),
+        "Set" => Ok(Shape::Set(Box::new(shape(&node["element"], common, depth + 1)?))),
         "EntityOrCommon" | "Extension" => named(node["name"].as_str().unwrap_or_default(), common, depth),
         "String" => Ok(Shape::String),
         "Long" => Ok(Shape::Long),

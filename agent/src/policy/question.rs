@@ -293,6 +293,7 @@ impl Question {
             },
             context: ("http", Value::Record(record)),
             recorded_context: None,
+            recorded_resource: None,
         })
     }
 
@@ -338,6 +339,7 @@ impl Question {
             },
             context,
             recorded_context: None,
+            recorded_resource: None,
         })
     }
 }
@@ -361,6 +363,7 @@ fn connect(to: SocketAddr) -> Operation {
         },
         context: ("tcp", Value::record([])),
         recorded_context: None,
+        recorded_resource: None,
     }
 }
 

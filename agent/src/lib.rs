@@ -7,6 +7,7 @@ pub mod config;
 pub mod drain;
 pub mod identity;
 pub mod io;
+pub mod ledger;
 pub mod model;
 pub mod telemetry;
 pub mod policy;

@@ -27,7 +27,7 @@ async fn refreshed_tokens_keep_connections_and_other_subjects_end_them() {
     rig.put(&rig.good("b"));
     assert_eq!(tokio::time::timeout(LIMIT, ended).await.unwrap(), Reason::IdentityReplaced);
     rig.bound("b").await;
-    assert_eq!(rig.events(), ["failed:identity_missing", "bound", "refreshed", "bound"]);
+    assert_eq!(rig.events(), ["bound", "refreshed", "bound"]);
 }
 
 /// One poll.
@@ -121,7 +121,7 @@ async fn revoked_at_once_and_over_restarts() {
     rig.identities.restore(&name(), ADMIN).unwrap();
     assert!(rig.handle.check().is_ok(), "at once: the token was kept fresh");
     rig.identities.restore(&name(), ADMIN).unwrap();
-    assert_eq!(rig.events()[1..], ["bound", "revoked:identity_revoked", "refreshed", "restored"]);
+    assert_eq!(rig.events(), ["bound", "revoked:identity_revoked", "refreshed", "restored"]);
     assert!(rig.said().contains(r#""actor":{"pid":42,"uid":0}"#.replace('"', "\\\"").as_str()), "{}", rig.said());
 
     let stranger = WorkloadName::new("stranger").unwrap();

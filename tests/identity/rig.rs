@@ -31,7 +31,6 @@ pub struct Rig {
     pub identities: Identities,
     pub handle: IdentityHandle,
     pub config: Config,
-    pub clock: Clock,
     events: Arc<Mutex<Vec<LifecycleEvent>>>,
 }
 
@@ -120,7 +119,7 @@ impl Rig {
     ) -> Self {
         let config = config(&dir, issuer.url(), lines, workload);
         let (sink, events) = sink();
-        let identities = Identities::start_with(&config, clock.clone(), sink, timing).unwrap();
+        let identities = Identities::start_with(&config, clock, sink, timing).unwrap();
         let handle = identities.handle(&name()).unwrap();
         Self {
             issuer,
@@ -128,7 +127,6 @@ impl Rig {
             identities,
             handle,
             config,
-            clock,
             events,
         }
     }
@@ -177,11 +175,12 @@ impl Rig {
         }
     }
 
-    /// The events so far: word and reason.
+    /// The events so far: word and reason, but for the token file not being there yet at the start.
     pub fn events(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
         events
             .iter()
+            .filter(|event| event.reason != Some(Reason::IdentityMissing))
             .map(|event| match event.reason {
                 Some(reason) => format!("{}:{reason}", event.event.as_str()),
                 None => event.event.as_str().to_owned(),

@@ -6,6 +6,8 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { Provider } from 'oidc-provider';
 
+// Its notices go there; standard output is for the test.
+console.info = console.error;
 const options = JSON.parse(process.argv[2]);
 const server = createServer((request, response) => handler(request, response));
 let handler;

@@ -1,1 +1,3 @@
-//! harness
+//! What the tests and the demo share.
+
+pub mod issuer;

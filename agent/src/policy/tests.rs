@@ -545,3 +545,19 @@ fn a_wrong_set_never_replaces_a_good_one() {
     assert_eq!(store.current().hash(), &change.after);
     assert!(PolicyStore::load(&config).is_err());
 }
+
+#[test]
+fn what_the_readme_shows_is_valid() {
+    let text = include_str!("../../../policies/README.md");
+    let block = |language: &str| {
+        let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    let set = set(block("cedar"));
+    assert!(set.warnings().is_empty(), "{:?}", set.warnings());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("examples")).unwrap();
+    std::fs::write(dir.path().join("examples/a.toml"), block("toml")).unwrap();
+    let examples = examples(dir.path()).unwrap();
+    examples[0].question.ask().unwrap();
+}

@@ -73,7 +73,7 @@ struct Explain {
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<Arc<str>>,
     /// HTTP method [default: GET].
-    #[arg(long, requires = "url")]
+    #[arg(long)]
     method: Option<String>,
     /// HTTP URL.
     #[arg(long, conflicts_with = "connect")]

@@ -417,6 +417,13 @@ fn policy() -> impl Strategy<Value = String> {
         "when { context.destination.port + 9223372036854775365 > 0 }",
         "when { context has http && context.http == context.http && context.complete }",
         "when { principal.subject == \"svc-bot\" }",
+        "when { context has http.query }",
+        "when { context has \"http\" && context[\"http\"] has \"query\" && context[\"http\"][\"query\"] like \"*1\" }",
+        "when { context has http && [context.http.path, \"x\"].contains(\"/c\") }",
+        "when { context has http && {a: context.http}.a.path == \"/c\" }",
+        "when { context has http && {Value: context.http.path}.Value == \"/c\" }",
+        "when { (if context.complete then principal.issuer else \"\") != \"\" }",
+        "when { context.destination.address.isInRange(ip(\"10.0.0.5/32\")) }",
         "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
         "when { if context.complete then context.destination == context.destination else false }",
     ]);
@@ -445,7 +452,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     /// What is remembered is what would be decided.
     #[test]

@@ -13,8 +13,11 @@ use crate::model::{ClassTable, Decision, Value};
 /// Decisions at once.
 const ENTRIES: usize = 64;
 
-/// Longer keys are not remembered: memory per connection stays bounded at 64 times this.
+/// Longer keys are not remembered.
 const KEY_BYTES: usize = 2048;
+
+/// Bytes of all keys together: what a workload can make a connection cost. Beyond it everything is forgotten.
+const ALL_BYTES: usize = 16 * 1024;
 
 /// The decisions made last on one connection. No locks: it belongs to whoever drives the connection.
 #[derive(Default)]
@@ -26,6 +29,8 @@ pub struct DecisionCache {
     entries: Vec<(Box<[u8]>, Arc<Decision>)>,
     /// The entry to be replaced next.
     next: usize,
+    /// Bytes of all keys.
+    bytes: usize,
     key: Vec<u8>,
 }
 
@@ -63,9 +68,7 @@ impl DecisionCache {
     /// What [`PolicySet::decide`] says, from memory where it was asked the same before.
     pub fn decide(&mut self, set: &PolicySet, query: &Query<'_>) -> Arc<Decision> {
         if !self.constant.as_ref().is_some_and(|c| c.holds(set, query)) {
-            self.hashes.clear();
-            self.entries.clear();
-            self.next = 0;
+            self.forget();
             self.constant = Some(Constant {
                 generation: set.generation(),
                 principal: query.principal.clone(),
@@ -86,6 +89,12 @@ impl DecisionCache {
         decision
     }
 
+    fn forget(&mut self) {
+        self.hashes.clear();
+        self.entries.clear();
+        (self.next, self.bytes) = (0, 0);
+    }
+
     fn look_up(&mut self, set: &PolicySet, query: &Query<'_>, key: &[u8]) -> Arc<Decision> {
         let hash = hash(key);
         for (at, _) in self.hashes.iter().enumerate().filter(|(_, h)| **h == hash) {
@@ -97,12 +106,17 @@ impl DecisionCache {
         }
         let decision = Arc::new(set.decide(query));
         let entry = (key.into(), decision.clone());
+        if self.bytes + key.len() > ALL_BYTES {
+            self.forget();
+        }
+        self.bytes += key.len();
         if self.entries.len() < ENTRIES {
             self.hashes.push(hash);
             self.entries.push(entry);
         } else {
             self.hashes[self.next] = hash;
-            self.entries[self.next] = entry;
+            let old = std::mem::replace(&mut self.entries[self.next], entry);
+            self.bytes -= old.0.len();
             self.next = (self.next + 1) % ENTRIES;
         }
         decision
@@ -409,6 +423,13 @@ mod tests {
             cache.decide(&set, &world.query(&operation));
         }
         assert_eq!((cache.entries.len(), cache.hashes.len()), (ENTRIES, ENTRIES));
+        let bytes = |cache: &DecisionCache| cache.entries.iter().map(|(k, _)| k.len()).sum::<usize>();
+        assert_eq!(cache.bytes, bytes(&cache));
+        for n in 0..100 {
+            let operation = request("GET", "api.internal", &format!("/{n}{}", "x".repeat(1500)));
+            cache.decide(&set, &world.query(&operation));
+            assert!(cache.bytes == bytes(&cache) && cache.bytes <= ALL_BYTES);
+        }
         let long = request("GET", "api.internal", &"x".repeat(100_000));
         let one = cache.decide(&set, &world.query(&long));
         assert!(!Arc::ptr_eq(&one, &cache.decide(&set, &world.query(&long))));

@@ -35,6 +35,22 @@ impl PolicySet {
         }
     }
 
+    /// Places of the policies whose scope matches, in order.
+    pub(super) fn candidates(&self, query: &Query<'_>) -> Vec<usize> {
+        let Ok(ask) = Ask::new(self, query) else {
+            return Vec::new();
+        };
+        let mut places: Vec<usize> = ask
+            .index
+            .select(&ask.principals, &ask.resources)
+            .flat_map(|b| b.permits.iter().chain(&b.forbids))
+            .flat_map(cedar_policy::PolicySet::policies)
+            .filter_map(|p| place(p.id()))
+            .collect();
+        places.sort_unstable();
+        places
+    }
+
     fn answer(&self, query: &Query<'_>) -> Result<Decision, Unaskable> {
         let ask = Ask::new(self, query)?;
         let request = ask.request(ask.context.clone())?;

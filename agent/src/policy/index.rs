@@ -127,6 +127,11 @@ pub struct Index {
 }
 
 impl Index {
+    /// All buckets.
+    pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.values()
+    }
+
     /// The buckets for any of these principals with any of these resources.
     pub fn select<'a>(
         &'a self,

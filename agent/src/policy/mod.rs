@@ -13,6 +13,7 @@ mod context;
 mod decide;
 mod error;
 mod example;
+mod explain;
 #[cfg(test)]
 mod fixture;
 mod index;
@@ -32,6 +33,7 @@ pub use access::{Access, access};
 pub use cache::DecisionCache;
 pub use error::{PolicyError, Problem};
 pub use example::{Example, ExampleError, Expect, examples};
+pub use explain::{Explanation, Policy as ExplainedPolicy, inputs};
 pub use query::{Approval, Principal, Query};
 pub use question::{Answer, Asked, Question, QuestionError};
 pub use rule::Rule;

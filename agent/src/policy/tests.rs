@@ -378,6 +378,35 @@ fn whole(
     )
 }
 
+const CONDITIONS: [&str; 19] = [
+    "",
+    "when { context.access == \"read\" }",
+    "when { context has http && context.http.path like \"/a*\" }",
+    "when { context has http && context.http has query && context.http.query == \"q=1\" }",
+    "unless { context.process.uid == 0 }",
+    "when { context has class && [\"email\", \"us_ssn\"].contains(context.class) }",
+    "when { principal in Group::\"deploy\" && resource in HttpHost::\"api.internal\" }",
+    "when { context.destination.port + 9223372036854775365 > 0 }",
+    "when { context has http && context.http == context.http && context.complete }",
+    "when { principal.subject == \"svc-bot\" }",
+    "when { context has http.query }",
+    "when { context has \"http\" && context[\"http\"] has \"query\" && context[\"http\"][\"query\"] like \"*1\" }",
+    "when { context has http && [context.http.path, \"x\"].contains(\"/c\") }",
+    "when { context has http && {a: context.http}.a.path == \"/c\" }",
+    "when { context has http && {Value: context.http.path}.Value == \"/c\" }",
+    "when { (if context.complete then principal.issuer else \"\") != \"\" }",
+    "when { context.destination.address.isInRange(ip(\"10.0.0.5/32\")) }",
+    "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
+    "when { if context.complete then context.destination == context.destination else false }",
+];
+
+#[test]
+fn conditions_are_valid() {
+    for condition in CONDITIONS {
+        set(&format!("permit(principal, action, resource) {condition};"));
+    }
+}
+
 fn policy() -> impl Strategy<Value = String> {
     let effect = prop::sample::select(vec!["permit", "permit", "forbid", "@approval(\"g\") forbid"]);
     let principal = prop::sample::select(vec![
@@ -406,20 +435,7 @@ fn policy() -> impl Strategy<Value = String> {
         "resource is HttpEndpoint in HttpHost::\"api.internal\"",
         "resource == TcpEndpoint::\"10.0.0.5:5432\"",
     ]);
-    let condition = prop::sample::select(vec![
-        "",
-        "when { context.access == \"read\" }",
-        "when { context has http && context.http.path like \"/a*\" }",
-        "when { context has http && context.http has query && context.http.query == \"q=1\" }",
-        "unless { context.process.uid == 0 }",
-        "when { context has class && [\"email\", \"us_ssn\"].contains(context.class) }",
-        "when { principal in Group::\"deploy\" && resource in HttpHost::\"api.internal\" }",
-        "when { context.destination.port + 9223372036854775365 > 0 }",
-        "when { context has http && context.http == context.http && context.complete }",
-        "when { principal.subject == \"svc-bot\" }",
-        "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
-        "when { if context.complete then context.destination == context.destination else false }",
-    ]);
+    let condition = prop::sample::select(&CONDITIONS[..]);
     (effect, principal, action, resource, condition)
         .prop_map(|(e, p, a, r, c)| format!("{e}({p}, {a}, {r}) {c};"))
 }
@@ -445,7 +461,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     /// What is remembered is what would be decided.
     #[test]
@@ -544,4 +560,20 @@ fn a_wrong_set_never_replaces_a_good_one() {
     assert!(store.reload().is_err());
     assert_eq!(store.current().hash(), &change.after);
     assert!(PolicyStore::load(&config).is_err());
+}
+
+#[test]
+fn what_the_readme_shows_is_valid() {
+    let text = include_str!("../../../policies/README.md");
+    let block = |language: &str| {
+        let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    let set = set(block("cedar"));
+    assert!(set.warnings().is_empty(), "{:?}", set.warnings());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("examples")).unwrap();
+    std::fs::write(dir.path().join("examples/a.toml"), block("toml")).unwrap();
+    let examples = examples(dir.path()).unwrap();
+    examples[0].question.ask().unwrap();
 }

@@ -82,6 +82,12 @@ pub enum RedirectError {
     /// The directory for pins is on another kind of file system.
     #[error("{0} is not on a bpf file system (redirect.pin_dir)")]
     NotBpffs(PathBuf),
+    /// A pattern of the configuration that could not match a cgroup.
+    #[error("'{pattern}' matches no cgroup: name one level after the other, with * and ? within a level")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+    },
     /// Changes of the cgroup tree cannot be followed.
     #[error("cannot watch {path}: {source} (sysctl fs.inotify.max_user_watches)")]
     Watch {
@@ -117,6 +123,7 @@ impl RedirectError {
             | Self::Missing(_)
             | Self::Pin { .. }
             | Self::NotBpffs(_)
+            | Self::Pattern { .. }
             | Self::Watch { .. }
             | Self::Netns(_) => Reason::Interrupted,
         }

@@ -13,15 +13,15 @@ mod dummy;
 mod error;
 pub mod process;
 mod sys;
-//TAGS pub mod tags;
-//TAGS mod watch;
+pub mod tags;
+mod watch;
 
 use futures_util::future::BoxFuture;
 
 pub use bpf::{BpfRedirector, Control, Options, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
-//TAGS pub use tags::{Source, Tag, TagEvent, Tags};
+pub use tags::{Source, Tag, TagEvent, Tags};
 
 use crate::{
     io::BoxStream,

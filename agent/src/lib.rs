@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` beside this crate has the life of a connection and the direction of imports.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod io;

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod io;
 pub mod ledger;
 pub mod model;
+pub mod protocol;
 pub mod telemetry;
 pub mod policy;
 pub mod tls;

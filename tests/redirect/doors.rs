@@ -98,7 +98,12 @@ fn sockets_that_cannot_be_redirected_cannot_be_made() {
             let answer = workload.ask(&format!("socket {socket}"));
             assert!(answer.starts_with("err"), "{what}: {answer}");
         }
-        for (socket, what) in [("2 1 0", "TCP"), ("10 1 6", "TCP"), ("2 2 0", "UDP"), ("10 2 17", "UDP")] {
+        for (socket, what) in [
+            ("2 1 0", "TCP"),
+            ("10 1 6", "TCP"),
+            ("2 2 0", "UDP"),
+            ("10 2 17", "UDP"),
+        ] {
             assert_eq!(workload.ask(&format!("socket {socket}")), "ok", "{what}");
         }
         healthy(&control);

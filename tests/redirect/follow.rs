@@ -112,5 +112,8 @@ async fn an_attribute_taken_away_untags() {
     assert!(matches!(event(&top, &mut events).await, TagEvent::Added(_)));
     tags::remove(&top.0).unwrap();
     let event = event(&top, &mut events).await;
-    assert!(matches!(event, TagEvent::Removed { gone: false, .. }), "{event:?}");
+    assert!(
+        matches!(event, TagEvent::Removed { gone: false, .. }),
+        "{event:?}"
+    );
 }

@@ -15,9 +15,7 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use portcullis::{
     model::CgroupId,
-    redirect::{
-        self, BpfRedirector, Control, Options, Redirected, Redirector as _, bpf::Outcome, cgroup,
-    },
+    redirect::{self, BpfRedirector, Control, Options, Redirected, Redirector as _, bpf::Outcome, cgroup},
 };
 
 /// How long anything may take before the test has failed.

@@ -15,7 +15,11 @@ fn without_an_agent_connects_are_refused() {
         drop((agent, control));
         let mut workload = Workload::new(&cgroup.0);
         for address in ["203.0.113.9:80", "[2001:db8::7]:80", "127.0.0.1:80"] {
-            assert_eq!(workload.ask(&format!("tcp {address}")), "err ECONNREFUSED", "{address}");
+            assert_eq!(
+                workload.ask(&format!("tcp {address}")),
+                "err ECONNREFUSED",
+                "{address}"
+            );
         }
         assert_eq!(workload.ask("udp-send 203.0.113.9:443"), "err EPERM");
         assert_eq!(workload.ask("socket 2 3 1"), "err EPERM");
@@ -44,7 +48,11 @@ fn the_next_agent_takes_over_links_and_counts() {
         for (before, after) in before.iter().zip(&after) {
             assert!(after.ok, "{after:?}");
             assert_eq!(before.link, after.link, "{}: the same link", after.program);
-            assert_ne!(before.program_id, after.program_id, "{}: a new program", after.program);
+            assert_ne!(
+                before.program_id, after.program_id,
+                "{}: a new program",
+                after.program
+            );
         }
         assert!(workload.ask("tcp 203.0.113.9:82").starts_with("ok"));
         // The connects of before are not inherited: the first's listener is gone, and the second was refused.
@@ -129,7 +137,10 @@ fn two_agents_on_one_port_are_told() {
         let (first, second) = (Pins::new(), Pins::new());
         let _agent = first.start();
         let refused = BpfRedirector::start(&second.options()).err();
-        assert!(matches!(refused, Some(RedirectError::PortUsed { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Some(RedirectError::PortUsed { .. })),
+            "{refused:?}"
+        );
     });
 }
 
@@ -140,6 +151,10 @@ fn the_kernel_takes_every_program() {
     for program in programs {
         println!("{program:?}");
         let instructions = program.verified_instructions.unwrap_or(0);
-        assert!(instructions < 20_000, "{}: {instructions} of a million", program.name);
+        assert!(
+            instructions < 20_000,
+            "{}: {instructions} of a million",
+            program.name
+        );
     }
 }

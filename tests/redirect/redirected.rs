@@ -23,7 +23,11 @@ fn a_connect_arrives_with_who_and_where() {
             ("[2001:db8::7]:443", "[::1]:", "[2001:db8::7]:443"),
             ("[::1]:8443", "[::1]:", "[::1]:8443"),
             // Asked for through an IPv6 socket; kept as what it is.
-            ("[::ffff:203.0.113.9]:8444", "[::ffff:127.0.0.1]:", "203.0.113.9:8444"),
+            (
+                "[::ffff:203.0.113.9]:8444",
+                "[::ffff:127.0.0.1]:",
+                "203.0.113.9:8444",
+            ),
             // Its own listener: not a way around; what to make of it is for the agent to say.
             ("127.0.0.1:15001", "127.0.0.1:", "127.0.0.1:15001"),
         ] {

@@ -48,7 +48,10 @@ fn twenty_thousand_connections_from_150_ports_keep_their_destinations() {
             }
         }
         println!("{right} right, {empty} reset before they were read");
-        assert!(right > CONNECTIONS / 2, "{right} right, {empty} reset before they were read");
+        assert!(
+            right > CONNECTIONS / 2,
+            "{right} right, {empty} reset before they were read"
+        );
         assert_eq!(count(&control, id, Outcome::TcpRedirected), CONNECTIONS);
         healthy(&control);
     });

@@ -86,6 +86,7 @@ async fn unknown_keys_do_not_hammer_the_issuer() {
 #[tokio::test]
 async fn an_issuer_that_is_down() {
     let (clock, at) = stopped_clock();
+    let (now, life) = (clock.now_seconds(), 1200);
     let rig = Rig::with(Issuer::start(loopback()).await.unwrap(), clock, "", timing()).await;
     rig.issuer.fault(Fault::Down, true);
     rig.put(&rig.minted("a", 600, &json!({})));
@@ -94,12 +95,12 @@ async fn an_issuer_that_is_down() {
     rig.bound("a").await;
     // With keys cached it is not needed, neither for the token held nor for the next one.
     rig.issuer.fault(Fault::Down, true);
-    rig.put(&rig.minted("b", 1200, &json!({})));
+    rig.put(&rig.minted("b", 0, &json!({ "exp": now + life })));
     rig.bound("b").await;
     let ended = rig.handle.ended();
-    advance(&at, 1200);
+    advance(&at, life + 29);
     assert!(rig.handle.check().is_ok(), "within the skew");
-    advance(&at, 30);
+    advance(&at, 1);
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityExpired);
     assert_eq!(ended.await, Reason::IdentityExpired);
 }
@@ -225,14 +226,14 @@ async fn private_key_jwt_by_key_type() {
 
 #[tokio::test]
 async fn renewed_before_it_runs_out_and_kept_when_it_cannot_be() {
-    let (clock, at) = stopped_clock();
     let issuer = Issuer::start(loopback()).await.unwrap();
     issuer.client("c", client(ClientAuth::Secret(SECRET.into()), 9000));
+    let (clock, at) = stopped_clock();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("secret");
     std::fs::write(&file, SECRET).unwrap();
     let lines = format!("client_id = \"c\"\nclient_secret_file = \"{}\"", file.display());
-    let rig = Rig::of(issuer, dir, clock, "skew = \"0s\"", &lines, timing()).await;
+    let rig = Rig::of(issuer, dir, clock, "", &lines, timing()).await;
     rig.bound("deploy-bot").await;
     let first = rig.handle.check().unwrap();
     let ended = rig.handle.ended();
@@ -247,7 +248,8 @@ async fn renewed_before_it_runs_out_and_kept_when_it_cannot_be() {
     })
     .await;
 
-    // This one (made by the host's clock, of which 6010 s are gone) is due for renewal in 1994 s, over in 2990 s.
+    // This one (made by the host's clock, of which 6010 s are gone) is due for renewal in 1994 s, over in 2990 s
+    // and the skew.
     rig.issuer.fault(Fault::TokensDown, true);
     advance(&at, 2000);
     until("tried and failed", || {
@@ -256,7 +258,7 @@ async fn renewed_before_it_runs_out_and_kept_when_it_cannot_be() {
     .await;
     assert!(rig.handle.check().is_ok());
     assert_eq!(ended.reason(), None);
-    advance(&at, 1000);
+    advance(&at, 1100);
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityExpired);
     assert_eq!(ended.await, Reason::IdentityExpired);
     rig.denied(Reason::IdentityIssuerUnreachable).await;

@@ -8,16 +8,15 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 
 use super::{
-    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller, events,
+    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller,
 };
 use crate::{
     config::Config,
     connection::{Front, Tag},
     gate,
-    identity::LifecycleEvent,
+    identity::Actor,
     model::{CgroupId, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, TaggedCgroup, tags},
 };
@@ -30,7 +29,6 @@ pub(super) struct Agent {
     pub(super) control: Control,
     mount: PathBuf,
     started_at: i64,
-    identity_events: Mutex<Option<mpsc::Receiver<LifecycleEvent>>>,
 }
 
 impl Agent {
@@ -43,7 +41,6 @@ impl Agent {
             control,
             mount,
             started_at,
-            identity_events: Mutex::new(Some(core.identity_events)),
         }
     }
 
@@ -97,7 +94,7 @@ impl Agent {
         self.known(workload)?;
         let detail = json!({ "workload": workload, "act": "revoke" });
         self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": actor(by), "detail": detail })).await?;
-        self.front.identities.revoke(workload).await?;
+        self.front.identities.revoke(workload, by.into())?;
         Ok(())
     }
 
@@ -106,7 +103,7 @@ impl Agent {
         self.known(workload)?;
         let detail = json!({ "workload": workload, "act": "restore" });
         self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": actor(by), "detail": detail })).await?;
-        self.front.identities.restore(workload).await?;
+        self.front.identities.restore(workload, by.into())?;
         Ok(())
     }
 
@@ -167,14 +164,6 @@ impl Agent {
         }
     }
 
-    /// Starts following the events of identities; once.
-    pub(super) fn follow_identities(self: &Arc<Self>) {
-        let taken = self.identity_events.lock().ok().and_then(|mut e| e.take());
-        if let Some(receiver) = taken {
-            tokio::spawn(events::follow_identities(Arc::clone(self), receiver));
-        }
-    }
-
     pub(super) async fn record_started(&self) -> anyhow::Result<()> {
         let shared = &self.front.shared;
         let policy = shared.policy.current();
@@ -225,7 +214,7 @@ impl Agent {
     }
 
     fn tags(&self) -> Vec<TagStatus> {
-        let mut counters: BTreeMap<CgroupId, BTreeMap<String, u64>> =
+        let mut counters: BTreeMap<CgroupId, Counters> =
             self.control.counters().unwrap_or_default().into_iter().collect();
         let all = self.front.workloads.all().into_iter();
         all.map(|(id, tag)| TagStatus {
@@ -233,7 +222,7 @@ impl Agent {
             id: id.0,
             workload: tag.workload.to_string(),
             source: tag.source.into(),
-            counters: counters.remove(&id).unwrap_or_default(),
+            counters: counters.remove(&id).map(|c| c.by_name()).unwrap_or_default(),
         })
         .collect()
     }
@@ -252,22 +241,23 @@ impl Agent {
             programs: self
                 .control
                 .attached()
+                .unwrap_or_default()
                 .into_iter()
-                .map(|p| ProgramStatus { name: p.program, cgroup: p.cgroup.0, attached: p.ok })
+                .map(|p| ProgramStatus { name: p.program.into(), cgroup: p.cgroup.0, attached: p.ok })
                 .collect(),
-            errors: self.control.errors().unwrap_or_default().into_iter().collect(),
+            errors: self.control.errors().unwrap_or_default().into_iter().map(|(site, n)| (site.to_string(), n)).collect(),
             policy: PolicyStatus {
                 hash: policy.hash().to_string(),
                 generation: policy.generation(),
-                policies: policy.len(),
-                error: shared.policy.last_error(),
+                policies: policy.rules().len(),
+                error: shared.policy.status().error.map(|e| e.to_string()),
             },
             ledger: LedgerStatus {
                 size: ledger.size,
-                root: hex::encode(ledger.root),
-                bytes: ledger.bytes,
-                durability: ledger.durability,
-                error: ledger.error,
+                root: ledger.root,
+                bytes: ledger.disk_bytes,
+                durability: ledger.durability.as_str().into(),
+                error: ledger.failure,
             },
             connections: self.front.drain.live(),
             problems: Vec::new(),
@@ -280,11 +270,11 @@ impl Agent {
         let all = self.front.identities.status().into_iter();
         all.map(|w| WorkloadStatus {
             name: w.workload.to_string(),
-            state: w.state,
+            state: w.reason.map_or_else(|| "valid".to_owned(), |r| r.to_string()),
             issuer: w.issuer,
             subject: w.subject,
-            expires_at: w.expires_at.map(|s| Rfc3339(s.saturating_mul(1_000_000_000)).to_string()),
-            error: w.error,
+            expires_at: w.expires_at.map(|at| at.to_string()),
+            error: w.last_error,
         })
         .collect()
     }

@@ -25,13 +25,19 @@ use crate::model::WorkloadName;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller {
     pub(super) uid: u32,
-    pub(super) pid: Option<i32>,
+    pub(super) pid: i32,
+}
+
+impl From<Caller> for crate::identity::Actor {
+    fn from(c: Caller) -> Self {
+        Self { pid: c.pid, uid: c.uid }
+    }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         // Without credentials the caller counts as nobody; the socket's mode has let only root's group in anyway.
-        stream.io().peer_cred().map_or(Self { uid: u32::MAX, pid: None }, |c| Self { uid: c.uid(), pid: c.pid() })
+        stream.io().peer_cred().map_or(Self { uid: u32::MAX, pid: 0 }, |c| Self { uid: c.uid(), pid: c.pid().unwrap_or(0) })
     }
 }
 

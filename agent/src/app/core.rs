@@ -4,7 +4,6 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
 
 use crate::{
     clock::Clock,
@@ -18,15 +17,13 @@ use crate::{
     policy::PolicyStore,
     protocol::Registry,
     telemetry::Metrics,
-    tls::{Connector, HostCa, Terminator},
+    tls::{Acceptor, Connector, HostCa},
 };
 
 /// Everything that serves connections, however they arrive.
 pub struct Core {
     /// What serves them.
     pub front: Arc<Front>,
-    /// Lifecycle events of identities, to be recorded.
-    pub identity_events: mpsc::Receiver<LifecycleEvent>,
     /// The host CA.
     pub ca: Arc<HostCa>,
 }
@@ -36,20 +33,22 @@ impl Core {
     ///
     /// # Errors
     /// When any part cannot be had; the message names it.
-    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
         let dir = &config.host.data_dir;
         private_dir(dir).with_context(|| format!("[host] data_dir {}", dir.display()))?;
         let clock = Clock::System;
         let host = host_name();
-        let ledger = Ledger::open(dir, ledger::Options { durability: config.ledger.durability, host: host.clone() })
+        let ledger = Ledger::open(dir, ledger::Options::new(&host, config.ledger.durability))
             .context("the ledger cannot be opened")?;
-        let policy = PolicyStore::load(&config.policy.dirs).context("the policy cannot be loaded")?;
+        let policy = PolicyStore::load(&config.policy).context("the policy cannot be loaded")?;
         let mask = mask_rules(config)?;
         let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
         let connector = Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
-        let (events, identity_events) = mpsc::channel(1024);
+        let recorder = ledger.clone();
+        // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
+        let events = Arc::new(move |event: LifecycleEvent| recorder.enqueue_now(event.entry()));
         let identities =
-            Identities::start(config, clock.clone(), events).await.context("identities cannot be had")?;
+            Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
         let front = Front {
             shared: Shared {
                 clock,
@@ -63,13 +62,13 @@ impl Core {
             identities,
             mask: ArcSwap::new(mask),
             limits: ArcSwap::from_pointee(config.limits.clone()),
-            terminator: Terminator::new(Arc::clone(&ca)).context("TLS with workloads cannot be set up")?,
+            acceptor: Acceptor::new(Arc::clone(&ca), Clock::System).context("TLS with workloads cannot be set up")?,
             connector: ArcSwap::from_pointee(connector),
             protocols: Registry::default(),
             drain: Drain::default(),
             own_port: config.redirect.port,
         };
-        Ok(Self { front: Arc::new(front), identity_events, ca })
+        Ok(Self { front: Arc::new(front), ca })
     }
 }
 

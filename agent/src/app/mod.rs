@@ -29,9 +29,9 @@ pub use report::{LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadS
 pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let config = config::load(config_path)?;
     telemetry::init(&config.log)?;
-    let mount = cgroup::mount().context("no cgroup2 file system is mounted; mount one (`mount -t cgroup2`)")?;
+    let mount = cgroup::find_mount()?;
     // Before anything opens a socket: sockets belong to the cgroup they were made in.
-    let redirector = BpfRedirector::start(Options {
+    let redirector = BpfRedirector::start(&Options {
         pin_dir: config.redirect.pin_dir.clone(),
         port: config.redirect.port,
         cgroup_mount: mount.clone(),
@@ -40,13 +40,12 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     .context("sockets cannot be redirected")?;
     let control = redirector.control();
     let listener = control::listen(&config.host.run_dir).context("the control socket cannot be made")?;
-    let core = Core::start(&config).await?;
+    let core = Core::start(&config)?;
     let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let tags = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let agent = Arc::new(Agent::new(config_path.into(), config, core, control, mount));
     agent.record_started().await?;
-    agent.follow_identities();
     for tag in tags.snapshot {
         agent.tagged(tag).await;
     }
@@ -80,7 +79,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let cut = drain.stop(deadline).await;
     answering.abort();
     agent.record_stopped(cut).await;
-    agent.front.shared.ledger.close().await.context("the ledger could not be closed")?;
+    let ledger = agent.front.shared.ledger.clone();
+    tokio::task::spawn_blocking(move || ledger.close()).await?;
     tracing::info!("stopped; enforcement stays: sockets of workloads are refused until the agent runs again");
     Ok(())
 }

@@ -23,7 +23,7 @@ impl Agent {
                 if let Err(e) = shared.ledger.policy_set(set.hash(), set.text()).await {
                     tracing::error!("the policy set is not stored: {e}");
                 }
-                tracing::info!(policies = set.len(), hash = %set.hash(), "policy reloaded");
+                tracing::info!(policies = set.rules().len(), hash = %set.hash(), "policy reloaded");
                 let entry = json!({
                     "subject": "policy",
                     "before": change.before,
@@ -43,7 +43,7 @@ impl Agent {
         let new = config::load(&self.config_path)?;
         let mask = mask_rules(&new)?;
         let connector = Connector::new(&new.tls)?;
-        self.front.identities.reload(&new).await?;
+        self.front.identities.reload(&new)?;
         self.front.mask.store(mask);
         self.front.connector.store(connector.into());
         self.front.limits.store(new.limits.clone().into());

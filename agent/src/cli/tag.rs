@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::{block_on, control::Control};
 use crate::{config::Config, model::WorkloadName, redirect::{cgroup, tags}};
@@ -47,7 +47,7 @@ pub(super) fn untag(args: &UntagArgs, config: &Config) -> anyhow::Result<ExitCod
 
 /// The path below the cgroup2 mount, from either form.
 fn below_mount(given: &str) -> anyhow::Result<String> {
-    let mount = cgroup::mount().context("no cgroup2 file system is mounted")?;
+    let mount = cgroup::find_mount()?;
     let inside = std::path::Path::new(given).strip_prefix(&mount).unwrap_or(std::path::Path::new(given));
     let path = format!("/{}", inside.display().to_string().trim_matches('/'));
     let dir = mount.join(path.trim_start_matches('/'));

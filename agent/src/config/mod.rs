@@ -260,6 +260,17 @@ pub enum Durability {
     Process,
 }
 
+impl Durability {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Process => "process",
+        }
+    }
+}
+
 /// `[limits]`: every bound that hostile input meets.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

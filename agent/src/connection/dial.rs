@@ -10,7 +10,7 @@ use crate::{
     gate::{Dial, DialError, Permit, TlsBody, TlsFacts},
     io::BoxStream,
     model::{OriginalDst, Reason},
-    tls::{Connector, UpstreamName},
+    tls::{ALPN_HTTP1, Connector, PeerName},
 };
 
 /// How one connection reaches its destination.
@@ -49,20 +49,20 @@ impl UpstreamDial<'_> {
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = match &tls.server_name {
-            Some(name) => UpstreamName::Dns(Arc::clone(name)),
-            None => UpstreamName::Ip(to.ip()),
+            Some(name) => PeerName::Dns(Arc::clone(name)),
+            None => PeerName::ip(to.ip()),
         };
         let (stream, facts) =
-            self.connector.connect(Box::new(stream), &name, patience).await.map_err(|e| DialError {
+            self.connector.connect(Box::new(stream), &name, ALPN_HTTP1).await.map_err(|e| DialError {
                 reason: e.reason(),
                 detail: format!("TLS with {to}: {e}"),
             })?;
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(TlsBody {
-            alpn: facts.alpn,
-            chain_sha256: Some(facts.chain_sha256),
-            cipher: facts.cipher,
+            alpn: facts.alpn.as_deref().map(Into::into),
+            chain_sha256: Some(facts.chain_sha256.to_string()),
+            cipher: Some(facts.cipher.into()),
             sni: tls.server_name.clone(),
-            version: facts.version,
+            version: Some(facts.version.into()),
         });
         Ok(stream)
     }

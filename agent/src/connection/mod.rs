@@ -25,8 +25,8 @@ use crate::{
     mask::MaskRules,
     model::{OriginalDst, Origin, Process, Reason, SessionId, WorkloadName},
     protocol::Registry,
-    redirect::{Redirected, Redirector, resolve_process},
-    tls::{Connector, Terminator},
+    redirect::{RedirectError, Redirected, Redirector, process},
+    tls::{ALPN_HTTP1, Acceptor, Connector},
 };
 
 /// How often a connection that began without a valid identity looks whether there is one now.
@@ -48,7 +48,7 @@ pub struct Front {
     /// Bounds in force.
     pub limits: ArcSwap<Limits>,
     /// TLS with workloads.
-    pub terminator: Terminator,
+    pub acceptor: Acceptor,
     /// TLS with destinations.
     pub connector: ArcSwap<Connector>,
     /// The protocols.
@@ -83,7 +83,7 @@ impl Front {
         loop {
             let redirected = match redirector.next_connection().await {
                 Ok(redirected) => redirected,
-                Err(e) if e.is_final() => {
+                Err(e @ RedirectError::Stopped) => {
                     tracing::error!("no more connections can be accepted: {e}");
                     return;
                 }
@@ -109,7 +109,7 @@ impl Front {
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
-            process: resolve_process(&origin),
+            process: process::resolve(&origin),
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,
@@ -212,19 +212,19 @@ impl Front {
         };
         let fallback = accepted.original_dst.0.ip();
         let (stream, tls) = self
-            .terminator
-            .accept(stream, fallback, limits.handshake_timeout)
+            .acceptor
+            .accept(stream, fallback, ALPN_HTTP1, limits.handshake_timeout)
             .await
             .map_err(|e| {
                 tracing::debug!(session = %accepted.session, "TLS with the workload: {e}");
                 e.reason()
             })?;
         let facts = TlsBody {
-            alpn: tls.alpn,
+            alpn: tls.alpn.as_deref().map(Into::into),
             chain_sha256: None,
-            cipher: tls.cipher,
+            cipher: Some(tls.cipher.into()),
             sni: tls.server_name,
-            version: tls.version,
+            version: Some(tls.version.into()),
         };
         Ok((stream, Some(facts)))
     }
@@ -249,8 +249,8 @@ impl Front {
 /// Resolves when the identity under which operations were allowed on this connection is no longer valid.
 async fn identity_ends(identity: &IdentityHandle, gate: &Gate) -> Reason {
     loop {
-        match identity.check() {
-            Ok(_) => return identity.ended().await,
+        match identity.bind() {
+            Ok((_, ended)) => return ended.await,
             Err(reason) if gate.has_permitted() => return reason,
             // The protocol tells the workload why each of its operations is denied.
             Err(_) => tokio::time::sleep(IDENTITY_LOOK).await,

@@ -6,7 +6,7 @@ mod body;
 mod ending;
 mod names;
 mod permit;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 use std::{

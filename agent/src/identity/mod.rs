@@ -15,6 +15,8 @@ mod keeper;
 mod revoked;
 mod source;
 mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod verify;
 
 use std::{

@@ -37,6 +37,7 @@ pub fn request(method: &str, host: &str, path: &str) -> Operation {
             ]),
         ),
         recorded_context: None,
+        recorded_resource: None,
     }
 }
 
@@ -60,6 +61,7 @@ pub fn connect(to: &str) -> Operation {
         },
         context: ("tcp", Value::record([])),
         recorded_context: None,
+        recorded_resource: None,
     }
 }
 

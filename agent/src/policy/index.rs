@@ -22,6 +22,12 @@ pub struct Key(u32);
 impl Key {
     /// The scope does not name anything.
     pub const ANY: Self = Self(0);
+
+    /// For a cache key.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
 }
 
 /// All entities that policies name, by type and id. Two that no policy names cannot be told apart by any policy.
@@ -121,13 +127,20 @@ pub struct Index {
 }
 
 impl Index {
+    /// All buckets.
+    pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.values()
+    }
+
     /// The buckets for any of these principals with any of these resources.
-    pub fn select<'a>(&'a self, principals: &'a [Key], resources: &'a [Key]) -> impl Iterator<Item = &'a Bucket> {
-        principals.iter().flat_map(move |p| {
-            resources
-                .iter()
-                .filter_map(move |r| self.buckets.get(&(*p, *r)))
-        })
+    pub fn select<'a>(
+        &'a self,
+        principals: &'a [Key],
+        resources: &'a [Key],
+    ) -> impl Iterator<Item = &'a Bucket> {
+        principals
+            .iter()
+            .flat_map(move |p| resources.iter().filter_map(move |r| self.buckets.get(&(*p, *r))))
     }
 }
 
@@ -135,7 +148,11 @@ impl Index {
 ///
 /// # Errors
 /// When Cedar refuses a policy that it has parsed before, which it does not.
-pub fn build(schema: &Schema, names: &Names, rules: &[Rule]) -> Result<BTreeMap<Box<str>, Index>, PolicyError> {
+pub fn build(
+    schema: &Schema,
+    names: &Names,
+    rules: &[Rule],
+) -> Result<BTreeMap<Box<str>, Index>, PolicyError> {
     let mut indexes = BTreeMap::new();
     for (name, action) in &schema.actions {
         let mut buckets = HashMap::<_, Bucket>::new();

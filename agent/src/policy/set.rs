@@ -28,6 +28,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 /// A policy set in the form that decides.
 pub struct PolicySet {
     hash: Arc<str>,
+    text: Arc<str>,
     generation: u64,
     rules: Vec<Rule>,
     warnings: Vec<Problem>,
@@ -54,6 +55,8 @@ impl PolicySet {
     /// As [`Self::load`].
     pub fn new(files: &[File]) -> Result<Self, PolicyError> {
         let schema = schema::schema()?;
+        let text = text(files);
+        let hash = hex::encode(digest::digest(&digest::SHA256, text.as_bytes())).into();
         let (rules, mut warnings) = rule::rules(files).map_err(PolicyError::Problems)?;
         validate(schema, &rules, &mut warnings)?;
         warnings.extend(shadow::shadowed(schema, &rules));
@@ -78,7 +81,8 @@ impl PolicySet {
             .map(|(name, action)| (name.clone(), mentions.prune(&action.context)))
             .collect();
         Ok(Self {
-            hash: hash(files),
+            hash,
+            text,
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             indexes: index::build(schema, &names, &rules)?,
             rules,
@@ -90,7 +94,13 @@ impl PolicySet {
         })
     }
 
-    /// SHA-256 over the schema and all files, hex.
+    /// The schema and all files as one text, for the record: its SHA-256 is the set's hash.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// SHA-256 of [`Self::text`], hex.
     #[must_use]
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
@@ -106,6 +116,16 @@ impl PolicySet {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Data classes that policies name to reveal.
+    pub fn classes(&self) -> impl Iterator<Item = &str> {
+        let buckets = self
+            .indexes
+            .get(schema::REVEAL)
+            .into_iter()
+            .flat_map(Index::buckets);
+        buckets.flat_map(|b| b.classes.names())
     }
 
     /// What is not wrong, but probably not meant.
@@ -174,17 +194,10 @@ fn reveals_by_the_way(rule: &Rule) -> Option<Problem> {
     })
 }
 
-/// Each part with its length, so that no two lists of files give the same bytes.
-fn hash(files: &[File]) -> Arc<str> {
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut part = |bytes: &[u8]| {
-        context.update(&(bytes.len() as u64).to_be_bytes());
-        context.update(bytes);
-    };
-    part(schema::TEXT.as_bytes());
-    for file in files {
-        part(file.name.as_bytes());
-        part(file.text.as_bytes());
-    }
-    hex::encode(context.finish()).into()
+/// A JSON array of [name, text] pairs, the schema first: no text can be taken for another file's name.
+fn text(files: &[File]) -> Arc<str> {
+    let mut parts = vec![("schema.cedarschema", schema::TEXT)];
+    parts.extend(files.iter().map(|f| (&*f.name, f.text.as_str())));
+    // Pairs of strings always serialise.
+    serde_json::to_string(&parts).unwrap_or_default().into()
 }

@@ -1,0 +1,2 @@
+//! Protocols.
+mod http;

@@ -52,7 +52,9 @@ const LOOPBACK6: [u32; 4] = [0, 0, 0, 1_u32.to_be()];
 pub fn connect4(ctx: &SockAddrContext) -> i32 {
     let sa = ctx.sock_addr;
     let addr = [0, 0, MAPPED, unsafe { read_volatile(&raw const (*sa).user_ip4) }];
-    let Some(port) = decide(ctx, addr) else { return DENY };
+    let Some(port) = decide(ctx, addr) else {
+        return DENY;
+    };
     if port.redirect {
         unsafe { write_volatile(&raw mut (*sa).user_ip4, LOOPBACK4) };
     }
@@ -65,10 +67,16 @@ pub fn connect4(ctx: &SockAddrContext) -> i32 {
 pub fn connect6(ctx: &SockAddrContext) -> i32 {
     let sa = ctx.sock_addr;
     let addr = unsafe { user_ip6(sa) };
-    let Some(port) = decide(ctx, addr) else { return DENY };
+    let Some(port) = decide(ctx, addr) else {
+        return DENY;
+    };
     if port.redirect {
         let mapped = addr[0] == 0 && addr[1] == 0 && addr[2] == MAPPED;
-        let to = if mapped { [0, 0, MAPPED, LOOPBACK4] } else { LOOPBACK6 };
+        let to = if mapped {
+            [0, 0, MAPPED, LOOPBACK4]
+        } else {
+            LOOPBACK6
+        };
         unsafe { set_user_ip6(sa, to) };
     }
     port.verdict(sa)
@@ -131,10 +139,17 @@ fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Option<Passed> {
         tagged::count(ctx, tagged, Outcome::Failed);
         return None;
     };
-    let (kind, protocol) =
-        unsafe { (read_volatile(&raw const (*sa).type_), read_volatile(&raw const (*sa).protocol)) };
+    let (kind, protocol) = unsafe {
+        (
+            read_volatile(&raw const (*sa).type_),
+            read_volatile(&raw const (*sa).protocol),
+        )
+    };
     if kind == SOCK_DGRAM && protocol == IPPROTO_UDP {
-        let passed = Passed { redirect: false, port: 0 };
+        let passed = Passed {
+            redirect: false,
+            port: 0,
+        };
         return (udp::decide(ctx, tagged, config) == ALLOW).then_some(passed);
     }
     let outcome = if kind == SOCK_STREAM && protocol == IPPROTO_TCP {
@@ -143,7 +158,10 @@ fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Option<Passed> {
         Outcome::TypeDenied
     };
     tagged::count(ctx, tagged, outcome);
-    matches!(outcome, Outcome::TcpRedirected).then_some(Passed { redirect: true, port: config.port })
+    matches!(outcome, Outcome::TcpRedirected).then_some(Passed {
+        redirect: true,
+        port: config.port,
+    })
 }
 
 #[inline(always)]
@@ -191,9 +209,12 @@ unsafe fn unbind(sa: *mut bpf_sock_addr, sk: *mut bpf_sock) -> Result<(), Site> 
         return Ok(());
     }
     let mut none = 0_u32;
-    let set =
-        unsafe { bpf_setsockopt(sa.cast(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut none).cast(), 4) };
-    if set == 0 { Ok(()) } else { Err(Site::ConnectDevice) }
+    let set = unsafe { bpf_setsockopt(sa.cast(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut none).cast(), 4) };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(Site::ConnectDevice)
+    }
 }
 
 /// When the calling process started: with its pid, a name that is never reused.

@@ -9,9 +9,7 @@ use aya_ebpf::{
     helpers::generated::bpf_sk_storage_get,
     macros::btf_map,
 };
-use portcullis_abi::{
-    Config, Counters, Flow, MAX_INFLIGHT, MAX_TAGGED, Record, SITE_SLOTS, Tag,
-};
+use portcullis_abi::{Config, Counters, Flow, MAX_INFLIGHT, MAX_TAGGED, Record, SITE_SLOTS, Tag};
 
 /// What the agent tells the programs.
 #[btf_map]
@@ -62,8 +60,16 @@ pub fn config() -> Option<&'static Config> {
 /// # Safety
 /// `sk` must be a socket of the running program's context, and not null: the verifier refuses it otherwise.
 #[inline(always)]
-pub unsafe fn record(map: &SkStorage<Record>, sk: *mut bpf_sock, create: bool) -> Option<&'static mut Record> {
-    let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+pub unsafe fn record(
+    map: &SkStorage<Record>,
+    sk: *mut bpf_sock,
+    create: bool,
+) -> Option<&'static mut Record> {
+    let flags = if create {
+        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
+    } else {
+        0
+    };
     let map = core::ptr::from_ref(map).cast_mut().cast();
     let value: *mut Record =
         unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags) }.cast();

@@ -7,9 +7,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{
-    bindings::bpf_sock_ops, helpers::generated::bpf_get_netns_cookie, programs::SockOpsContext,
-};
+use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_get_netns_cookie, programs::SockOpsContext};
 use portcullis_abi::{Flow, Site};
 
 use crate::{connect::MAPPED, errors::failed, maps};
@@ -82,7 +80,10 @@ unsafe fn closed(ctx: &SockOpsContext) {
             return;
         };
         let flow = workload_flow(ctx.ops);
-        if maps::INFLIGHT.get_ptr(&flow).is_some_and(|found| (*found).socket == own.socket) {
+        if maps::INFLIGHT
+            .get_ptr(&flow)
+            .is_some_and(|found| (*found).socket == own.socket)
+        {
             let _gone_already = maps::INFLIGHT.remove(&flow);
         }
     }
@@ -129,9 +130,12 @@ unsafe fn workload_flow(ops: *mut bpf_sock_ops) -> Flow {
     }
 }
 
+/// `v4` is read before the branch: were it read within, the compiler would join it with the last word of the other arm
+/// into one load at a computed place, which the verifier refuses.
 #[inline(always)]
 unsafe fn local_addr(ops: *mut bpf_sock_ops) -> [u32; 4] {
     unsafe {
+        let v4 = read_volatile(&raw const (*ops).local_ip4);
         if read_volatile(&raw const (*ops).family) == AF_INET6 {
             [
                 read_volatile(&raw const (*ops).local_ip6[0]),
@@ -140,14 +144,16 @@ unsafe fn local_addr(ops: *mut bpf_sock_ops) -> [u32; 4] {
                 read_volatile(&raw const (*ops).local_ip6[3]),
             ]
         } else {
-            [0, 0, MAPPED, read_volatile(&raw const (*ops).local_ip4)]
+            [0, 0, MAPPED, v4]
         }
     }
 }
 
+/// As `local_addr`.
 #[inline(always)]
 unsafe fn remote_addr(ops: *mut bpf_sock_ops) -> [u32; 4] {
     unsafe {
+        let v4 = read_volatile(&raw const (*ops).remote_ip4);
         if read_volatile(&raw const (*ops).family) == AF_INET6 {
             [
                 read_volatile(&raw const (*ops).remote_ip6[0]),
@@ -156,7 +162,7 @@ unsafe fn remote_addr(ops: *mut bpf_sock_ops) -> [u32; 4] {
                 read_volatile(&raw const (*ops).remote_ip6[3]),
             ]
         } else {
-            [0, 0, MAPPED, read_volatile(&raw const (*ops).remote_ip4)]
+            [0, 0, MAPPED, v4]
         }
     }
 }

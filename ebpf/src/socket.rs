@@ -18,7 +18,10 @@ use crate::{
 #[inline(always)]
 pub fn create(ctx: &SockContext) -> i32 {
     let (kind, protocol) = unsafe {
-        (read_volatile(&raw const (*ctx.sock).type_), read_volatile(&raw const (*ctx.sock).protocol))
+        (
+            read_volatile(&raw const (*ctx.sock).type_),
+            read_volatile(&raw const (*ctx.sock).protocol),
+        )
     };
     if kind == SOCK_STREAM && protocol == IPPROTO_TCP || kind == SOCK_DGRAM && protocol == IPPROTO_UDP {
         return ALLOW;

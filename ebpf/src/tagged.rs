@@ -47,7 +47,11 @@ fn nearest(ancestor: impl Fn(i32) -> u64) -> Option<Tagged> {
 pub fn count<C: EbpfContext>(ctx: &C, tagged: Tagged, outcome: Outcome) {
     match maps::COUNTERS.get_ptr_mut(tagged.0) {
         Some(counters) => unsafe {
-            maps::increment((&raw mut (*counters).by_outcome).cast::<u64>().add(outcome as usize));
+            maps::increment(
+                (&raw mut (*counters).by_outcome)
+                    .cast::<u64>()
+                    .add(outcome as usize),
+            );
         },
         None => failed(ctx, Site::CountersMissing),
     }

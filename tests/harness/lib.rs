@@ -1,1 +1,18 @@
-//! harness
+//! What end-to-end tests, the demo and the benchmarks need of a host, and give back: namespaces, cgroups, servers, an
+//! issuer, the real daemon, and commands that run as a workload.
+//!
+//! Everything here needs root. Being unable to run is an error, never a skip.
+
+pub mod backend;
+pub mod cgroup;
+pub mod child;
+pub mod daemon;
+pub mod issuer;
+pub mod ledger;
+pub mod nginx;
+pub mod paths;
+pub mod pki;
+pub mod site;
+pub mod wait;
+pub mod workload;
+pub mod world;

@@ -4,7 +4,10 @@
 //! where the issuer or the file gave an answer and that is not a valid identity. A token file is read twice before
 //! such an answer is believed, because it may be caught half written.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Timing,
@@ -49,6 +52,15 @@ struct Memory {
     /// The issuer's keys that were used.
     generation: u64,
     failures: u32,
+}
+
+/// When to try again whatever happens.
+#[derive(Clone, Copy)]
+enum Again {
+    /// At a point of the wall clock, nanoseconds since 1970 UTC.
+    At(i64),
+    /// After a pause.
+    In(Duration),
 }
 
 /// What is wrong, and whether that is an answer or the lack of one.
@@ -97,25 +109,35 @@ impl Keeper {
     async fn keep_token(&self) {
         let mut memory = Memory::default();
         loop {
-            let again_at = match &self.source {
+            let again = match &self.source {
                 Source::File(path) => self.attempt_file(path, &mut memory).await,
                 Source::Client(client) => self.attempt_client(client, &mut memory).await,
             };
-            self.wait(again_at, &memory).await;
+            self.wait(again, &memory).await;
         }
     }
 
-    /// Until `at`, until the file changes, or until there are other keys.
-    async fn wait(&self, at: i64, memory: &Memory) {
+    /// Until it is time, until the file changes, or until there are other keys.
+    async fn wait(&self, again: Again, memory: &Memory) {
         let mut keys = self.issuer.changes();
-        while self.clock.now_ns() < at {
-            let mut longest = Duration::MAX;
+        let start = Instant::now();
+        loop {
+            let mut longest = match again {
+                Again::At(at) if self.clock.now_ns() >= at => return,
+                Again::At(_) => Duration::MAX,
+                Again::In(pause) if start.elapsed() >= pause => return,
+                Again::In(pause) => pause.saturating_sub(start.elapsed()),
+            };
             if let Source::File(path) = &self.source {
                 if source::stamp(path).await != memory.stamp {
                     return;
                 }
-                longest = self.timing.file_poll;
+                longest = longest.min(self.timing.file_poll);
             }
+            let at = match again {
+                Again::At(at) => at,
+                Again::In(_) => i64::MAX,
+            };
             tokio::select! {
                 _ = keys.wait_for(|generation| *generation > memory.generation) => return,
                 () = pause(&self.clock, at, longest) => {}
@@ -123,8 +145,7 @@ impl Keeper {
         }
     }
 
-    /// Returns when to try again whatever happens, nanoseconds since 1970 UTC.
-    async fn attempt_file(&self, path: &std::path::Path, memory: &mut Memory) -> i64 {
+    async fn attempt_file(&self, path: &std::path::Path, memory: &mut Memory) -> Again {
         // Taken before reading: a change in between is seen as one.
         memory.stamp = source::stamp(path).await;
         let result = match source::read_token(path).await {
@@ -138,20 +159,21 @@ impl Keeper {
             Ok(identity) => {
                 memory.doubted = None;
                 self.accept(identity, memory);
-                i64::MAX
+                Again::At(i64::MAX)
             }
-            Err(wrong) => {
+            Err(mut wrong) => {
+                // The second time round the keys may not have been fetched again; the first answer counts.
+                wrong.is_answer |= memory.stamp.is_some() && memory.doubted == memory.stamp;
                 if wrong.is_answer && self.cell.holds() && memory.doubted != memory.stamp {
                     memory.doubted = memory.stamp;
-                    return self.after(self.timing.file_poll);
+                    return Again::In(self.timing.file_poll);
                 }
                 self.reject(&wrong, memory)
             }
         }
     }
 
-    /// As [`Keeper::attempt_file`].
-    async fn attempt_client(&self, client: &Client, memory: &mut Memory) -> i64 {
+    async fn attempt_client(&self, client: &Client, memory: &mut Memory) -> Again {
         let mut wrong = None;
         if let Some((token, renew_at)) = memory.held.take()
             && self.clock.now_ns() < renew_at
@@ -161,7 +183,7 @@ impl Keeper {
                 Ok(identity) => {
                     memory.held = Some((token, renew_at));
                     self.accept(identity, memory);
-                    return renew_at;
+                    return Again::At(renew_at);
                 }
                 Err(error) if error.is_answer => wrong = Some(error),
                 Err(error) => {
@@ -173,11 +195,15 @@ impl Keeper {
         match self.obtain(client, memory).await {
             Ok((token, identity)) => {
                 let now = self.clock.now_ns();
-                let left = identity.expires_at.saturating_mul(SECOND).saturating_sub(now).max(0);
+                let left = identity
+                    .expires_at
+                    .saturating_mul(SECOND)
+                    .saturating_sub(now)
+                    .max(0);
                 let renew_at = now + (left / 3 * 2).max(SECOND);
                 memory.held = Some((token, renew_at));
                 self.accept(identity, memory);
-                renew_at
+                Again::At(renew_at)
             }
             // That the issuer cannot be asked for another does not make good the one it disowned.
             Err(error) => self.reject(&wrong.filter(|_| !error.is_answer).unwrap_or(error), memory),
@@ -185,7 +211,9 @@ impl Keeper {
     }
 
     async fn obtain(&self, client: &Client, memory: &mut Memory) -> Result<(Token, Identity), Wrong> {
+        eprintln!("obtain");
         let snapshot = self.issuer.snapshot().await?;
+        eprintln!("snap");
         let token = client
             .obtain(&self.issuer, &snapshot.metadata, self.clock.now_seconds())
             .await
@@ -200,7 +228,9 @@ impl Keeper {
                     Wrong::no_answer(Failure::new(reason, error.to_string()))
                 }
             })?;
+        eprintln!("token");
         let identity = self.identify(&token, memory).await?;
+        eprintln!("identity");
         Ok((token, identity))
     }
 
@@ -237,20 +267,17 @@ impl Keeper {
     fn accept(&self, identity: Identity, memory: &mut Memory) {
         memory.failures = 0;
         let until = identity.expires_at.saturating_add(self.issuer.rules.skew);
-        self.cell.verified(self.seat, identity, until.saturating_mul(SECOND));
+        self.cell
+            .verified(self.seat, identity, until.saturating_mul(SECOND));
     }
 
-    /// Returns when to try again: backing off, with jitter.
-    fn reject(&self, wrong: &Wrong, memory: &mut Memory) -> i64 {
+    /// Backs off, with jitter.
+    fn reject(&self, wrong: &Wrong, memory: &mut Memory) -> Again {
+        eprintln!("reject {:?}", wrong.failure);
         self.cell.failed(self.seat, &wrong.failure, !wrong.is_answer);
         let pause = self.timing.retry_min.saturating_mul(1 << memory.failures.min(16));
         memory.failures = memory.failures.saturating_add(1);
-        self.after(super::jittered(pause.min(self.timing.retry_max)))
-    }
-
-    fn after(&self, pause: Duration) -> i64 {
-        let pause = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
-        self.clock.now_ns().saturating_add(pause)
+        Again::In(super::jittered(pause.min(self.timing.retry_max)))
     }
 }
 

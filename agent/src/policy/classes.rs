@@ -31,6 +31,17 @@ impl Classes {
         }
     }
 
+    /// The classes that are named.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        match self {
+            Self::Some(names) => Some(names),
+            Self::All => None,
+        }
+        .into_iter()
+        .flatten()
+        .map(|n| &**n)
+    }
+
     /// Adds what a rule can be about: the classes that a condition compares `context.class` with, where one does so
     /// alone or as a part of `&&`; otherwise all.
     pub fn add(&mut self, rule: &Rule) {
@@ -103,7 +114,11 @@ mod tests {
             "when { context.complete && context.class == \"email\" && context.process.uid == 0 }",
             "unless { context.complete } when { [\"email\"].contains(context.class) }",
         ] {
-            assert_eq!(of(condition), Classes::Some(["email".into()].into()), "{condition}");
+            assert_eq!(
+                of(condition),
+                Classes::Some(["email".into()].into()),
+                "{condition}"
+            );
         }
     }
 

@@ -73,7 +73,8 @@ pub fn class(name: &str) -> Result<Context, Unaskable> {
     Context::from_pairs([("class".into(), name)]).map_err(|e| Unaskable::Cedar(e.to_string()))
 }
 
-fn process(query: &Query<'_>) -> Value {
+/// `context.process`
+pub fn process(query: &Query<'_>) -> Value {
     let mut record = Value::record([("uid", i64::from(query.process.uid).into())]);
     if let (Value::Record(record), Some(exe)) = (&mut record, &query.process.exe) {
         record.insert("exe", (&*exe.to_string_lossy()).into());
@@ -81,7 +82,8 @@ fn process(query: &Query<'_>) -> Value {
     record
 }
 
-fn destination(query: &Query<'_>) -> Value {
+/// `context.destination`
+pub fn destination(query: &Query<'_>) -> Value {
     let destination = &query.operation.destination;
     let mut record = Value::record([
         ("address", Value::Ip(destination.address)),
@@ -94,7 +96,8 @@ fn destination(query: &Query<'_>) -> Value {
     record
 }
 
-fn approval(query: &Query<'_>) -> Option<Value> {
+/// `context.approval`
+pub fn approval(query: &Query<'_>) -> Option<Value> {
     query.approval.map(|approval| {
         Value::record([
             ("id", approval.id.clone().into()),

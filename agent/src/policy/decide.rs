@@ -35,6 +35,22 @@ impl PolicySet {
         }
     }
 
+    /// Places of the policies whose scope matches, in order.
+    pub(super) fn candidates(&self, query: &Query<'_>) -> Vec<usize> {
+        let Ok(ask) = Ask::new(self, query) else {
+            return Vec::new();
+        };
+        let mut places: Vec<usize> = ask
+            .index
+            .select(&ask.principals, &ask.resources)
+            .flat_map(|b| b.permits.iter().chain(&b.forbids))
+            .flat_map(cedar_policy::PolicySet::policies)
+            .filter_map(|p| place(p.id()))
+            .collect();
+        places.sort_unstable();
+        places
+    }
+
     fn answer(&self, query: &Query<'_>) -> Result<Decision, Unaskable> {
         let ask = Ask::new(self, query)?;
         let request = ask.request(ask.context.clone())?;
@@ -53,9 +69,7 @@ impl PolicySet {
             Verdict::Held(places) => {
                 self.decision(Effect::Hold, Reason::ApprovalRequired, &places, None, query)
             }
-            Verdict::NotPermitted => {
-                self.decision(Effect::Deny, Reason::PolicyDefaultDeny, &[], None, query)
-            }
+            Verdict::NotPermitted => self.decision(Effect::Deny, Reason::PolicyDefaultDeny, &[], None, query),
             Verdict::Permitted(places) => {
                 self.decision(Effect::Allow, Reason::PolicyPermit, &places, None, query)
             }
@@ -273,10 +287,7 @@ impl<'a> Ask<'a> {
             }
         }
         let principal = set.names.uid("Workload", workload).ok_or_else(missing)?;
-        let resource = set
-            .names
-            .uid(resource.kind, &resource.id)
-            .ok_or_else(missing)?;
+        let resource = set.names.uid(resource.kind, &resource.id).ok_or_else(missing)?;
         let entities = entities(set, query, index, (&principal, groups), (&resource, parents))?;
         Ok(Self {
             index,
@@ -331,8 +342,8 @@ fn entities(
     ] {
         if !parents.is_empty() || !attributes.is_empty() {
             let parents = parents.into_iter().collect();
-            let entity = Entity::new(uid.clone(), attributes, parents)
-                .map_err(|e| Unaskable::Cedar(e.to_string()))?;
+            let entity =
+                Entity::new(uid.clone(), attributes, parents).map_err(|e| Unaskable::Cedar(e.to_string()))?;
             found.push(entity);
         }
     }

@@ -22,17 +22,25 @@ pub struct Key(u32);
 impl Key {
     /// The scope does not name anything.
     pub const ANY: Self = Self(0);
+
+    /// For a cache key.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
 }
 
 /// All entities that policies name, by type and id. Two that no policy names cannot be told apart by any policy.
 #[derive(Debug, Default)]
 pub struct Names {
-    types: HashMap<Box<str>, Type>,
+    /// Some ten at most: looking through them is quicker than hashing.
+    types: Vec<Type>,
     next: u32,
 }
 
 #[derive(Debug)]
 struct Type {
+    text: Box<str>,
     name: EntityTypeName,
     key: Key,
     ids: HashMap<Box<str>, (Key, EntityUid)>,
@@ -46,7 +54,8 @@ impl Names {
         for (text, name) in &schema.types {
             let key = names.fresh();
             let (name, ids) = (name.clone(), HashMap::new());
-            names.types.insert(text.clone(), Type { name, key, ids });
+            let text = text.clone();
+            names.types.push(Type { text, name, key, ids });
         }
         names
     }
@@ -60,7 +69,7 @@ impl Names {
     pub fn add(&mut self, uid: &EntityUid) {
         let key = Key(self.next + 1);
         let kind = uid.type_name().to_string();
-        if let Some(kind) = self.types.get_mut(kind.as_str()) {
+        if let Some(kind) = self.types.iter_mut().find(|t| *t.text == *kind) {
             let id = uid.id().unescaped();
             if !kind.ids.contains_key(id) {
                 kind.ids.insert(id.into(), (key, uid.clone()));
@@ -72,19 +81,24 @@ impl Names {
     /// The key of a type, where the schema has it.
     #[must_use]
     pub fn kind(&self, kind: &str) -> Option<Key> {
-        self.types.get(kind).map(|t| t.key)
+        self.of(kind).map(|t| t.key)
     }
 
     /// The entity, where a policy names it.
     #[must_use]
     pub fn get(&self, kind: &str, id: &str) -> Option<&(Key, EntityUid)> {
-        self.types.get(kind)?.ids.get(id)
+        let ids = &self.of(kind)?.ids;
+        if ids.is_empty() { None } else { ids.get(id) }
+    }
+
+    fn of(&self, kind: &str) -> Option<&Type> {
+        self.types.iter().find(|t| *t.text == *kind)
     }
 
     /// Cedar's name of any entity of the schema's types.
     #[must_use]
     pub fn uid(&self, kind: &str, id: &str) -> Option<EntityUid> {
-        let kind = self.types.get(kind)?;
+        let kind = self.of(kind)?;
         match kind.ids.get(id) {
             Some((_, uid)) => Some(uid.clone()),
             None => Some(EntityUid::from_type_name_and_id(
@@ -121,13 +135,20 @@ pub struct Index {
 }
 
 impl Index {
+    /// All buckets.
+    pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets.values()
+    }
+
     /// The buckets for any of these principals with any of these resources.
-    pub fn select<'a>(&'a self, principals: &'a [Key], resources: &'a [Key]) -> impl Iterator<Item = &'a Bucket> {
-        principals.iter().flat_map(move |p| {
-            resources
-                .iter()
-                .filter_map(move |r| self.buckets.get(&(*p, *r)))
-        })
+    pub fn select<'a>(
+        &'a self,
+        principals: &'a [Key],
+        resources: &'a [Key],
+    ) -> impl Iterator<Item = &'a Bucket> {
+        principals
+            .iter()
+            .flat_map(move |p| resources.iter().filter_map(move |r| self.buckets.get(&(*p, *r))))
     }
 }
 
@@ -135,7 +156,11 @@ impl Index {
 ///
 /// # Errors
 /// When Cedar refuses a policy that it has parsed before, which it does not.
-pub fn build(schema: &Schema, names: &Names, rules: &[Rule]) -> Result<BTreeMap<Box<str>, Index>, PolicyError> {
+pub fn build(
+    schema: &Schema,
+    names: &Names,
+    rules: &[Rule],
+) -> Result<BTreeMap<Box<str>, Index>, PolicyError> {
     let mut indexes = BTreeMap::new();
     for (name, action) in &schema.actions {
         let mut buckets = HashMap::<_, Bucket>::new();

@@ -7,14 +7,18 @@
 //! - Whether a data class is masked is the same question, with the action `reveal`.
 
 mod access;
+mod cache;
 mod classes;
 mod context;
 mod decide;
 mod error;
+mod example;
+mod explain;
 #[cfg(test)]
 mod fixture;
 mod index;
 mod query;
+mod question;
 mod rule;
 mod schema;
 mod set;
@@ -26,8 +30,12 @@ mod store;
 mod tests;
 
 pub use access::{Access, access};
+pub use cache::DecisionCache;
 pub use error::{PolicyError, Problem};
+pub use example::{Example, ExampleError, Expect, examples};
+pub use explain::{Explanation, Policy as ExplainedPolicy, inputs};
 pub use query::{Approval, Principal, Query};
+pub use question::{Answer, Asked, Question, QuestionError};
 pub use rule::Rule;
 pub use schema::TEXT as SCHEMA;
 pub use set::PolicySet;

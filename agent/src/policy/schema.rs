@@ -117,5 +117,15 @@ mod tests {
         assert_eq!(schema.actions["tcp:connect"].within.len(), 2);
         assert!(schema.records.contains("http") && schema.records.contains("process"));
         assert!(schema.types.contains_key("HttpEndpoint"));
+        // `reveal` sees what the operation sees: decisions are remembered under what the operation's context holds.
+        for (name, action) in &schema.actions {
+            for (member, of) in &action.context {
+                assert_eq!(
+                    schema.actions[REVEAL].context.get(member).map(|m| &m.shape),
+                    Some(&of.shape),
+                    "{name} {member}"
+                );
+            }
+        }
     }
 }

@@ -118,6 +118,16 @@ impl PolicySet {
         &self.rules
     }
 
+    /// Data classes that policies name to reveal.
+    pub fn classes(&self) -> impl Iterator<Item = &str> {
+        let buckets = self
+            .indexes
+            .get(schema::REVEAL)
+            .into_iter()
+            .flat_map(Index::buckets);
+        buckets.flat_map(|b| b.classes.names())
+    }
+
     /// What is not wrong, but probably not meant.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {

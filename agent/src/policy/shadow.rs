@@ -16,7 +16,10 @@ pub fn shadowed(schema: &Schema, rules: &[Rule]) -> Vec<Problem> {
         .filter_map(|permit| {
             let forbid = forbids.iter().find(|f| covers(schema, f, permit))?;
             Some(permit.note(
-                &format!("it never permits anything, because '{}' forbids all of it", forbid.id),
+                &format!(
+                    "it never permits anything, because '{}' forbids all of it",
+                    forbid.id
+                ),
                 Some("remove one of the two, or narrow the forbid"),
             ))
         })

@@ -156,11 +156,7 @@ fn shape(node: &Json, common: &Json, depth: usize) -> Result<Shape, String> {
             }
             Ok(Shape::Record(members))
         }
-        "Set" => Ok(Shape::Set(Box::new(shape(
-            &node["element"],
-            common,
-            depth + 1,
-        )?))),
+        "Set" => Ok(Shape::Set(Box::new(shape(&node["element"], common, depth + 1)?))),
         "EntityOrCommon" | "Extension" => named(node["name"].as_str().unwrap_or_default(), common, depth),
         "String" => Ok(Shape::String),
         "Long" => Ok(Shape::Long),
@@ -178,5 +174,57 @@ fn named(name: &str, common: &Json, depth: usize) -> Result<Shape, String> {
         "datetime" => Ok(Shape::Time),
         name if common[name].is_object() => shape(&common[name], common, depth + 1),
         name => Err(format!("a context cannot have a value of type '{name}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{fixture::set, schema::schema};
+
+    /// The names left of `http:request`'s context, dotted.
+    fn left(condition: &str) -> String {
+        let set = set(&format!(
+            "permit(principal, action == Action::\"http:request\", resource) {condition};"
+        ));
+        let mut names = Vec::new();
+        for (name, member) in &set.contexts["http:request"] {
+            match &member.shape {
+                super::Shape::Record(inner) => names.extend(inner.keys().map(|k| format!("{name}.{k}"))),
+                _ => names.push(name.to_string()),
+            }
+        }
+        names.join(" ")
+    }
+
+    #[test]
+    fn only_what_is_mentioned_is_left() {
+        assert_eq!(left(""), "");
+        assert_eq!(left("when { context.http.path like \"/a*\" }"), "http.path");
+        assert_eq!(left("when { context[\"http\"][\"path\"] == \"/\" }"), "http.path");
+        assert_eq!(left("when { context.http has query }"), "http.query");
+        assert_eq!(
+            left("when { context has approval.approver }"),
+            "approval.approver"
+        );
+        assert_eq!(
+            left("when { {\"Value\": context.access, \"has\": true, \".\": 1}.Value == \"read\" }"),
+            "access"
+        );
+    }
+
+    #[test]
+    fn a_record_used_as_a_whole_leaves_everything() {
+        let full = &schema().unwrap().actions["http:request"].context;
+        for condition in [
+            "when { context.http == context.http }",
+            "when { [context.process].contains(context.process) }",
+            "when { context == context }",
+            "when { (if context.complete then context else context).access == \"read\" }",
+        ] {
+            let set = set(&format!(
+                "permit(principal, action == Action::\"http:request\", resource) {condition};"
+            ));
+            assert_eq!(&set.contexts["http:request"], full, "{condition}");
+        }
     }
 }

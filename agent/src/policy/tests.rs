@@ -45,7 +45,10 @@ fn annotations_go_into_the_decision() {
         permit(principal in Group::\"readers\", action, resource);
         forbid(principal in Group::\"others\", action, resource);";
     let decision = decide(text, &get());
-    assert_eq!((decision.effect, decision.reason), (Effect::Allow, Reason::PolicyPermit));
+    assert_eq!(
+        (decision.effect, decision.reason),
+        (Effect::Allow, Reason::PolicyPermit)
+    );
     assert_eq!(ids(&decision), ["a", "test.cedar:3"]);
     assert_eq!(decision.message.as_deref(), Some("because"));
     assert_eq!(decision.controls.join(" "), "AC-3 AC-6");
@@ -58,7 +61,10 @@ fn a_forbid_wins() {
         "{PERMIT} @id(\"no\") forbid(principal, action == Action::\"http:request\", resource in HttpHost::\"api.internal\") when {{ context.http.method == \"GET\" }};"
     );
     let decision = decide(&text, &get());
-    assert_eq!((decision.effect, decision.reason), (Effect::Deny, Reason::PolicyForbid));
+    assert_eq!(
+        (decision.effect, decision.reason),
+        (Effect::Deny, Reason::PolicyForbid)
+    );
     assert_eq!(ids(&decision), ["no"]);
     assert_eq!(decide(&text, &request("GET", "other", "/")).effect, Effect::Allow);
 }
@@ -70,9 +76,14 @@ const FAILS: &str =
 #[test]
 fn a_policy_that_fails_denies() {
     for effect in ["forbid", "permit"] {
-        let text = format!("{PERMIT} @id(\"bad\") {effect}(principal, action == Action::\"http:request\", resource) {FAILS};");
+        let text = format!(
+            "{PERMIT} @id(\"bad\") {effect}(principal, action == Action::\"http:request\", resource) {FAILS};"
+        );
         let decision = decide(&text, &get());
-        assert_eq!((decision.effect, decision.reason), (Effect::Deny, Reason::PolicyError));
+        assert_eq!(
+            (decision.effect, decision.reason),
+            (Effect::Deny, Reason::PolicyError)
+        );
         assert_eq!(ids(&decision), ["bad"]);
         assert!(decision.message.unwrap().contains("overflow"));
         // One whose scope does not match is not evaluated.
@@ -123,7 +134,10 @@ fn a_forbid_with_approval_holds() {
     );
     let hard = format!("{text} @id(\"hard\") forbid(principal, action, resource);");
     let decision = decide(&hard, &delete);
-    assert_eq!((decision.effect, decision.reason), (Effect::Deny, Reason::PolicyForbid));
+    assert_eq!(
+        (decision.effect, decision.reason),
+        (Effect::Deny, Reason::PolicyForbid)
+    );
     assert!(decision.approval.is_empty());
 
     let approval = Approval {
@@ -142,17 +156,12 @@ fn a_forbid_with_approval_holds() {
 
 #[test]
 fn what_is_not_revealed_is_masked() {
-    let names = |decision: &Decision| -> Vec<u8> {
-        decision
-            .obligations
-            .mask
-            .iter()
-            .map(|ClassId(c)| c)
-            .collect()
-    };
+    let names =
+        |decision: &Decision| -> Vec<u8> { decision.obligations.mask.iter().map(|ClassId(c)| c).collect() };
     let http = "permit(principal, action == Action::\"http:request\", resource);";
     assert_eq!(names(&decide(http, &get())), [0, 1, 2]);
-    let reveal = |rest: &str| format!("{http}\npermit(principal, action == Action::\"reveal\", resource {rest};");
+    let reveal =
+        |rest: &str| format!("{http}\npermit(principal, action == Action::\"reveal\", resource {rest};");
     let one = reveal(
         "in HttpHost::\"api.internal\") when { context.class == \"email\" && context has http && context.http.path like \"/customers/*\" }",
     );
@@ -176,7 +185,10 @@ fn what_is_not_revealed_is_masked() {
     );
     assert_eq!(names(&decide(&fails, &get())), [1]);
     // A denied operation reveals nothing.
-    let denied = all.replace("permit(principal, action == Action::\"http:request\", resource);", "");
+    let denied = all.replace(
+        "permit(principal, action == Action::\"http:request\", resource);",
+        "",
+    );
     assert_eq!(names(&decide(&denied, &get())), [0, 1, 2]);
 }
 
@@ -193,9 +205,16 @@ fn context_is_as_the_schema_says() {
         "!(context has approval) && context.http == context.http",
         "principal in Group::\"readers\" && resource in HttpHost::\"api.internal\" && resource is HttpEndpoint",
     ] {
-        let text = format!("permit(principal, action == Action::\"http:request\", resource) when {{ {condition} }};");
+        let text = format!(
+            "permit(principal, action == Action::\"http:request\", resource) when {{ {condition} }};"
+        );
         let decision = decide(&text, &get());
-        assert_eq!(decision.effect, Effect::Allow, "{condition}: {:?}", decision.message);
+        assert_eq!(
+            decision.effect,
+            Effect::Allow,
+            "{condition}: {:?}",
+            decision.message
+        );
     }
     let text = "permit(principal, action in Action::\"admin\", resource == TcpEndpoint::\"10.0.0.5:5432\") when { context.access == \"admin\" && !context.complete };";
     assert_eq!(decide(text, &connect("10.0.0.5:5432")).effect, Effect::Allow);
@@ -229,16 +248,16 @@ fn errors_name_the_place_and_the_remedy() {
         "a.cedar",
         "permit(principal, action == Action::\"http:request\", resource) when { context.http.query == \"a\" };",
     )]);
-    assert!(error.contains("has query") || error.contains("optional"), "{error}");
+    assert!(
+        error.contains("has query") || error.contains("optional"),
+        "{error}"
+    );
     let error = errors(&[(
         "a.cedar",
         "@id(\"a\") @approval(\"x\") permit(principal, action, resource);",
     )]);
     assert!(error.contains("forbid only"), "{error}");
-    let error = errors(&[(
-        "a.cedar",
-        "@id(\"a\") permit(principal, action, resource); junk",
-    )]);
+    let error = errors(&[("a.cedar", "@id(\"a\") permit(principal, action, resource); junk")]);
     assert!(error.starts_with("a.cedar:1: "), "{error}");
 }
 
@@ -248,8 +267,12 @@ fn ids_are_the_authors_and_unique() {
         ("a.cedar", "@id(\"x\") permit(principal, action, resource);"),
         ("b.cedar", "\n@id(\"x\") forbid(principal, action, resource);"),
     ]);
-    assert!(error.starts_with("b.cedar:2: policy 'x'") && error.contains("a.cedar:1"), "{error}");
-    let set = set("permit(principal, action, resource);\n\n@id(\"own\") forbid(principal, action, resource);");
+    assert!(
+        error.starts_with("b.cedar:2: policy 'x'") && error.contains("a.cedar:1"),
+        "{error}"
+    );
+    let set =
+        set("permit(principal, action, resource);\n\n@id(\"own\") forbid(principal, action, resource);");
     let ids: Vec<_> = set.rules().iter().map(|r| &*r.id).collect();
     assert_eq!(ids, ["test.cedar:1", "own"]);
 }
@@ -276,7 +299,9 @@ fn warnings() {
     assert!(of.contains("@approval"), "{of}");
     let of = warned("@id(\"a\") @approval(\"x\") forbid(principal, action, resource);");
     assert!(of.contains("unless { context has approval }"), "{of}");
-    let of = warned("@id(\"p\") permit(principal, action == Action::\"tcp:connect\", resource); @id(\"f\") forbid(principal, action in Action::\"admin\", resource);");
+    let of = warned(
+        "@id(\"p\") permit(principal, action == Action::\"tcp:connect\", resource); @id(\"f\") forbid(principal, action in Action::\"admin\", resource);",
+    );
     assert!(of.contains("policy 'p'") && of.contains("'f'"), "{of}");
     let of = warned("@id(\"a\") permit(principal, action, resource) when { 1 == 2 };");
     assert!(of.contains("policy 'a'"), "{of}");
@@ -292,10 +317,19 @@ fn the_hash_is_over_names_and_contents() {
 }
 
 /// The same question put to Cedar with everything: all policies, all members, all entities, all checked.
-fn whole(policies: &PolicySet, world: &World, operation: &Operation, class: Option<&str>) -> (Vec<String>, bool, bool) {
+fn whole(
+    policies: &PolicySet,
+    world: &World,
+    operation: &Operation,
+    class: Option<&str>,
+) -> (Vec<String>, bool, bool) {
     let schema = &policies.schema.cedar;
     let uid = |kind: &str, id: &str| -> EntityUid { policies.names.uid(kind, id).unwrap() };
-    let name = if class.is_some() { "reveal" } else { operation.action };
+    let name = if class.is_some() {
+        "reveal"
+    } else {
+        operation.action
+    };
     let action = &policies.schema.actions[name];
     let mut context = context::context(&world.query(operation), &action.context).unwrap();
     if let Some(class) = class {
@@ -344,6 +378,35 @@ fn whole(policies: &PolicySet, world: &World, operation: &Operation, class: Opti
     )
 }
 
+const CONDITIONS: [&str; 19] = [
+    "",
+    "when { context.access == \"read\" }",
+    "when { context has http && context.http.path like \"/a*\" }",
+    "when { context has http && context.http has query && context.http.query == \"q=1\" }",
+    "unless { context.process.uid == 0 }",
+    "when { context has class && [\"email\", \"us_ssn\"].contains(context.class) }",
+    "when { principal in Group::\"deploy\" && resource in HttpHost::\"api.internal\" }",
+    "when { context.destination.port + 9223372036854775365 > 0 }",
+    "when { context has http && context.http == context.http && context.complete }",
+    "when { principal.subject == \"svc-bot\" }",
+    "when { context has http.query }",
+    "when { context has \"http\" && context[\"http\"] has \"query\" && context[\"http\"][\"query\"] like \"*1\" }",
+    "when { context has http && [context.http.path, \"x\"].contains(\"/c\") }",
+    "when { context has http && {a: context.http}.a.path == \"/c\" }",
+    "when { context has http && {Value: context.http.path}.Value == \"/c\" }",
+    "when { (if context.complete then principal.issuer else \"\") != \"\" }",
+    "when { context.destination.address.isInRange(ip(\"10.0.0.5/32\")) }",
+    "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
+    "when { if context.complete then context.destination == context.destination else false }",
+];
+
+#[test]
+fn conditions_are_valid() {
+    for condition in CONDITIONS {
+        set(&format!("permit(principal, action, resource) {condition};"));
+    }
+}
+
 fn policy() -> impl Strategy<Value = String> {
     let effect = prop::sample::select(vec!["permit", "permit", "forbid", "@approval(\"g\") forbid"]);
     let principal = prop::sample::select(vec![
@@ -372,20 +435,7 @@ fn policy() -> impl Strategy<Value = String> {
         "resource is HttpEndpoint in HttpHost::\"api.internal\"",
         "resource == TcpEndpoint::\"10.0.0.5:5432\"",
     ]);
-    let condition = prop::sample::select(vec![
-        "",
-        "when { context.access == \"read\" }",
-        "when { context has http && context.http.path like \"/a*\" }",
-        "when { context has http && context.http has query && context.http.query == \"q=1\" }",
-        "unless { context.process.uid == 0 }",
-        "when { context has class && [\"email\", \"us_ssn\"].contains(context.class) }",
-        "when { principal in Group::\"deploy\" && resource in HttpHost::\"api.internal\" }",
-        "when { context.destination.port + 9223372036854775365 > 0 }",
-        "when { context has http && context.http == context.http && context.complete }",
-        "when { principal.subject == \"svc-bot\" }",
-        "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
-        "when { if context.complete then context.destination == context.destination else false }",
-    ]);
+    let condition = prop::sample::select(&CONDITIONS[..]);
     (effect, principal, action, resource, condition)
         .prop_map(|(e, p, a, r, c)| format!("{e}({p}, {a}, {r}) {c};"))
 }
@@ -411,7 +461,25 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    /// What is remembered is what would be decided.
+    #[test]
+    fn remembered_is_decided(
+        policies in prop::collection::vec(policy(), 0..6),
+        operations in prop::collection::vec(operation(), 1..12),
+    ) {
+        let world = World::default();
+        let Ok(policies) = PolicySet::new(&[file("t.cedar", &policies.join("\n"))]) else {
+            return Ok(());
+        };
+        let mut cache = DecisionCache::new();
+        for operation in &operations {
+            let query = world.query(operation);
+            let (known, fresh) = (cache.decide(&policies, &query), policies.decide(&query));
+            prop_assert_eq!(format!("{known:?}"), format!("{fresh:?}"));
+        }
+    }
 
     /// Slices, left-out members and left-out entities change nothing.
     #[test]
@@ -446,3 +514,66 @@ proptest! {
     }
 }
 
+#[test]
+fn a_wrong_set_never_replaces_a_good_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.cedar");
+    let config = crate::config::Policy {
+        dirs: vec![dir.path().into()],
+    };
+    let one = "@id(\"a\") permit(principal, action == Action::\"http:request\", resource);";
+    std::fs::write(&path, one).unwrap();
+    let store = PolicyStore::load(&config).unwrap();
+    let first = store.current();
+    assert_eq!(store.status().policies, 1);
+    assert!(store.reload().unwrap().is_empty());
+    assert_eq!(store.current().generation(), first.generation());
+
+    std::fs::write(&path, "permit(oops").unwrap();
+    let error = store.reload().unwrap_err();
+    assert_eq!(error.reason(), Reason::PolicyError);
+    assert_eq!(store.current().hash(), first.hash());
+    assert!(store.status().error.unwrap().contains("a.cedar:1"));
+
+    let two = format!("{one}\n@id(\"b\") forbid(principal, action == Action::\"tcp:connect\", resource);");
+    std::fs::write(&path, &two).unwrap();
+    let change = store.reload().unwrap();
+    assert_eq!(
+        (
+            &change.before,
+            change.added.len(),
+            change.removed.len(),
+            change.changed.len()
+        ),
+        (first.hash(), 1, 0, 0)
+    );
+    assert!(store.current().generation() > first.generation());
+    assert!(store.status().error.is_none());
+
+    std::fs::write(&path, one.replace("permit", "forbid")).unwrap();
+    let change = store.reload().unwrap();
+    assert_eq!(
+        (change.removed.join(" "), change.changed.join(" ")),
+        ("b".into(), "a".into())
+    );
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    assert!(store.reload().is_err());
+    assert_eq!(store.current().hash(), &change.after);
+    assert!(PolicyStore::load(&config).is_err());
+}
+
+#[test]
+fn what_the_readme_shows_is_valid() {
+    let text = include_str!("../../../policies/README.md");
+    let block = |language: &str| {
+        let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    let set = set(block("cedar"));
+    assert!(set.warnings().is_empty(), "{:?}", set.warnings());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("examples")).unwrap();
+    std::fs::write(dir.path().join("examples/a.toml"), block("toml")).unwrap();
+    let examples = examples(dir.path()).unwrap();
+    examples[0].question.ask().unwrap();
+}

@@ -92,9 +92,12 @@ impl Fault {
     pub fn reason(self) -> Reason {
         match self {
             Self::HeadTooLarge | Self::TooManyHeaders => Reason::TooLarge,
-            Self::Http2 | Self::Connect | Self::Upgrade | Self::Expectation | Self::Version | Self::Truncated => {
-                Reason::ProtocolError
-            }
+            Self::Http2
+            | Self::Connect
+            | Self::Upgrade
+            | Self::Expectation
+            | Self::Version
+            | Self::Truncated => Reason::ProtocolError,
             Self::Encoding | Self::EncodedContent => Reason::EncodingUnreadable,
             Self::Slow => Reason::Timeout,
             _ => Reason::ProtocolAmbiguous,

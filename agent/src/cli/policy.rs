@@ -1,0 +1,413 @@
+//! `portcullis policy check | test | explain`.
+
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use comfy_table::{Table, presets};
+use serde_json::json;
+
+use crate::{
+    config::Config,
+    model::ClassTable,
+    policy::{ExplainedPolicy, Explanation, PolicySet, Question, examples},
+};
+
+/// Check, test and explain policy.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Parse and validate policies; exits 1 when the daemon would refuse them.
+    Check(Check),
+    /// Run the examples beside the policies; exits 1 when one comes out otherwise than it says.
+    Test(Test),
+    /// Decide one operation, and say which policies decided and with which inputs.
+    Explain(Box<Explain>),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Check {
+    /// Policy directories, taken together [default: those of the configuration].
+    dirs: Vec<PathBuf>,
+    /// Exit 1 on warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Test {
+    /// Policy directories, taken together, each with its `examples/` [default: those of the configuration].
+    dirs: Vec<PathBuf>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Explain {
+    /// Policy directories, taken together [default: those of the configuration].
+    #[arg(long = "dir", value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// A file with one question: the keys of an example without `name` and `expect`, TOML or JSON. Options given
+    /// beside it count before it.
+    #[arg(long, value_name = "FILE")]
+    request: Option<PathBuf>,
+    /// The workload's name.
+    #[arg(long)]
+    workload: Option<String>,
+    /// A group that it is in; can be given several times.
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<Arc<str>>,
+    /// HTTP method [default: GET].
+    #[arg(long)]
+    method: Option<String>,
+    /// HTTP URL.
+    #[arg(long, conflicts_with = "connect")]
+    url: Option<String>,
+    /// Address and port of a connection whose protocol is not understood.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    connect: Option<SocketAddr>,
+    /// The executable.
+    #[arg(long)]
+    exe: Option<PathBuf>,
+    /// The process's user id.
+    #[arg(long)]
+    uid: Option<u32>,
+    /// When, RFC 3339 [default: now].
+    #[arg(long)]
+    time: Option<String>,
+    /// A data class to ask about; can be given several times [default: those that policies or the configuration name].
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<String>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When directories or files cannot be read, or the output cannot be written.
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match &args.command {
+        Command::Check(args) => check(args, config, &mut out),
+        Command::Test(args) => test(args, config, &mut out),
+        Command::Explain(args) => explain(args, config, &mut out),
+    }
+}
+
+fn dirs<'a>(given: &'a [PathBuf], config: &'a Config) -> &'a [PathBuf] {
+    if given.is_empty() {
+        &config.policy.dirs
+    } else {
+        given
+    }
+}
+
+fn exit(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn check(args: &Check, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let dirs = dirs(&args.dirs, config);
+    let set = match PolicySet::load(dirs) {
+        Ok(set) => set,
+        Err(error) if args.json => {
+            let (text, problems) = (error.to_string(), error.problems());
+            writeln!(
+                out,
+                "{:#}",
+                json!({ "valid": false, "error": text, "problems": problems })
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            let count = error.problems().len().max(1);
+            writeln!(out, "\nnot valid: {}", counted(count, "error"))?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let (warnings, policies) = (set.warnings(), set.rules().len());
+    if args.json {
+        let body = json!({ "valid": true, "policies": policies, "hash": set.hash(), "dirs": dirs, "warnings": warnings });
+        writeln!(out, "{body:#}")?;
+    } else {
+        for warning in warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+        writeln!(
+            out,
+            "valid: {}, {}, set {}",
+            match policies {
+                1 => "1 policy".into(),
+                n => format!("{n} policies"),
+            },
+            counted(warnings.len(), "warning"),
+            set.hash()
+        )?;
+        if policies == 0 {
+            let why = if dirs.is_empty() {
+                "no directory is configured ([policy] dirs)"
+            } else {
+                "the directories hold no *.cedar file with a policy"
+            };
+            writeln!(out, "Without policies EVERYTHING IS DENIED: {why}.")?;
+        }
+    }
+    Ok(exit(warnings.is_empty() || !args.deny_warnings))
+}
+
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+fn test(args: &Test, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let dirs = dirs(&args.dirs, config);
+    let set = PolicySet::load(dirs)?;
+    let mut results = Vec::new();
+    for dir in dirs {
+        for example in examples(dir)? {
+            let differences = example.run(&set);
+            results.push((example, differences));
+        }
+    }
+    let failed = results.iter().filter(|(_, d)| !d.is_empty()).count();
+    if args.json {
+        let all: Vec<_> = results
+            .iter()
+            .map(|(e, d)| json!({ "file": e.file, "name": e.name, "passed": d.is_empty(), "differences": d }))
+            .collect();
+        let body = json!({ "examples": all, "failed": failed, "policy_set": set.hash() });
+        writeln!(out, "{body:#}")?;
+    } else {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["", "example", "expected", "file"]);
+        for (example, differences) in &results {
+            let mut name = example.name.clone();
+            differences.iter().for_each(|d| name += &format!("\n  {d}"));
+            let mark = if differences.is_empty() { "ok" } else { "FAILED" };
+            let file = example.file.display().to_string();
+            table.add_row([mark, &name, &example.expect.decision, &file]);
+        }
+        writeln!(out, "{table}")?;
+        writeln!(out, "{}, {failed} failed", counted(results.len(), "example"))?;
+    }
+    Ok(exit(failed == 0))
+}
+
+fn explain(args: &Explain, config: &Config, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let set = PolicySet::load(dirs(&args.dirs, config))?;
+    let mut question = match &args.request {
+        Some(path) => question(path)?,
+        None => Question::default(),
+    };
+    question.time = args.time.clone().or(question.time).or_else(|| {
+        let now = crate::clock::Clock::System.now_ns();
+        Some(crate::model::Rfc3339(now).to_string())
+    });
+    if let Some(workload) = &args.workload {
+        question.workload.clone_from(workload);
+    }
+    if let Some(method) = &args.method {
+        question.method.clone_from(method);
+    }
+    if !args.groups.is_empty() {
+        question.groups.clone_from(&args.groups);
+    }
+    question.url = args.url.clone().or(question.url);
+    question.connect = args.connect.or(question.connect);
+    question.exe = args.exe.clone().or(question.exe);
+    question.uid = args.uid.unwrap_or(question.uid);
+    let asked = question.ask()?;
+    let classes = classes(&args.classes, config, &set)?;
+    let explanation = set.explain(&asked.query(&classes));
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?;
+    } else {
+        print(&explanation, out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn question(path: &Path) -> anyhow::Result<Question> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    if path.extension().is_some_and(|e| e == "json") {
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    } else {
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
+fn classes(given: &[String], config: &Config, set: &PolicySet) -> anyhow::Result<ClassTable> {
+    let mut names: BTreeSet<String> = given.iter().cloned().collect();
+    if names.is_empty() {
+        names.extend(config.mask.class.iter().map(|c| c.name.clone()));
+        names.extend(config.mask.field.iter().map(|f| f.class.clone()));
+        names.extend(config.mask.enable.iter().cloned());
+        names.extend(set.classes().map(String::from));
+    }
+    ClassTable::new(names.into_iter().map(Arc::from))
+        .with_context(|| format!("at most {} data classes", ClassTable::MAX))
+}
+
+fn print(explanation: &Explanation, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "{} ({})",
+        explanation.decision.to_uppercase(),
+        explanation.reason
+    )?;
+    if let Some(message) = &explanation.message {
+        writeln!(out, "  {message}")?;
+    }
+    policies(out, "decided by", &explanation.policies)?;
+    policies(
+        out,
+        "in scope, but the condition does not hold",
+        &explanation.considered,
+    )?;
+    for (title, words) in [
+        ("controls", &*explanation.controls),
+        ("approval by", &*explanation.approval),
+        ("masked", &explanation.masked),
+        ("revealed", &explanation.revealed),
+    ] {
+        if !words.is_empty() {
+            writeln!(out, "\n{title}: {}", words.join(", "))?;
+        }
+    }
+    writeln!(out, "\ninputs: {:#}", explanation.inputs)?;
+    writeln!(out, "\npolicy set: {}", explanation.policy_set)?;
+    Ok(())
+}
+
+fn policies(out: &mut impl Write, title: &str, policies: &[ExplainedPolicy]) -> anyhow::Result<()> {
+    if !policies.is_empty() {
+        writeln!(out, "\n{title}:")?;
+    }
+    for policy in policies {
+        writeln!(
+            out,
+            "  {} '{}' at {}:{}",
+            policy.effect,
+            policy.id,
+            policy.file.display(),
+            policy.line
+        )?;
+        for line in policy.text.lines() {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn run(words: &[&str]) -> (bool, String) {
+        let cli = Cli::try_parse_from(std::iter::once("policy").chain(words.iter().copied())).unwrap();
+        let (config, mut out) = (Config::default(), Vec::new());
+        let code = match &cli.args.command {
+            Command::Check(args) => check(args, &config, &mut out),
+            Command::Test(args) => test(args, &config, &mut out),
+            Command::Explain(args) => explain(args, &config, &mut out),
+        };
+        (
+            code.unwrap() == ExitCode::SUCCESS,
+            String::from_utf8(out).unwrap(),
+        )
+    }
+
+    const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/baseline");
+
+    #[test]
+    fn check_says_what_is_in_force() {
+        let (good, text) = run(&["check"]);
+        assert!(good && text.contains("EVERYTHING IS DENIED"), "{text}");
+        let (good, text) = run(&["check", "--deny-warnings", BASELINE]);
+        assert!(
+            good && text.starts_with("valid: 5 policies, 0 warnings"),
+            "{text}"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.cedar"), "permit(principal, action, resource);").unwrap();
+        let path = dir.path().to_str().unwrap();
+        let (good, text) = run(&["check", path]);
+        assert!(good && text.contains("warning: "), "{text}");
+        assert!(!run(&["check", "--deny-warnings", path]).0);
+        std::fs::write(dir.path().join("a.cedar"), "permit(principal, action);").unwrap();
+        let (good, text) = run(&["check", path]);
+        assert!(!good && text.contains("a.cedar:1: "), "{text}");
+        let (good, text) = run(&["check", "--json", path]);
+        assert!(!good && text.contains("\"line\": 1"), "{text}");
+    }
+
+    #[test]
+    fn test_fails_where_an_example_does() {
+        let (good, text) = run(&["test", BASELINE]);
+        assert!(good && text.contains("12 examples, 0 failed"), "{text}");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("examples")).unwrap();
+        let example = r#"{"example": [{"name": "x", "url": "https://a/", "expect": {"decision": "allow"}}]}"#;
+        std::fs::write(dir.path().join("examples/a.json"), example).unwrap();
+        let (good, text) = run(&["test", dir.path().to_str().unwrap()]);
+        assert!(
+            !good && text.contains("FAILED") && text.contains("expected allow, got deny"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn explain_names_policy_inputs_and_masks() {
+        let words = [
+            "explain",
+            "--dir",
+            BASELINE,
+            "--group",
+            "portcullis-readers",
+            "--url",
+            "https://api.example.com/customers",
+        ];
+        let (_, text) = run(&words);
+        assert!(text.starts_with("ALLOW (policy_permit)"), "{text}");
+        assert!(
+            text.contains("grant-read-api.example.com") && text.contains("masked: email"),
+            "{text}"
+        );
+        let (_, text) = run(&[&words[..], &["--method", "DELETE", "--class", "us_ssn", "--json"]].concat());
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["policies"][0]["id"], "baseline-destructive");
+        assert_eq!(json["masked"][0], "us_ssn");
+        assert_eq!(json["inputs"]["context"]["access"], "admin");
+    }
+}

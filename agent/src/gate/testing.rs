@@ -1,0 +1,129 @@
+//! A whole gate for tests: real policy, masking and ledger, and an identity that is simply held.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{Connection, Gate, Names, Shared, TlsFacts};
+use crate::{
+    clock::Clock,
+    config::{Durability, Limits, Mask},
+    identity::testing::Held,
+    ledger::{Ledger, Options},
+    mask::MaskRules,
+    model::{OriginalDst, Process, SessionId, WorkloadName},
+    policy::PolicyStore,
+    telemetry::Metrics,
+};
+
+/// A directory that goes with its guard.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new, empty directory.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[allow(clippy::expect_used)]
+    pub fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("portcullis-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir_all(&dir).expect("a scratch directory");
+        Self(dir)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a test's gates share.
+pub struct Rig {
+    /// As in the agent.
+    pub shared: Shared,
+    /// The identity of the one workload, `bot`, subject `agent-7`, group `agents`.
+    pub identity: Held,
+    /// Masking rules.
+    pub mask: Arc<MaskRules>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Where the ledger is: `ledger.db` in it.
+    pub dir: Scratch,
+}
+
+impl Rig {
+    /// A rig under the policy given as Cedar text.
+    ///
+    /// # Panics
+    /// When any part cannot be had.
+    #[must_use]
+    #[allow(clippy::expect_used)]
+    pub fn new(policy: &str) -> Self {
+        let dir = Scratch::new();
+        let policies = dir.path().join("policies");
+        std::fs::create_dir_all(&policies).expect("a policy directory");
+        std::fs::write(policies.join("test.cedar"), policy).expect("a policy file");
+        let config = crate::config::Policy { dirs: vec![policies] };
+        let ledger = Ledger::open(dir.path(), Options::new("test", Durability::Process)).expect("a ledger");
+        let mask = MaskRules::new(&Mask::default(), &[7; 32]).expect("masking rules");
+        let shared = Shared {
+            clock: Clock::System,
+            host: "test".into(),
+            policy: PolicyStore::load(&config).expect("a policy that is valid"),
+            ledger,
+            metrics: Metrics::default(),
+            names: Names::default(),
+        };
+        Self {
+            shared,
+            identity: Held::new(&workload(), "agent-7", &["agents"]),
+            mask: Arc::new(mask),
+            limits: Limits::default(),
+            dir,
+        }
+    }
+
+    /// A gate for one connection to `to`, over TLS for the server name where there is one.
+    #[must_use]
+    pub fn gate(&self, to: std::net::SocketAddr, server_name: Option<&str>) -> Gate {
+        let process = Process {
+            pid: std::process::id(),
+            tid: 1,
+            uid: 1000,
+            gid: 1000,
+            start_ns: 1,
+            exe: Some(Arc::new("/usr/bin/agent".into())),
+            cgroup: Some("/test".into()),
+        };
+        let connection = Connection {
+            session: SessionId::new(),
+            workload: workload(),
+            identity: self.identity.handle(),
+            process,
+            original_dst: OriginalDst(to),
+            tls: server_name.map(|n| TlsFacts {
+                server_name: Some(n.into()),
+            }),
+            mask: Arc::clone(&self.mask),
+            limits: self.limits.clone(),
+        };
+        Gate::new(self.shared.clone(), connection)
+    }
+}
+
+#[allow(clippy::expect_used)]
+fn workload() -> WorkloadName {
+    WorkloadName::new("bot").expect("a name")
+}

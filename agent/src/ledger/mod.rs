@@ -1,0 +1,408 @@
+//! The ledger: entries in one SQLite file, appended by one thread, hashed into a Merkle tree whose head is signed.
+//!
+//! Invariants:
+//! - `append` returns after the entry is durable as configured; nothing acknowledged is lost by what the mode survives.
+//! - The leaf hash is over exactly the stored bytes of `entry.body`, with its salt; views derive from those bytes.
+//! - Nothing is updated or deleted. What could not be recorded is itself an entry (`gap`) once that is possible.
+//! - While writing fails, every call says so at once.
+//!
+//! Callers hash, salt and compress on their own threads; the writer only copies rows into SQLite, so that one thread
+//! carries the whole host.
+
+pub mod canonical;
+pub mod checkpoint;
+mod error;
+mod export;
+mod frame;
+pub mod note;
+mod queue;
+mod read;
+mod record;
+mod schema;
+mod sealer;
+mod shared;
+mod start;
+mod state;
+mod store;
+pub mod tree;
+pub mod verify;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+pub use self::{
+    error::LedgerError,
+    export::{ExportOptions, Exported, export},
+    frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
+    note::VerifierKey,
+    record::{Losses, entry},
+    verify::{Progress, Report, VerifyError, verify},
+};
+use self::{
+    frame::Stored,
+    queue::{Done, Item, Record, lock},
+    shared::{Loss, Shared},
+};
+use crate::{
+    clock::Clock,
+    config::Durability,
+    model::{Entry, Rfc3339, Seq},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The most bytes that one entry's body may have.
+pub const ENTRY_MAX: usize = 1 << 20;
+
+/// How a ledger is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What an acknowledged entry survives.
+    pub durability: Durability,
+    /// This host's id, for the origin `portcullis/HOST` of a new ledger: no white space, no `+`. An existing ledger
+    /// keeps the origin it was made with.
+    pub host: String,
+    /// The time for the ledger's own entries.
+    pub clock: Clock,
+    /// Bytes that may wait for the writer; callers wait beyond.
+    pub queue_bytes: usize,
+    /// Records that may wait.
+    pub queue_records: usize,
+    /// Entries between two checkpoints at most.
+    pub checkpoint_every: u64,
+    /// Time from an entry to the checkpoint over it at most.
+    pub checkpoint_after: Duration,
+}
+
+impl Options {
+    /// The usual bounds.
+    #[must_use]
+    pub fn new(host: &str, durability: Durability) -> Self {
+        Self {
+            durability,
+            host: host.into(),
+            clock: Clock::System,
+            queue_bytes: 32 << 20,
+            queue_records: 65_536,
+            checkpoint_every: 65_536,
+            checkpoint_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The ledger's state, for `status` and metrics.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// Whether entries can be recorded now.
+    pub healthy: bool,
+    /// Why not.
+    pub failure: Option<String>,
+    /// Entries in the tree.
+    pub size: u64,
+    /// The tree's root hash, hex.
+    pub root: String,
+    /// How many entries the last checkpoint covers.
+    pub checkpoint_size: u64,
+    /// When it was made; `None` before the first of this run.
+    pub checkpoint_at: Option<String>,
+    /// Bytes (with overhead) waiting for the writer.
+    pub queue_bytes: u64,
+    /// Bytes of the database and its WAL.
+    pub disk_bytes: u64,
+    /// What an acknowledged entry survives.
+    pub durability: Durability,
+    /// What was lost and no gap entry tells yet.
+    pub losses: Losses,
+    /// The public key, in the C2SP form.
+    pub key: String,
+}
+
+/// A handle on the ledger. Clones share it; the last one closes it.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    sealer: JoinHandle<()>,
+}
+
+impl Ledger {
+    /// Opens or creates the ledger in `dir` (`ledger.db`, `ledger.key`, `ledger.pub`, `ledger.state`) and starts its
+    /// threads. Blocks: reads the leaves since the last checkpoint, and writes what the last run could not.
+    ///
+    /// # Errors
+    /// When the directory, key or database cannot be made or read, or another process has the ledger.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, LedgerError> {
+        let (shared, threads) = start::start(dir, options)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                threads: Mutex::new(Some(threads)),
+            }),
+        })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    /// Appends an entry; resolves when it is durable as configured. If the future is dropped after the entry was
+    /// queued, the entry is appended all the same.
+    ///
+    /// # Errors
+    /// At once while the ledger cannot be written; also when the body is not canonical or too large.
+    pub async fn append(&self, entry: Entry) -> Result<Seq, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        self.submit(entry, Some(done)).await?;
+        wait.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// Appends an entry with a later commit; waits only for room in the queue. Of two entries that one caller enqueues
+    /// or appends after each other, the first gets the smaller seq. An accepted entry outlives a failing disk in
+    /// memory, as long as the process lives.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn enqueue(&self, entry: Entry) -> Result<(), LedgerError> {
+        self.submit(entry, None).await
+    }
+
+    async fn submit(&self, entry: Entry, done: Option<Done>) -> Result<(), LedgerError> {
+        let shared = self.shared();
+        shared.check()?;
+        check(&entry)?;
+        let mut sealed = record::seal(entry.body);
+        sealed.done = done;
+        let permits = shared.queue.room(sealed.body.len()).await;
+        self.push(Record::Entry(sealed), permits)
+    }
+
+    fn push(&self, record: Record, permits: u32) -> Result<(), LedgerError> {
+        let shared = self.shared();
+        if let Err(failure) = shared.check() {
+            shared.queue.release(permits as usize);
+            return Err(failure);
+        }
+        shared
+            .queue
+            .push(Item { record, permits })
+            .map_err(|_| LedgerError::Closed)
+    }
+
+    /// Records a payload frame with a later commit; waits only for room in the queue. Hashes and compresses here.
+    /// Frames of one operation and direction come in the order of their numbers, from 0, and before its outcome.
+    ///
+    /// # Errors
+    /// At once while the ledger cannot be written; also when the frame is larger than [`FRAME_MAX`].
+    pub async fn frame(&self, frame: Frame) -> Result<(), LedgerError> {
+        let shared = self.shared();
+        shared.check()?;
+        if frame.bytes.len() > FRAME_MAX {
+            return Err(LedgerError::TooLarge {
+                bytes: frame.bytes.len(),
+                limit: FRAME_MAX,
+            });
+        }
+        let stored = Stored::new(frame);
+        let permits = shared.queue.room(stored.bytes.len()).await;
+        self.push(Record::Frame(stored), permits)
+    }
+
+    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted.
+    pub fn frame_now(&self, frame: Frame) {
+        let shared = self.shared();
+        if frame.bytes.len() > FRAME_MAX {
+            shared.lose(Loss::Frame);
+            return;
+        }
+        let stored = Stored::new(frame);
+        let Some(permits) = shared.queue.room_now(stored.bytes.len()) else {
+            shared.lose(Loss::Frame);
+            return;
+        };
+        if shared
+            .queue
+            .push(Item {
+                record: Record::Frame(stored),
+                permits,
+            })
+            .is_err()
+        {
+            shared.lose(Loss::Frame);
+        }
+    }
+
+    /// Appends an entry from where nothing can be awaited (`Drop`): never blocks. Without room it is lost, counted,
+    /// and told by a gap entry. While writing fails it is kept as long as there is room.
+    pub fn enqueue_now(&self, entry: Entry) {
+        let shared = self.shared();
+        if let Err(error) = check(&entry) {
+            tracing::error!(%error, "an entry is lost");
+            shared.lose(Loss::Entry);
+            return;
+        }
+        let sealed = record::seal(entry.body);
+        let Some(permits) = shared.queue.room_now(sealed.body.len()) else {
+            shared.lose(Loss::Entry);
+            return;
+        };
+        if shared
+            .queue
+            .push(Item {
+                record: Record::Entry(sealed),
+                permits,
+            })
+            .is_err()
+        {
+            shared.lose(Loss::Entry);
+        }
+    }
+
+    /// Stores the text of a policy set once, under its hex SHA-256; resolves when durable.
+    ///
+    /// # Errors
+    /// When `hash` is not the text's, or the ledger cannot be written.
+    pub async fn policy_set(&self, hash: &str, text: &str) -> Result<(), LedgerError> {
+        let shared = self.shared();
+        shared.check()?;
+        if hex::encode(tree::sha256(&[text.as_bytes()])) != hash {
+            return Err(LedgerError::PolicySetHash { hash: hash.into() });
+        }
+        let limit = lock_free_limit();
+        if text.len() > limit {
+            return Err(LedgerError::TooLarge {
+                bytes: text.len(),
+                limit,
+            });
+        }
+        let (done, wait) = oneshot::channel();
+        let permits = shared.queue.room(text.len()).await;
+        let record = Record::PolicySet {
+            hash: hash.into(),
+            text: text.into(),
+            done,
+        };
+        self.push(record, permits)?;
+        wait.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// How the ledger is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = self.shared();
+        let head = lock(&shared.head).clone();
+        let trouble = lock(&shared.trouble);
+        Status {
+            healthy: trouble.why.is_none(),
+            failure: trouble.why.as_deref().map(String::from),
+            size: head.tree.size(),
+            root: hex::encode(head.tree.root()),
+            checkpoint_size: head.sealed,
+            checkpoint_at: (head.sealed_at_ns > 0).then(|| Rfc3339(head.sealed_at_ns).to_string()),
+            queue_bytes: shared.queue.depth() as u64,
+            disk_bytes: disk_bytes(&shared.path),
+            durability: if shared.power {
+                Durability::Power
+            } else {
+                Durability::Process
+            },
+            losses: trouble.losses.clone(),
+            key: shared.key.verifier().to_string(),
+        }
+    }
+
+    /// Writes what waits, seals it with a checkpoint and stops the threads. Blocks until that is done. Calls after it
+    /// get [`LedgerError::Closed`]. The last handle's drop does the same.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        let Some(threads) = lock(&self.threads).take() else {
+            return;
+        };
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.wake_sealer();
+        // The threads log what they could not do; a panic in one leaves nothing to be done here.
+        let _ = threads.sealer.join();
+        self.shared.queue.close();
+        let _ = threads.writer.join();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The largest policy set.
+fn lock_free_limit() -> usize {
+    ENTRY_MAX * 2
+}
+
+/// Metadata only: a descriptor on the database that is closed in this process would drop SQLite's locks.
+fn disk_bytes(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    [path, Path::new(&wal)]
+        .iter()
+        .filter_map(|p| std::fs::metadata(p).ok())
+        .map(|m| m.len())
+        .sum()
+}
+
+/// Refuses what could never be verified.
+fn check(entry: &Entry) -> Result<(), LedgerError> {
+    if entry.body.len() > ENTRY_MAX {
+        return Err(LedgerError::TooLarge {
+            bytes: entry.body.len(),
+            limit: ENTRY_MAX,
+        });
+    }
+    let malformed = |flaw| LedgerError::Malformed { flaw };
+    let members = canonical::body(&entry.body).map_err(malformed)?;
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let what = if canonical::plain(members.id) != Some(entry.id.hyphenated().encode_lower(&mut text)) {
+        "no member 'id' that is the entry's id"
+    } else if canonical::plain(members.kind) != Some(entry.kind.as_str()) {
+        "no member 'kind' that is the entry's kind"
+    } else if !canonical::plain(members.at).is_some_and(is_time) {
+        "no member 'at' in RFC 3339 with nine decimals and Z"
+    } else if members.v != "1" {
+        "no member 'v' that is 1"
+    } else {
+        return Ok(());
+    };
+    Err(malformed(canonical::Flaw { at: 0, what }))
+}
+
+/// Whether the text has the form of [`Rfc3339`].
+fn is_time(text: &str) -> bool {
+    const FORM: &[u8; 30] = b"dddd-dd-ddTdd:dd:dd.dddddddddZ";
+    let same = |(form, byte): (&u8, u8)| {
+        if *form == b'd' {
+            byte.is_ascii_digit()
+        } else {
+            byte == *form
+        }
+    };
+    text.len() == FORM.len() && FORM.iter().zip(text.bytes()).all(same)
+}

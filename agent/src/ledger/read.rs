@@ -1,0 +1,56 @@
+//! Reading a ledger or an export: own connections, read-only, beside a running daemon or without one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{
+    LedgerError,
+    store::{APPLICATION_ID, FORMAT},
+};
+
+/// Opens read-only. A ledger whose directory cannot be written to and that nobody has open is read as immutable: then
+/// there is no other process whose changes could be missed.
+pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
+    if let Err(error) = std::fs::metadata(path) {
+        return Err(LedgerError::file(path, &error));
+    }
+    let conn = match connect(path, "mode=ro") {
+        Ok(conn) => conn,
+        Err(first) => {
+            let mut wal = path.as_os_str().to_owned();
+            wal.push("-wal");
+            if std::fs::metadata(wal).is_ok_and(|m| m.len() > 0) {
+                return Err(first.into());
+            }
+            connect(path, "immutable=1")?
+        }
+    };
+    let id: i32 = conn.pragma_query_value(None, "application_id", |r| r.get(0))?;
+    let format: i32 = conn.pragma_query_value(None, "user_version", |r| r.get(0))?;
+    if id != APPLICATION_ID || format != FORMAT {
+        return Err(LedgerError::Foreign {
+            path: path.into(),
+            why: format!("application_id {id:#x}, format {format}").into(),
+        });
+    }
+    Ok(conn)
+}
+
+fn connect(path: &Path, how: &str) -> Result<Connection, rusqlite::Error> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let conn = Connection::open_with_flags(uri(path, how), flags)?;
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.execute_batch("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON; PRAGMA mmap_size=1073741824;")?;
+    // The first read shows whether the side files can be had.
+    conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+    Ok(conn)
+}
+
+/// A path as SQLite's URI form wants it.
+pub(super) fn uri(path: &Path, how: &str) -> String {
+    let text = path.to_string_lossy();
+    let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("file:{escaped}?{how}")
+}

@@ -1,0 +1,186 @@
+//! Opening: directory, lock, key, database, what the last run left to say, threads.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    thread,
+};
+
+use rand::Rng as _;
+use zeroize::Zeroizing;
+
+use super::{
+    LedgerError, Options, Threads,
+    checkpoint::Checkpoint,
+    note::HostKey,
+    queue::{Item, Queue, Record},
+    record,
+    sealer::Sealer,
+    shared::{Head, Shared, Trouble},
+    state::{Before, StateFile},
+    store::Store,
+    writer::Writer,
+};
+use crate::{config::Durability, model::Reason};
+
+pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Threads), LedgerError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| LedgerError::file(dir, &e))?;
+    let (state, before) = StateFile::open(&dir.join("ledger.state"))?;
+    let key = host_key(dir, &options.host)?;
+    let path = dir.join("ledger.db");
+    let power = options.durability == Durability::Power;
+    let mut store = Store::open(&path, power)?;
+    store.put_key(&key.verifier().to_string())?;
+    first_records(&mut store, &key, &before, &options)?;
+    state
+        .write(false, &record::Losses::default())
+        .map_err(|e| LedgerError::file(dir, &e))?;
+    let sealed = store.last_checkpoint()?.map_or(0, |(size, _)| size);
+    let now = options.clock.now_ns();
+    let shared = Arc::new(Shared {
+        queue: Queue::new(options.queue_bytes, options.queue_records),
+        key,
+        clock: options.clock,
+        path,
+        state,
+        power,
+        failed: AtomicBool::new(false),
+        lossy: AtomicBool::new(false),
+        trouble: Mutex::new(Trouble::default()),
+        head: Mutex::new(Head {
+            tree: store.tree.clone(),
+            sealed,
+            sealed_at_ns: if sealed == 0 { 0 } else { now },
+        }),
+        wal_bytes: AtomicU64::new(0),
+        sealer: OnceLock::new(),
+        sealer_idle: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
+        checkpoint_every: options.checkpoint_every.max(1),
+    });
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        let built = thread::Builder::new().name(name.into()).spawn(work);
+        built.map_err(|e| LedgerError::file(dir, &e))
+    };
+    let sealer = Sealer::new(shared.clone(), options.checkpoint_after)?;
+    let sealer = spawn("ledger-sealer", Box::new(move || sealer.run()))?;
+    // Set once, here.
+    let _ = shared.sealer.set(sealer.thread().clone());
+    let writer = Writer::new(shared.clone(), store);
+    let writer = spawn("ledger-writer", Box::new(move || writer.run()))?;
+    Ok((shared, Threads { writer, sealer }))
+}
+
+/// What the last run left to say, and a checkpoint over everything that is there.
+fn first_records(
+    store: &mut Store,
+    key: &HostKey,
+    before: &Before,
+    options: &Options,
+) -> Result<(), LedgerError> {
+    let now = options.clock.now_ns();
+    let mut items = Vec::new();
+    let mut put = |record| items.push(Item { record, permits: 0 });
+    if store.tree.size() > 0 && !before.clean {
+        put(Record::Entry(record::recovered(now, store.tree.size())));
+    }
+    if !before.losses.is_empty() {
+        let gap = record::gap(
+            now,
+            &before.losses,
+            Reason::Interrupted,
+            Some("the agent ended before it could record it"),
+        );
+        put(Record::Entry(gap));
+    }
+    let write = |store: &mut Store, items: &[Item]| {
+        store.write(items).map_err(|e| LedgerError::Unavailable {
+            why: e.to_string().into(),
+        })
+    };
+    if !items.is_empty() {
+        write(store, &items)?;
+    }
+    let (size, root) = (store.tree.size(), store.tree.root());
+    if let Some((sealed, note)) = store.last_checkpoint()? {
+        // The cached tree must not go on from something that was not signed.
+        let opened = Checkpoint::open(key.verifier(), &note);
+        let wrong = match &opened {
+            Ok(checkpoint) => sealed > size || (sealed == size && checkpoint.root != root),
+            Err(_) => true,
+        };
+        if wrong {
+            let why = "the entries are not those of the last checkpoint; run verify";
+            return Err(LedgerError::Database { why: why.into() });
+        }
+        if sealed == size {
+            return Ok(());
+        }
+    }
+    if size == 0 {
+        return Ok(());
+    }
+    let note = Checkpoint::sign(key, size, &root);
+    let record = Record::Checkpoint {
+        size,
+        note,
+        nodes: store.tree.to_bytes(),
+    };
+    write(store, &[Item { record, permits: 0 }])
+}
+
+/// Reads the host key, or makes it on first start.
+fn host_key(dir: &Path, host: &str) -> Result<HostKey, LedgerError> {
+    let path = dir.join("ledger.key");
+    let bad = |why: &str| LedgerError::Key {
+        path: path.clone(),
+        why: why.into(),
+    };
+    let key = match fs::read_to_string(&path).map(Zeroizing::new) {
+        Ok(text) => HostKey::parse(&text).map_err(|e| bad(&e.to_string()))?,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            if dir.join("ledger.db").exists() {
+                return Err(bad("the ledger exists and its key does not; put the key back"));
+            }
+            let mut seed = Zeroizing::new([0; 32]);
+            rand::rng().fill(&mut *seed);
+            let key = HostKey::from_seed(&format!("portcullis/{host}"), seed)
+                .ok_or_else(|| bad("the host id has white space or '+', or is empty"))?;
+            write_new(&path, key.to_secret().as_bytes(), 0o600).map_err(|e| LedgerError::file(&path, &e))?;
+            key
+        }
+        Err(e) => return Err(LedgerError::file(&path, &e)),
+    };
+    let public = dir.join("ledger.pub");
+    if !public.exists() {
+        let text = format!("{}\n", key.verifier());
+        write_new(&public, text.as_bytes(), 0o644).map_err(|e| LedgerError::file(&public, &e))?;
+    }
+    Ok(key)
+}
+
+/// Writes a file so that it is there whole or not at all.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,249 @@
+//! The database file as the one writer has it: opening, appending a batch, making it durable.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::{
+    LedgerError,
+    frame::direction_word,
+    queue::{Item, Record},
+    tree::{CompactRange, Hash},
+};
+
+/// `application_id` of a ledger and of an export: "PLGR".
+pub(super) const APPLICATION_ID: i32 = 0x504c_4752;
+/// `user_version`: the format of tables and bodies.
+pub(super) const FORMAT: i32 = 1;
+/// The evidence tables.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
+/// The views over them.
+pub(super) const VIEWS: &str = include_str!("views.sql");
+/// Live ledger only: the compact range as of a checkpoint, so that a start need not read every leaf.
+pub(super) const TREE: &str =
+    "CREATE TABLE tree (one INTEGER PRIMARY KEY, size INTEGER NOT NULL, nodes BLOB NOT NULL) STRICT;\n";
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Sync(#[from] std::io::Error),
+}
+
+/// The place of a frame that follows entry `size - 1`: frames of an operation are found from its seq on without an
+/// index, because their places are at least `seq << PLACE_BITS`.
+pub(super) const PLACE_BITS: u32 = 20;
+
+pub(super) struct Store {
+    conn: Connection,
+    wal: Option<File>,
+    path: PathBuf,
+    power: bool,
+    pub tree: CompactRange,
+    place: i64,
+}
+
+/// SQLite's integers are signed; a seq beyond them is 9.2e18 entries away.
+pub(super) fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+pub(super) fn uint(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+impl Store {
+    /// Opens or creates. The caller holds the ledger's lock.
+    pub(super) fn open(path: &Path, power: bool) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            // Its side files take over this mode.
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(0o600);
+            options.open(path).map_err(|e| LedgerError::file(path, &e))?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut conn = Connection::open_with_flags(path, flags)?;
+        conn.set_prepared_statement_cache_capacity(16);
+        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        conn.execute_batch(
+            "PRAGMA trusted_schema=OFF; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;
+             PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;",
+        )?;
+        create(&mut conn, path)?;
+        let tree = load_tree(&conn)?;
+        let place: Option<i64> = conn.query_row("SELECT max(place) FROM payload", [], |r| r.get(0))?;
+        let mut store = Self {
+            conn,
+            wal: None,
+            path: path.into(),
+            power,
+            tree,
+            place: place.unwrap_or(-1),
+        };
+        store.open_wal().map_err(|e| LedgerError::file(path, &e))?;
+        Ok(store)
+    }
+
+    /// With `synchronous=NORMAL` SQLite does not sync the WAL on commit; we do, by fdatasync on a descriptor of our
+    /// own. (`FULL` would do it by fsync: the bundled SQLite is built without `HAVE_FDATASYNC`.) Closing such a
+    /// descriptor is safe: SQLite's POSIX locks are on the database file, never on the WAL.
+    fn open_wal(&mut self) -> std::io::Result<()> {
+        if self.power && self.wal.is_none() {
+            let mut name = self.path.clone().into_os_string();
+            name.push("-wal");
+            match File::open(name) {
+                Ok(file) => {
+                    // SQLite would do this on its first own sync of the new file.
+                    File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+                    self.wal = Some(file);
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes records in order, and returns when they are durable as configured. After an error the store must be
+    /// dropped and opened again: what of the batch is in the file is then unknown.
+    pub(super) fn write(&mut self, items: &[Item]) -> Result<(), WriteError> {
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        {
+            let mut entry =
+                tx.prepare_cached("INSERT INTO entry (seq, body, salt, leaf) VALUES (?1, ?2, ?3, ?4)")?;
+            let mut frame = tx.prepare_cached(
+                "INSERT INTO payload (place, operation, direction, number, sha256, codec, size, bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?;
+            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+            for item in items {
+                match &item.record {
+                    Record::Entry(e) => {
+                        entry.execute(params![
+                            int(self.tree.size()),
+                            e.body,
+                            e.salt.as_slice(),
+                            e.leaf.as_slice()
+                        ])?;
+                        self.tree.append(&e.leaf);
+                    }
+                    Record::Frame(f) => {
+                        self.place = (self.place + 1).max(int(self.tree.size()) << PLACE_BITS);
+                        frame.execute(params![
+                            self.place,
+                            &*f.operation.0.hyphenated().encode_lower(&mut text),
+                            direction_word(f.direction),
+                            f.number,
+                            f.sha256.as_slice(),
+                            f.codec as i64,
+                            f.size,
+                            &*f.bytes,
+                        ])?;
+                    }
+                    Record::Checkpoint { size, note, nodes } => {
+                        tx.prepare_cached("INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?1, ?2)")?
+                            .execute(params![int(*size), note])?;
+                        tx.prepare_cached(
+                            "INSERT OR REPLACE INTO tree (one, size, nodes) VALUES (1, ?1, ?2)",
+                        )?
+                        .execute(params![int(*size), nodes])?;
+                    }
+                    Record::PolicySet { hash, text, .. } => {
+                        tx.prepare_cached("INSERT OR IGNORE INTO policy_set (hash, text) VALUES (?1, ?2)")?
+                            .execute(params![hash, text])?;
+                    }
+                }
+            }
+        }
+        tx.commit()?;
+        if self.power {
+            self.open_wal()?;
+            if let Some(wal) = &self.wal {
+                wal.sync_data()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a public key of the host once.
+    pub(super) fn put_key(&self, vkey: &str) -> Result<(), LedgerError> {
+        self.conn
+            .execute("INSERT OR IGNORE INTO key (vkey) VALUES (?1)", [vkey])?;
+        Ok(())
+    }
+
+    /// The size of the last checkpoint, if any.
+    pub(super) fn last_checkpoint(&self) -> Result<Option<(u64, String)>, LedgerError> {
+        let sql = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";
+        let row = self.conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get(1)?)));
+        Ok(row.optional()?)
+    }
+
+    /// The leaves from `seq` on: what a failed write may have left behind.
+    pub(super) fn leaves_from(&self, seq: u64) -> Result<Vec<Hash>, LedgerError> {
+        let mut statement = self
+            .conn
+            .prepare("SELECT leaf FROM entry WHERE seq >= ?1 ORDER BY seq")?;
+        let rows = statement.query_map([int(seq)], |r| r.get::<_, Hash>(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn create(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
+    let id: i32 = conn.pragma_query_value(None, "application_id", |r| r.get(0))?;
+    let format: i32 = conn.pragma_query_value(None, "user_version", |r| r.get(0))?;
+    if tables == 0 {
+        let tx = conn.transaction()?;
+        tx.execute_batch(SCHEMA)?;
+        tx.execute_batch(TREE)?;
+        tx.execute_batch(VIEWS)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", FORMAT)?;
+        tx.commit()?;
+    } else if id != APPLICATION_ID || format != FORMAT {
+        return Err(LedgerError::Foreign {
+            path: path.into(),
+            why: format!("application_id {id:#x}, format {format}").into(),
+        });
+    }
+    Ok(())
+}
+
+/// The tree from the stored compact range and the leaves after it; from all leaves where there is none that fits.
+fn load_tree(conn: &Connection) -> Result<CompactRange, LedgerError> {
+    let stored = conn
+        .query_row("SELECT size, nodes FROM tree WHERE one = 1", [], |r| {
+            Ok((uint(r.get(0)?), r.get::<_, Vec<u8>>(1)?))
+        })
+        .optional()?;
+    let mut tree = stored
+        .and_then(|(size, nodes)| CompactRange::from_bytes(size, &nodes))
+        .unwrap_or_default();
+    let mut statement = conn.prepare("SELECT seq, leaf FROM entry WHERE seq >= ?1 ORDER BY seq")?;
+    let mut rows = statement.query([int(tree.size())])?;
+    while let Some(row) = rows.next()? {
+        let (seq, leaf): (i64, Hash) = (row.get(0)?, row.get(1)?);
+        if uint(seq) != tree.size() {
+            return Err(LedgerError::Database {
+                why: format!("entry {} is missing", tree.size()).into(),
+            });
+        }
+        tree.append(&leaf);
+    }
+    let next: i64 = conn.query_row("SELECT coalesce(max(seq), -1) + 1 FROM entry", [], |r| r.get(0))?;
+    if uint(next) != tree.size() {
+        let why = format!(
+            "the tree has {} entries and the table ends before entry {next}",
+            tree.size()
+        );
+        return Err(LedgerError::Database { why: why.into() });
+    }
+    Ok(tree)
+}

@@ -1,0 +1,251 @@
+//! Verification: everything that is stored is computed again, and the first thing that is not what it should be is
+//! named.
+//!
+//! What is trusted: the public key, if it is given. What a holder of the host key could still do: write another
+//! history. What nobody can find in the file alone: that the newest entries were cut off together with the
+//! checkpoints over them; keep a checkpoint elsewhere for that.
+
+mod claims;
+mod pass;
+
+use std::path::Path;
+
+use super::{
+    LedgerError,
+    canonical::Flaw,
+    note::{NoteError, VerifierKey},
+    read,
+};
+
+/// What is wrong with an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryFlaw {
+    /// Entries before it are not there.
+    #[error("the entries from {expected} on, before it, are missing")]
+    Hole {
+        /// The first that is missing.
+        expected: u64,
+    },
+    /// A column has not the type or length that it should have.
+    #[error("its column '{column}' does not have the form it should have")]
+    Column {
+        /// Which.
+        column: &'static str,
+    },
+    /// Body and salt do not hash to the leaf.
+    #[error("its body, salt and leaf hash do not belong together: one of them was changed")]
+    Leaf,
+    /// The body is not canonical JSON.
+    #[error("its body is not canonical: {0}")]
+    Canonical(Flaw),
+    /// `at`, `id`, `kind` or `v` is missing or not well-formed.
+    #[error("its member '{member}' is missing or not well-formed")]
+    Member {
+        /// Which.
+        member: &'static str,
+    },
+    /// An outcome of an operation that is not there, or had one already.
+    #[error("it is the outcome of operation {operation}, which is not there before it without an outcome")]
+    Outcome {
+        /// The operation's id.
+        operation: String,
+    },
+    /// The frames stored are not those that the outcome names.
+    #[error(
+        "the stored payload of operation {operation}, direction {direction}, is not the one that it names"
+    )]
+    Payload {
+        /// The operation's id.
+        operation: String,
+        /// `up` or `down`.
+        direction: &'static str,
+    },
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameFlaw {
+    /// A column has not the type, length or value that it should have.
+    #[error("its column '{column}' does not have the form it should have")]
+    Column {
+        /// Which.
+        column: &'static str,
+    },
+    /// The bytes cannot be decompressed, or are not of the size given.
+    #[error("its bytes cannot be read as its codec and size say")]
+    Codec,
+    /// The bytes do not hash to the hash.
+    #[error("its bytes and its hash do not belong together: one of them was changed")]
+    Hash,
+    /// It does not follow the frame before it.
+    #[error("its number is not the next of its operation and direction, {expected}")]
+    Number {
+        /// The number that would be.
+        expected: u32,
+    },
+    /// No operation of that id is open where it is.
+    #[error("there is no such operation before it without an outcome")]
+    Operation,
+}
+
+/// What is wrong with a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointFlaw {
+    /// The note or its signature.
+    #[error("{0}")]
+    Note(#[from] NoteError),
+    /// The size beside the note is another than in it.
+    #[error("the note is one of {0} entries")]
+    Size(u64),
+    /// The root computed over the entries is another.
+    #[error(
+        "an entry from {since} on and before {size} was changed, removed, added or moved: the signed root is another"
+    )]
+    Root {
+        /// The size of the checkpoint before it.
+        since: u64,
+        /// Its own size.
+        size: u64,
+    },
+    /// It covers entries that are not there.
+    #[error("the entries from {entries} on, which it covers, are missing")]
+    Truncated {
+        /// How many there are.
+        entries: u64,
+    },
+}
+
+/// The first thing that is wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file cannot be opened as a ledger or export, or SQLite cannot read it to its end.
+    #[error("{0}")]
+    Read(#[from] LedgerError),
+    /// A table, view, index or trigger is not as this program makes it.
+    #[error("{name}: the table, view or index was {what}")]
+    Schema {
+        /// Its name.
+        name: String,
+        /// `changed`, `added` or `removed`.
+        what: &'static str,
+    },
+    /// A row of the tables that explain the file is not as this program makes it.
+    #[error("table {table}, row '{row}': it was changed, added or removed")]
+    Explanation {
+        /// `about` or `columns`.
+        table: &'static str,
+        /// Which row.
+        row: String,
+    },
+    /// An entry.
+    #[error("entry {seq}{}: {flaw}", .id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default())]
+    Entry {
+        /// Its place.
+        seq: u64,
+        /// Its id, where that can be read.
+        id: Option<String>,
+        /// What is wrong.
+        flaw: EntryFlaw,
+    },
+    /// A frame.
+    #[error("frame {number} ({direction}) of operation {operation}: {flaw}")]
+    Frame {
+        /// The operation's id, as stored.
+        operation: String,
+        /// The direction, as stored.
+        direction: String,
+        /// The number, as stored.
+        number: i64,
+        /// What is wrong.
+        flaw: FrameFlaw,
+    },
+    /// A checkpoint.
+    #[error("checkpoint of {size} entries: {flaw}")]
+    Checkpoint {
+        /// Its size, as stored beside it.
+        size: u64,
+        /// What is wrong.
+        flaw: CheckpointFlaw,
+    },
+    /// A policy set whose text is not that of its hash.
+    #[error("policy set {hash}: its text and its hash do not belong together")]
+    PolicySet {
+        /// The hash.
+        hash: String,
+    },
+    /// A key in the file, or the absence of the one given.
+    #[error("key '{key}': {what}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The live ledger's cached tree.
+    #[error("table tree: it is not the tree of the first {size} entries")]
+    Tree {
+        /// The size stored.
+        size: u64,
+    },
+}
+
+/// How far verification, or an export, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries done.
+    pub done: u64,
+    /// Entries in all.
+    pub total: u64,
+}
+
+/// What was found in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// `ledger` or `export`.
+    pub file: &'static str,
+    /// The origin of the checkpoints.
+    pub origin: String,
+    /// Whether the key was given from outside; a key taken from the file proves only that the file fits itself.
+    pub key_given: bool,
+    /// Entries in the tree.
+    pub entries: u64,
+    /// Of them, those of which a filtered export has only the leaf hash.
+    pub withheld: u64,
+    /// Entries after the last checkpoint: intact, but not signed yet.
+    pub unsealed: u64,
+    /// Checkpoints, all of them right.
+    pub checkpoints: u64,
+    /// The root over all entries, hex.
+    pub root: String,
+    /// Payload frames.
+    pub frames: u64,
+    /// Their uncompressed bytes.
+    pub frame_bytes: u64,
+    /// Allowed operations without an outcome: they were running when the agent ended, or still run.
+    pub open_operations: u64,
+    /// Frames of such operations, which no outcome names: their hashes fit, and nothing signed speaks of them.
+    pub unclaimed_frames: u64,
+    /// Gap entries: what could not be recorded.
+    pub gaps: u64,
+    /// Policy sets that entries name and whose text is not in the file.
+    pub policy_sets_missing: u64,
+}
+
+/// Verifies an export, or a ledger (also one that is being written).
+///
+/// # Errors
+/// The first thing that is not in order.
+pub fn verify(
+    path: &Path,
+    key: Option<&VerifierKey>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    let conn = read::open(path)?;
+    pass::run(&conn, key, progress)
+}
+
+impl From<rusqlite::Error> for VerifyError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Read(error.into())
+    }
+}

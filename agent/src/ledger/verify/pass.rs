@@ -1,0 +1,368 @@
+//! One pass over entries, frames and checkpoints, in the order in which they were written.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    iter::Peekable,
+    vec,
+};
+
+use rusqlite::{
+    Connection, OptionalExtension as _, Row, Rows,
+    fallible_streaming_iterator::FallibleStreamingIterator as _, types::ValueRef,
+};
+use uuid::Uuid;
+
+use super::{
+    super::{
+        canonical,
+        checkpoint::Checkpoint,
+        is_time,
+        note::VerifierKey,
+        schema,
+        store::{PLACE_BITS, uint},
+        tree::{CompactRange, leaf_hash, sha256},
+    },
+    CheckpointFlaw, EntryFlaw, FrameFlaw, Progress, Report, VerifyError,
+    claims::{Claims, FrameRow, canonical_uuid},
+};
+use crate::model::EntryKind;
+
+const KINDS: [EntryKind; 7] = [
+    EntryKind::Operation,
+    EntryKind::Outcome,
+    EntryKind::Session,
+    EntryKind::Workload,
+    EntryKind::Change,
+    EntryKind::Agent,
+    EntryKind::Gap,
+];
+
+struct Pass<'a> {
+    keys: Vec<VerifierKey>,
+    export: bool,
+    tree: CompactRange,
+    claims: Claims,
+    checkpoints: Peekable<vec::IntoIter<(u64, String)>>,
+    cached: Option<(u64, Vec<u8>)>,
+    sealed: u64,
+    policy_sets: HashSet<String>,
+    missing_sets: BTreeSet<String>,
+    report: Report,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+pub(super) fn run(
+    conn: &Connection,
+    key: Option<&VerifierKey>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    // One snapshot, so that a ledger that is being written does not grow under the pass.
+    let conn = conn.unchecked_transaction()?;
+    let export = schema::check(&conn)?;
+    let mut pass = Pass {
+        keys: keys(&conn, key)?,
+        export,
+        tree: CompactRange::default(),
+        claims: Claims::default(),
+        checkpoints: checkpoints(&conn)?.into_iter().peekable(),
+        cached: None,
+        sealed: 0,
+        policy_sets: policy_sets(&conn)?,
+        missing_sets: BTreeSet::new(),
+        report: Report {
+            file: if export { "export" } else { "ledger" },
+            key_given: key.is_some(),
+            ..Report::default()
+        },
+        progress,
+    };
+    if !export {
+        let sql = "SELECT size, nodes FROM tree WHERE one = 1";
+        let row = conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get(1)?)));
+        pass.cached = row.optional()?;
+    }
+    let total: i64 = conn.query_row("SELECT coalesce(max(seq) + 1, 0) FROM entry", [], |r| r.get(0))?;
+    let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
+    let mut frames = conn.prepare(
+        "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
+    )?;
+    let mut frames = Frames {
+        rows: frames.query([])?,
+        place: None,
+    };
+    frames.advance()?;
+    let mut rows = entries.query([])?;
+    while let Some(row) = rows.next()? {
+        let seq = uint(row.get(0)?);
+        pass.frames_before(&mut frames, seq)?;
+        pass.entry(seq, row)
+            .map_err(|(id, flaw)| VerifyError::Entry { seq, id, flaw })?;
+        pass.checkpoint()?;
+        if seq % 8192 == 0 {
+            (pass.progress)(Progress {
+                done: seq,
+                total: uint(total),
+            });
+        }
+    }
+    pass.frames_before(&mut frames, u64::MAX)?;
+    (pass.progress)(Progress {
+        done: uint(total),
+        total: uint(total),
+    });
+    if export {
+        schema::check_explanations(&conn, &pass.tree)?;
+    }
+    pass.finish()
+}
+
+/// The frames in the order of their places, one ahead.
+struct Frames<'s> {
+    rows: Rows<'s>,
+    place: Option<i64>,
+}
+
+impl Frames<'_> {
+    fn advance(&mut self) -> Result<(), rusqlite::Error> {
+        self.rows.advance()?;
+        self.place = self.rows.get().map(|row| row.get(0)).transpose()?;
+        Ok(())
+    }
+}
+
+type Flawed = (Option<String>, EntryFlaw);
+
+impl Pass<'_> {
+    fn entry(&mut self, seq: u64, row: &Row<'_>) -> Result<(), Flawed> {
+        let expected = self.tree.size();
+        if seq != expected {
+            return Err((None, EntryFlaw::Hole { expected }));
+        }
+        let column = |column| (None, EntryFlaw::Column { column });
+        let leaf = row.get::<_, [u8; 32]>(3).map_err(|_| column("leaf"))?;
+        let body = match row.get_ref(1) {
+            Ok(ValueRef::Text(body)) => body,
+            Ok(ValueRef::Null) if self.export && matches!(row.get_ref(2), Ok(ValueRef::Null)) => {
+                self.report.withheld += 1;
+                self.tree.append(&leaf);
+                return Ok(());
+            }
+            _ => return Err(column("body")),
+        };
+        let salt = match row.get_ref(2) {
+            Ok(ValueRef::Blob(salt)) if salt.len() == 16 => salt,
+            _ => return Err(column("salt")),
+        };
+        let text = std::str::from_utf8(body);
+        if leaf_hash(salt, body) != leaf {
+            let id = text
+                .ok()
+                .and_then(|t| canonical::body(t).ok())
+                .and_then(|m| canonical::plain(m.id));
+            return Err((id.map(String::from), EntryFlaw::Leaf));
+        }
+        let text = text.map_err(|_| column("body"))?;
+        self.meaning(text)?;
+        self.tree.append(&leaf);
+        Ok(())
+    }
+
+    fn meaning(&mut self, text: &str) -> Result<(), Flawed> {
+        let members = canonical::body(text).map_err(|flaw| (None, EntryFlaw::Canonical(flaw)))?;
+        let id = canonical::plain(members.id);
+        let flawed = |flaw| (id.map(String::from), flaw);
+        let missing = |member| flawed(EntryFlaw::Member { member });
+        let uuid = id
+            .and_then(canonical_uuid)
+            .filter(|u: &Uuid| u.get_version_num() == 7);
+        let uuid = uuid.ok_or_else(|| missing("id"))?;
+        if !canonical::plain(members.at).is_some_and(is_time) {
+            return Err(missing("at"));
+        }
+        if members.v != "1" {
+            return Err(missing("v"));
+        }
+        let word = canonical::plain(members.kind);
+        let kind = KINDS.into_iter().find(|k| Some(k.as_str()) == word);
+        if let Some(set) = members.policy_set.and_then(canonical::plain)
+            && !set.is_empty()
+            && !self.policy_sets.contains(set)
+            && !self.missing_sets.contains(set)
+        {
+            self.missing_sets.insert(set.into());
+        }
+        match kind {
+            None => return Err(missing("kind")),
+            Some(EntryKind::Operation) => {
+                self.claims.operation(uuid, members.decision == Some("\"allow\""));
+            }
+            Some(EntryKind::Outcome) => {
+                let operation = members.operation.and_then(canonical::plain);
+                let operation = operation.ok_or_else(|| missing("operation"))?;
+                self.claims.outcome(operation, members.payload).map_err(flawed)?;
+            }
+            Some(EntryKind::Gap) => self.report.gaps += 1,
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The frames that were written before entry `seq`.
+    fn frames_before(&mut self, frames: &mut Frames<'_>, seq: u64) -> Result<(), VerifyError> {
+        while let Some(place) = frames.place {
+            if place < 0 || uint(place) >> PLACE_BITS > seq {
+                break;
+            }
+            if let Some(row) = frames.rows.get() {
+                self.report.frame_bytes += self.frame(row)?;
+                self.report.frames += 1;
+            }
+            frames.advance()?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, row: &Row<'_>) -> Result<u64, VerifyError> {
+        let text = |i: usize| {
+            row.get_ref(i)
+                .ok()
+                .and_then(|v| v.as_str().ok())
+                .unwrap_or_default()
+        };
+        let blob = |i: usize| {
+            row.get_ref(i)
+                .ok()
+                .and_then(|v| v.as_blob().ok())
+                .unwrap_or_default()
+        };
+        let number = |i: usize| row.get::<_, i64>(i).unwrap_or(-1);
+        let frame = FrameRow {
+            operation: text(1),
+            direction: text(2),
+            number: number(3),
+            sha256: blob(4),
+            codec: number(5),
+            size: number(6),
+            bytes: blob(7),
+        };
+        self.claims
+            .frame(&frame)
+            .map_err(|flaw: FrameFlaw| VerifyError::Frame {
+                operation: frame.operation.into(),
+                direction: frame.direction.into(),
+                number: frame.number,
+                flaw,
+            })
+    }
+
+    /// The checkpoint over exactly the entries so far, if there is one.
+    fn checkpoint(&mut self) -> Result<(), VerifyError> {
+        let size = self.tree.size();
+        if self
+            .cached
+            .as_ref()
+            .is_some_and(|(at, nodes)| *at == size && *nodes != self.tree.to_bytes())
+        {
+            return Err(VerifyError::Tree { size });
+        }
+        while let Some((at, note)) = self.checkpoints.next_if(|(at, _)| *at <= size) {
+            let wrong = |flaw| VerifyError::Checkpoint { size: at, flaw };
+            let mut opened = None;
+            for key in &self.keys {
+                opened = Some(Checkpoint::open(key, &note));
+                if matches!(opened, Some(Ok(_))) {
+                    break;
+                }
+            }
+            let opened = opened.ok_or_else(|| VerifyError::Key {
+                key: String::new(),
+                what: "the file has no key",
+            })?;
+            let checkpoint = opened.map_err(|e| wrong(e.into()))?;
+            if checkpoint.size != at || at != size {
+                return Err(wrong(CheckpointFlaw::Size(checkpoint.size)));
+            }
+            if checkpoint.root != self.tree.root() {
+                return Err(wrong(CheckpointFlaw::Root {
+                    since: self.sealed,
+                    size,
+                }));
+            }
+            self.sealed = size;
+            self.report.checkpoints += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Report, VerifyError> {
+        let entries = self.tree.size();
+        if let Some((size, _)) = self.checkpoints.next() {
+            return Err(VerifyError::Checkpoint {
+                size,
+                flaw: CheckpointFlaw::Truncated { entries },
+            });
+        }
+        if let Some((size, _)) = self.cached.filter(|(size, _)| *size > entries) {
+            return Err(VerifyError::Tree { size });
+        }
+        let (open, unclaimed) = self.claims.left();
+        Ok(Report {
+            origin: self.keys.first().map(|k| k.name().to_owned()).unwrap_or_default(),
+            entries,
+            unsealed: entries - self.sealed,
+            root: hex::encode(self.tree.root()),
+            open_operations: open,
+            unclaimed_frames: unclaimed,
+            policy_sets_missing: self.missing_sets.len() as u64,
+            ..self.report
+        })
+    }
+}
+
+/// The keys that checkpoints may be signed by: the one given, or those in the file.
+fn keys(conn: &Connection, given: Option<&VerifierKey>) -> Result<Vec<VerifierKey>, VerifyError> {
+    let mut statement = conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
+    let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
+    let mut keys = Vec::new();
+    for text in rows {
+        let key = text?;
+        match VerifierKey::parse(&key) {
+            Ok(parsed) if parsed.to_string() == key => keys.push(parsed),
+            _ => {
+                return Err(VerifyError::Key {
+                    key,
+                    what: "it was changed: it is no key in the signed-note form",
+                });
+            }
+        }
+    }
+    match given {
+        None => Ok(keys),
+        Some(given) if keys.contains(given) => Ok(vec![given.clone()]),
+        Some(given) => Err(VerifyError::Key {
+            key: given.to_string(),
+            what: "it is not among the file's keys: the file is of another host, or was signed by someone else",
+        }),
+    }
+}
+
+fn checkpoints(conn: &Connection) -> Result<Vec<(u64, String)>, VerifyError> {
+    let mut statement = conn.prepare("SELECT size, note FROM checkpoint ORDER BY size")?;
+    let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The hashes of the policy sets in the file, each checked against its text.
+fn policy_sets(conn: &Connection) -> Result<HashSet<String>, VerifyError> {
+    let mut statement = conn.prepare("SELECT hash, text FROM policy_set ORDER BY hash")?;
+    let mut rows = statement.query([])?;
+    let mut hashes = HashSet::new();
+    while let Some(row) = rows.next()? {
+        let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
+        if hex::encode(sha256(&[text.as_bytes()])) != hash {
+            return Err(VerifyError::PolicySet { hash });
+        }
+        hashes.insert(hash);
+    }
+    Ok(hashes)
+}

@@ -1,0 +1,326 @@
+//! Tagging: what `tag` and `untag` do in the kernel, and what `status` asks of it.
+//!
+//! Invariants:
+//! - Hooks are on the topmost tagged cgroup of a path and on no other: a descendant inherits them, and a second
+//!   `connect4` would take the first one's redirect for the destination. Which tag a connection belongs to is the
+//!   programs' question, answered by the `TAGGED` map.
+//! - Nothing is detached before what replaces it is attached. A tag that fails half-way stays as far as it got, and
+//!   denies.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues},
+};
+use portcullis_abi as abi;
+
+use super::{
+    attach,
+    load::{AGENT, WORKLOAD},
+    pin::{self, Pins},
+};
+use crate::{
+    model::CgroupId,
+    redirect::{RedirectError, cgroup},
+};
+
+/// The kernel side of every tag. Clones share it.
+#[derive(Clone)]
+pub struct Control(Arc<Mutex<State>>);
+
+/// One program on one cgroup, as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// The tagged cgroup, or the agent's own.
+    pub cgroup: CgroupId,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The program's name.
+    pub program: &'static str,
+    /// The link's id; 0 when there is no link.
+    pub link: u32,
+    /// The id of the program behind the link; 0 when there is no link.
+    pub program_id: u32,
+    /// Whether this agent's program is on this cgroup, and the cgroup still exists.
+    pub ok: bool,
+}
+
+pub(super) struct State {
+    pub(super) ebpf: Ebpf,
+    pub(super) pins: Pins,
+    pub(super) mount: PathBuf,
+    /// The agent's own cgroup.
+    pub(super) agent: (CgroupId, PathBuf),
+    pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
+    pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
+    pub(super) errors: Array<MapData, u64>,
+    pub(super) tags: BTreeMap<CgroupId, PathBuf>,
+}
+
+pub(super) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
+    move |source| RedirectError::Map {
+        map,
+        source: Box::new(source),
+    }
+}
+
+impl Control {
+    pub(super) fn new(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A panic elsewhere leaves nothing half-written here that the kernel does not know better.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tags a cgroup by its directory: from now on, the sockets of its processes and of its descendants' are redirected,
+    /// denied or exempt. Tagging it again changes nothing.
+    ///
+    /// Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// When it is the root, too deep, or has the agent within; when the kernel refuses. What was attached by then stays,
+    /// and denies: call again, or [`Self::untag`].
+    pub fn tag(&self, directory: &Path) -> Result<CgroupId, RedirectError> {
+        self.state().tag(directory)
+    }
+
+    /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
+    ///
+    /// # Errors
+    /// When it is not tagged, or the kernel refuses.
+    pub fn untag(&self, id: CgroupId) -> Result<(), RedirectError> {
+        self.state().untag(id)
+    }
+
+    /// Takes away every tag but these: those that an earlier agent left and that are no longer wanted.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keep_only(&self, ids: &[CgroupId]) -> Result<(), RedirectError> {
+        let mut state = self.state();
+        let gone: Vec<CgroupId> = state
+            .tags
+            .keys()
+            .filter(|id| !ids.contains(id))
+            .copied()
+            .collect();
+        gone.into_iter().try_for_each(|id| state.untag(id))
+    }
+
+    /// The tagged cgroups.
+    #[must_use]
+    pub fn tagged(&self) -> Vec<(CgroupId, PathBuf)> {
+        self.state()
+            .tags
+            .iter()
+            .map(|(id, path)| (*id, path.clone()))
+            .collect()
+    }
+
+    /// What happened in each tagged cgroup since it was tagged, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn counters(&self) -> Result<Vec<(CgroupId, abi::Counters)>, RedirectError> {
+        let state = self.state();
+        let read = |id: &CgroupId| match state.counters.get(&id.0, 0) {
+            Ok(values) => Ok((*id, sum(&values))),
+            Err(source) => Err(map_failed("COUNTERS")(source)),
+        };
+        state.tags.keys().map(read).collect()
+    }
+
+    /// How often each program failed, by site; all zero on a healthy host.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn errors(&self) -> Result<Vec<(abi::Site, u64)>, RedirectError> {
+        let state = self.state();
+        let read = |site: abi::Site| match state.errors.get(&(site as u32), 0) {
+            Ok(count) => Ok((site, count)),
+            Err(source) => Err(map_failed("ERRORS")(source)),
+        };
+        abi::Site::ALL.into_iter().map(read).collect()
+    }
+
+    /// Every program that should be attached, and whether it is: asked of the kernel, not remembered.
+    ///
+    /// # Errors
+    /// When a pin cannot be read.
+    pub fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
+        self.state().attached()
+    }
+}
+
+fn sum(values: &PerCpuValues<abi::Counters>) -> abi::Counters {
+    let mut total = abi::Counters::default();
+    for value in values.iter() {
+        for (total, one) in total.by_outcome.iter_mut().zip(value.by_outcome) {
+            *total = total.wrapping_add(one);
+        }
+    }
+    total
+}
+
+impl State {
+    fn tag(&mut self, directory: &Path) -> Result<CgroupId, RedirectError> {
+        let id = cgroup::id(directory)?;
+        if self.tags.contains_key(&id) {
+            return Ok(id);
+        }
+        self.check(directory)?;
+        self.enter(id)?;
+        if !self.covered(directory) {
+            self.hook(id, directory)?;
+        }
+        self.tags.insert(id, directory.to_path_buf());
+        for (below, _) in self.below(directory) {
+            self.pins.remove_tag(below)?;
+        }
+        Ok(id)
+    }
+
+    fn check(&self, directory: &Path) -> Result<(), RedirectError> {
+        let refuse = |why| {
+            Err(RedirectError::NotTaggable {
+                path: directory.to_path_buf(),
+                why,
+            })
+        };
+        let Ok(below) = directory.strip_prefix(&self.mount) else {
+            return refuse("it is not below the cgroup2 mount");
+        };
+        match below.components().count() {
+            0 => refuse("it is the root"),
+            depth if depth >= abi::MAX_DEPTH as usize => refuse("it is too deep in the tree"),
+            _ if self.agent.1.starts_with(directory) => refuse("the agent itself is within"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counters first: a tag without them would not be counted.
+    fn enter(&mut self, id: CgroupId) -> Result<(), RedirectError> {
+        if self.counters.get(&id.0, 0).is_err() {
+            let cpus = aya::util::nr_cpus().map_err(|(path, source)| pin::failed(Path::new(path))(source))?;
+            let zero = PerCpuValues::try_from(vec![abi::Counters::default(); cpus])
+                .map_err(|error| map_failed("COUNTERS")(MapError::IoError(error)))?;
+            self.counters
+                .insert(id.0, zero, 0)
+                .map_err(map_failed("COUNTERS"))?;
+        }
+        self.tagged
+            .insert(id.0, abi::Tag::default(), 0)
+            .map_err(map_failed("TAGGED"))
+    }
+
+    fn leave(&mut self, id: CgroupId) {
+        // Not there is what is wanted.
+        let _absent = self.tagged.remove(&id.0);
+        let _absent = self.counters.remove(&id.0);
+    }
+
+    /// Whether an ancestor's hooks are this cgroup's already.
+    fn covered(&self, directory: &Path) -> bool {
+        self.tags
+            .values()
+            .any(|tagged| tagged != directory && directory.starts_with(tagged))
+    }
+
+    fn below(&self, directory: &Path) -> Vec<(CgroupId, PathBuf)> {
+        self.tags
+            .iter()
+            .filter(|(_, path)| *path != directory && path.starts_with(directory))
+            .map(|(id, path)| (*id, path.clone()))
+            .collect()
+    }
+
+    fn hook(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
+        let pins = self.pins.tag(id);
+        std::fs::create_dir_all(&pins).map_err(pin::failed(&pins))?;
+        for program in WORKLOAD {
+            let pin = self.pins.link(id, program);
+            attach::ensure(&mut self.ebpf, program, (id, directory), &pin)?;
+        }
+        Ok(())
+    }
+
+    fn untag(&mut self, id: CgroupId) -> Result<(), RedirectError> {
+        let directory = self.tags.remove(&id).ok_or(RedirectError::NotTagged(id))?;
+        for (below, path) in self.below(&directory) {
+            // A descendant that has gone meanwhile needs no hooks.
+            if !self.covered(&path) && cgroup::id(&path).is_ok_and(|found| found == below) {
+                self.hook(below, &path)?;
+            }
+        }
+        self.pins.remove_tag(id)?;
+        self.leave(id);
+        Ok(())
+    }
+
+    /// Puts this agent's programs behind the links that an earlier one left, and removes the links of cgroups that are
+    /// gone. Parents come first, as `cgroup::tree` has it.
+    pub(super) fn take_over(&mut self) -> Result<(), RedirectError> {
+        let pinned = self.pins.tagged()?;
+        let marked: Vec<CgroupId> = self.tagged.keys().filter_map(Result::ok).map(CgroupId).collect();
+        let mount = self.mount.clone();
+        for (id, directory) in cgroup::tree(&mount) {
+            if pinned.contains(&id) {
+                self.enter(id)?;
+                self.hook(id, &directory)?;
+                self.tags.insert(id, directory);
+            } else if marked.contains(&id) {
+                self.tags.insert(id, directory);
+            }
+        }
+        for id in pinned.into_iter().chain(marked) {
+            if !self.tags.contains_key(&id) {
+                self.pins.remove_tag(id)?;
+                self.leave(id);
+            }
+        }
+        self.pins.remove_old_maps()
+    }
+
+    fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
+        let (agent, path) = &self.agent;
+        let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
+        for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
+            for program in WORKLOAD {
+                all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn describe(
+        &self,
+        cgroup: CgroupId,
+        path: &Path,
+        program: &'static str,
+        pin: &Path,
+    ) -> Result<AttachedProgram, RedirectError> {
+        let info = attach::open(pin)?.map(|(_, info)| info);
+        let ours = self
+            .ebpf
+            .program(program)
+            .and_then(|program| program.info().ok())
+            .map(|info| info.id());
+        Ok(AttachedProgram {
+            cgroup,
+            path: path.to_path_buf(),
+            program,
+            link: info.map_or(0, |info| info.id),
+            program_id: info.map_or(0, |info| info.program),
+            // A link outlives its cgroup by a moment, in which it says what it was.
+            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours)
+                && cgroup::id(path).is_ok_and(|found| found == cgroup),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! The embedded object: loaded, verified by the kernel, not yet attached.
+
+use aya::{Ebpf, EbpfLoader, programs::Program};
+
+use super::pin::Pins;
+use crate::redirect::{RedirectError, btf::Btf};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
+
+/// Maps that outlive the agent: what the programs behind the links share with the next agent's.
+const PINNED: [&str; 7] = [
+    "CONFIG",
+    "TAGGED",
+    "COUNTERS",
+    "ERRORS",
+    "ORIGINAL_DST",
+    "INFLIGHT",
+    "ACCEPTED",
+];
+
+/// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
+/// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
+pub(super) const WORKLOAD: [&str; 9] = [
+    "egress",
+    "workload_ops",
+    "getpeername4",
+    "getpeername6",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "sock_create",
+];
+
+/// The program of the agent's own cgroup.
+pub(super) const AGENT: &str = "agent_ops";
+
+/// One program as the kernel verified it.
+#[derive(Clone, Debug)]
+pub struct ProgramInfo {
+    /// Its name.
+    pub name: String,
+    /// Its type, as bpf(2) calls it.
+    pub kind: &'static str,
+    /// Instructions that the verifier walked through, over all paths; `None` before Linux 5.16.
+    pub verified_instructions: Option<u32>,
+    /// Bytes of the translated program.
+    pub bytes: Option<u32>,
+}
+
+/// Loads the object, with maps shared through `pins` if given.
+pub(super) fn load(pins: Option<&Pins>) -> Result<Ebpf, RedirectError> {
+    let btf = Btf::of_kernel()?;
+    let offset = |member| {
+        btf.offset("task_struct", member)
+            .ok_or(RedirectError::Btf("task_struct is not as expected"))
+    };
+    let (leader, start) = (offset("group_leader")?, offset("start_boottime")?);
+    let level = log_level();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("TASK_GROUP_LEADER", &leader, true)
+        .override_global("TASK_START_BOOTTIME", &start, true)
+        .override_global(aya_log::LEVEL, &level, false);
+    if let Some(pins) = pins {
+        for map in PINNED {
+            loader.map_pin_path(map, pins.map(map));
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
+    for (name, program) in ebpf.programs_mut() {
+        load_program(program).map_err(|source| RedirectError::Program {
+            program: name.to_owned(),
+            source: Box::new(source),
+        })?;
+    }
+    Ok(ebpf)
+}
+
+/// What the programs log: nothing unless debug lines are wanted. Higher levels do not occur.
+fn log_level() -> u8 {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    }
+}
+
+fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Loads every program without attaching it: what the running kernel says of it.
+///
+/// # Errors
+/// When the kernel refuses one; the error has the verifier's words.
+pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
+    let ebpf = load(None)?;
+    ebpf.programs()
+        .map(|(name, program)| {
+            let info = program.info().map_err(|source| RedirectError::Program {
+                program: name.to_owned(),
+                source: Box::new(source),
+            })?;
+            Ok(ProgramInfo {
+                name: name.to_owned(),
+                kind: kind(program),
+                verified_instructions: info.verified_instruction_count(),
+                bytes: info.size_translated(),
+            })
+        })
+        .collect()
+}
+
+fn kind(program: &Program) -> &'static str {
+    match program {
+        Program::CgroupSockAddr(_) => "cgroup_sock_addr",
+        Program::CgroupSock(_) => "cgroup_sock",
+        Program::CgroupSkb(_) => "cgroup_skb",
+        Program::SockOps(_) => "sock_ops",
+        _ => "other",
+    }
+}

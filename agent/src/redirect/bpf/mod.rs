@@ -1,0 +1,237 @@
+//! The real redirector: eBPF programs on tagged cgroups, and the listeners they send connections to.
+
+mod attach;
+mod control;
+mod listen;
+mod load;
+mod pin;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::Ipv6Addr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap, SkStorage},
+};
+use futures_util::future::BoxFuture;
+use portcullis_abi as abi;
+use tokio::net::TcpStream;
+
+pub use control::{AttachedProgram, Control};
+pub use load::{ProgramInfo, verify};
+pub use pin::remove;
+pub use portcullis_abi::{Counters, Outcome, Site};
+
+use self::{control::State, listen::Listeners, pin::Pins};
+use super::{RedirectError, Redirected, Redirector, cgroup, sys};
+use crate::model::{CgroupId, Origin, OriginalDst};
+
+/// What [`BpfRedirector::start`] needs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// bpffs directory for links and maps; agents beside each other need one each.
+    pub pin_dir: PathBuf,
+    /// TCP port of the listeners on 127.0.0.1 and `::1`.
+    pub port: u16,
+    /// Where cgroup2 is mounted ([`cgroup::find_mount`]).
+    pub cgroup_mount: PathBuf,
+    /// The agent's own cgroup below the mount; empty for the present one.
+    pub agent_cgroup: String,
+}
+
+/// Listeners, and the programs that send workloads' connections to them.
+pub struct BpfRedirector {
+    listeners: Listeners,
+    accepted: SkStorage<MapData, abi::Record>,
+    control: Control,
+    refused: Arc<AtomicU64>,
+}
+
+impl BpfRedirector {
+    /// Joins the agent's cgroup, listens, loads the programs, and takes over what an earlier agent left: from here on
+    /// its tags are this agent's. Then call [`Control::tag`] for each wanted cgroup and [`Control::keep_only`].
+    ///
+    /// Moves the whole process to the agent's cgroup; listens in the network namespace of the calling thread; must be
+    /// called within a tokio runtime. Blocks for some 100 ms.
+    ///
+    /// # Errors
+    /// When the port is used, or the kernel lacks or refuses something; the error names it.
+    pub fn start(options: &Options) -> Result<Self, RedirectError> {
+        // Before the listeners: a socket keeps the cgroup of its making, and accepted ones have the listener's.
+        let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
+        let agent = (cgroup::id(&directory)?, directory);
+        // Before the programs: two agents on one pin_dir would fight over its links.
+        let listeners = Listeners::bind(options.port)?;
+        let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
+        let pins = Pins::make(&options.pin_dir)?;
+        let mut ebpf = load::load(Some(&pins))?;
+        forward_log(&mut ebpf);
+        let mut config: Array<_, abi::Config> = take(&mut ebpf, "CONFIG")?;
+        let config_value = abi::Config {
+            netns,
+            port: options.port,
+            reserved: [0; 3],
+        };
+        config
+            .set(0, config_value, 0)
+            .map_err(control::map_failed("CONFIG"))?;
+        let accepted = take(&mut ebpf, "ACCEPTED")?;
+        let mut state = State {
+            tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
+            counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
+            errors: take(&mut ebpf, "ERRORS")?,
+            ebpf,
+            mount: options.cgroup_mount.clone(),
+            agent,
+            tags: BTreeMap::new(),
+            pins,
+        };
+        let (id, directory) = &state.agent;
+        let pin = state.pins.agent_link();
+        attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
+        state.take_over()?;
+        Ok(Self {
+            listeners,
+            accepted,
+            control: Control::new(state),
+            refused: Arc::default(),
+        })
+    }
+
+    /// The kernel side, to be kept apart from the accept loop.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.
+    #[must_use]
+    pub fn refused(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.refused)
+    }
+
+    /// `None`: not redirected by our programs.
+    fn redirected(&self, stream: TcpStream) -> Option<Redirected> {
+        let record = match self.accepted.get(&stream, 0) {
+            Ok(record) => record,
+            Err(error) => {
+                if !matches!(error, MapError::KeyNotFound) {
+                    tracing::warn!(%error, "cannot read the record of an accepted connection");
+                }
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+        };
+        // Small messages back and forth are the rule; a failure costs latency only.
+        let _slower = stream.set_nodelay(true);
+        Some(Redirected {
+            stream: Box::new(stream),
+            origin: origin(&record),
+            original_dst: original_dst(&record),
+        })
+    }
+}
+
+impl Redirector for BpfRedirector {
+    fn next_connection(&mut self) -> BoxFuture<'_, Result<Redirected, RedirectError>> {
+        Box::pin(async {
+            loop {
+                match self.listeners.accept().await {
+                    Ok(stream) => {
+                        if let Some(redirected) = self.redirected(stream) {
+                            return Ok(redirected);
+                        }
+                    }
+                    // The connection's own failure (accept(2)): the next one is not concerned.
+                    Err(error) if is_of_connection(&error) => {}
+                    Err(error) => return Err(RedirectError::Accept(error)),
+                }
+            }
+        })
+    }
+}
+
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(RedirectError::Missing(name))?;
+    T::try_from(map).map_err(control::map_failed(name))
+}
+
+fn origin(record: &abi::Record) -> Origin {
+    Origin {
+        tagged: CgroupId(record.tagged),
+        cgroup: CgroupId(record.cgroup),
+        pid: record.pid,
+        tid: record.tid,
+        uid: record.uid,
+        gid: record.gid,
+        start_ns: record.start_ns,
+        netns: record.netns,
+        socket: record.socket,
+    }
+}
+
+/// IPv4 is kept as v4-mapped IPv6, words in network order.
+fn original_dst(record: &abi::Record) -> OriginalDst {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.chunks_exact_mut(4).zip(record.addr) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    let address = Ipv6Addr::from(octets).to_canonical();
+    OriginalDst((address, record.port).into())
+}
+
+/// The programs' debug lines, as log records; only while debug is on when the agent starts.
+fn forward_log(ebpf: &mut Ebpf) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let logger = aya_log::EbpfLogger::init(ebpf)
+        .map_err(|error| error.to_string())
+        .and_then(|logger| sys::readable(logger).map_err(|error| error.to_string()));
+    match logger {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                while let Ok(mut ready) = logger.readable_mut().await {
+                    ready.get_inner_mut().flush();
+                    ready.clear_ready();
+                }
+            });
+        }
+        Err(error) => tracing::warn!(%error, "the eBPF programs' log is not available"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v4_mapped_addresses_are_given_as_ipv4() {
+        let mut record = abi::Record {
+            addr: [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([127, 5, 6, 7])],
+            port: 443,
+            ..abi::Record::default()
+        };
+        assert_eq!(original_dst(&record).0.to_string(), "127.5.6.7:443");
+        record.addr = [0x2001_0db8_u32.to_be(), 0, 0, 1_u32.to_be()];
+        assert_eq!(original_dst(&record).0.to_string(), "[2001:db8::1]:443");
+    }
+}

@@ -1,0 +1,49 @@
+//! How connections of workloads arrive: redirected by eBPF, or made by a test.
+//!
+//! Invariants:
+//! - A connection is handed on only with a record of who made it and where to, which the kernel wrote when the workload
+//!   called connect(2). Without one it is closed.
+//! - Tags, links and maps outlive the agent. While nobody listens, a workload's connects end in ECONNREFUSED.
+//! - [`sys`] holds the only `unsafe`.
+
+pub mod bpf;
+mod btf;
+pub mod cgroup;
+mod dummy;
+mod error;
+pub mod process;
+mod sys;
+pub mod tags;
+mod watch;
+
+use futures_util::future::BoxFuture;
+
+pub use bpf::{BpfRedirector, Control, Options, remove, verify};
+pub use dummy::{Dummy, DummyHandle};
+pub use error::RedirectError;
+pub use tags::{Source, Tag, TagEvent, Tags};
+
+use crate::{
+    io::BoxStream,
+    model::{Origin, OriginalDst},
+};
+
+/// A workload's connection, as it arrives.
+pub struct Redirected {
+    /// The bytes, downstream.
+    pub stream: BoxStream,
+    /// Who connected.
+    pub origin: Origin,
+    /// What was asked for.
+    pub original_dst: OriginalDst,
+}
+
+/// Where connections come from.
+pub trait Redirector: Send {
+    /// The next connection. Cancel-safe: a dropped future loses none.
+    ///
+    /// # Errors
+    /// [`RedirectError::Accept`] when the host is out of descriptors or memory: wait, then call again.
+    /// [`RedirectError::Stopped`] when there will be no more.
+    fn next_connection(&mut self) -> BoxFuture<'_, Result<Redirected, RedirectError>>;
+}

@@ -1,0 +1,163 @@
+//! A whole site: upstream, issuer, daemon and one workload, `deploy-bot`, that may read.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    backend::Backend,
+    cgroup::{Cgroup, Pins},
+    daemon::Daemon,
+    issuer::Issuer,
+    nginx::Nginx,
+    workload::Workload,
+    world::World,
+};
+
+/// The workload.
+pub const WORKLOAD: &str = "deploy-bot";
+/// Its subject at the issuer.
+pub const SUBJECT: &str = "agent:deploy-bot";
+/// The audience of its tokens.
+pub const AUDIENCE: &str = "portcullis";
+/// What the workload may do: read what api.internal offers, write there, delete nothing, see no personal data.
+pub const POLICY: &str = include_str!("../demo/policy.cedar");
+
+/// How a site is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `power` or `process`.
+    pub durability: &'static str,
+    /// The policy, Cedar.
+    pub policy: String,
+    /// How long the workload's token lives.
+    pub token: Duration,
+    /// More configuration, TOML.
+    pub config: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: "power",
+            policy: POLICY.into(),
+            token: Duration::from_secs(3600),
+            config: String::new(),
+        }
+    }
+}
+
+/// Everything, running; ends in the order of the fields.
+pub struct Site<'w> {
+    /// The daemon.
+    pub daemon: Daemon<'w>,
+    /// The real web server.
+    pub nginx: Nginx,
+    /// The API behind it.
+    pub backend: Backend,
+    /// The workload's issuer.
+    pub issuer: Issuer,
+    /// The world it is in.
+    pub world: &'w World,
+    /// Pins and cgroups go when the daemon has ended.
+    _pins: Pins,
+    cgroup: Cgroup,
+    tagged: PathBuf,
+    policies: PathBuf,
+}
+
+impl<'w> Site<'w> {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// When anything does not start; with its log.
+    pub fn start(world: &'w World, name: &str, options: &Options) -> Result<Self> {
+        let backend = Backend::start(world)?;
+        let nginx = Nginx::upstream(world, backend.socket())?;
+        let issuer = world.runtime().block_on(Issuer::start(([127, 0, 0, 1], 0).into()))?;
+        let token = issuer.mint(SUBJECT, AUDIENCE, &["agents"], options.token, &serde_json::json!({}))?;
+        fs::write(world.path("token"), token)?;
+        fs::write(world.path("roots.pem"), world.authority().pem())?;
+        let policies = world.path("policies");
+        fs::create_dir_all(&policies)?;
+        fs::write(policies.join("site.cedar"), &options.policy)?;
+
+        let (pins, cgroup) = (Pins::new(name), Cgroup::new(name)?);
+        let tagged = cgroup.below(&format!("w/{WORKLOAD}"))?;
+        let at = world.dir().display();
+        let config = format!(
+            r#"[redirect]
+port = 15001
+pin_dir = "{pins}"
+agent_cgroup = "{own}/agent"
+
+[[issuer]]
+name = "corp"
+url = "{url}"
+audience = "{AUDIENCE}"
+groups_claim = "groups"
+
+[[workload]]
+name = "{WORKLOAD}"
+cgroup = "{own}/w/{WORKLOAD}"
+issuer = "corp"
+token_file = "{at}/token"
+
+[policy]
+dirs = ["{at}/policies"]
+
+[tls]
+extra_roots_file = "{at}/roots.pem"
+
+[ledger]
+durability = "{durability}"
+
+{more}"#,
+            pins = pins.path().display(),
+            own = cgroup.name(),
+            url = issuer.url(),
+            durability = options.durability,
+            more = options.config,
+        );
+        let daemon = Daemon::start(world, &config)?;
+        Ok(Self { daemon, nginx, backend, issuer, world, _pins: pins, cgroup, tagged, policies })
+    }
+
+    /// Commands run by the workload.
+    #[must_use]
+    pub fn workload(&self) -> Workload<'_> {
+        Workload { world: self.world, daemon: &self.daemon, cgroup: &self.tagged }
+    }
+
+    /// The directory of the tagged cgroup.
+    #[must_use]
+    pub fn tagged(&self) -> &std::path::Path {
+        &self.tagged
+    }
+
+    /// The test's own cgroup, above the tagged one and the daemon's.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Replaces the policy file; takes effect with [`Daemon::reload`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_policy(&self, text: &str) -> Result<()> {
+        Ok(fs::write(self.policies.join("site.cedar"), text)?)
+    }
+
+    /// Gives the workload a new token.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn write_token(&self, lives: Duration) -> Result<()> {
+        let token = self.issuer.mint(SUBJECT, AUDIENCE, &["agents"], lives, &serde_json::json!({}))?;
+        // In one step, as a well-behaved keeper of tokens does.
+        let fresh = self.world.path("token.new");
+        fs::write(&fresh, token)?;
+        Ok(fs::rename(fresh, self.world.path("token"))?)
+    }
+}

@@ -1,0 +1,175 @@
+//! What runs inside a tagged cgroup: does what it is told on standard input, one line each, and says how it went.
+//!
+//! `ok ...` or `err ERRNO-NAME` is the answer to each line.
+
+use std::{
+    io::{self, BufRead as _, Read as _, Write as _},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow};
+use nix::{errno::Errno, setsockopt_impl, sockopt_impl};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+sockopt_impl!(
+    /// `IP_OPTIONS`, four bytes of them.
+    IpOptions,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_OPTIONS,
+    [u8; 4]
+);
+
+fn main() -> anyhow::Result<()> {
+    let mut state = State::default();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split(' ').collect();
+        match state.run(&words) {
+            Ok(answer) => println!("ok {answer}"),
+            Err(error) => println!("err {}", name(&error)),
+        }
+        io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+/// `EPERM`, or the error's words where the kernel did not refuse.
+fn name(error: &anyhow::Error) -> String {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error)
+    {
+        Some(code) => format!("{:?}", Errno::from_raw(code)),
+        None => error.to_string(),
+    }
+}
+
+#[derive(Default)]
+struct State {
+    tcp: Option<TcpStream>,
+}
+
+impl State {
+    fn run(&mut self, words: &[&str]) -> anyhow::Result<String> {
+        match words {
+            ["join", cgroup] => {
+                std::fs::write(format!("{cgroup}/cgroup.procs"), "0")?;
+                Ok(std::process::id().to_string())
+            }
+            ["tcp", address] => {
+                let stream = TcpStream::connect(address.parse::<SocketAddr>()?)?;
+                let answer = format!("{} {}", stream.peer_addr()?, stream.local_addr()?);
+                self.tcp = Some(stream);
+                Ok(answer)
+            }
+            // A socket bound to a device before its connect.
+            ["tcp-device", device, address] => {
+                let address = address.parse::<SocketAddr>()?;
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+                socket.bind_device(Some(device.as_bytes()))?;
+                socket.connect_timeout(&address.into(), Duration::from_secs(5))?;
+                let peer = socket.peer_addr()?.as_socket();
+                self.tcp = Some(socket.into());
+                Ok(format!("{peer:?}"))
+            }
+            // Gives up after 200 ms, where std's connect would wait for minutes.
+            ["tcp-brief", address] => {
+                TcpStream::connect_timeout(&address.parse()?, Duration::from_millis(200))?;
+                Ok(String::new())
+            }
+            ["say", text] => {
+                self.open()?.write_all(text.as_bytes())?;
+                Ok(String::new())
+            }
+            ["hear"] => {
+                let mut text = String::new();
+                self.open()?.read_to_string(&mut text)?;
+                Ok(text)
+            }
+            ["udp-connect", address] => {
+                let socket = udp(address)?;
+                socket.connect(address)?;
+                Ok(socket.peer_addr()?.to_string())
+            }
+            ["udp-send", address] => {
+                let sent = udp(address)?.send_to(b"x", address)?;
+                Ok(sent.to_string())
+            }
+            // With an IP option (RFC 791 "no operation", padded): no longer a plain header.
+            ["udp-options", address] => {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+                nix::sys::socket::setsockopt(&socket, IpOptions, &[1, 1, 1, 0])?;
+                let sent = socket.send_to(b"x", &address.parse::<SocketAddr>()?.into())?;
+                Ok(sent.to_string())
+            }
+            ["ping", address] => {
+                let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+                let echo = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+                let sent = socket.send_to(&echo, &address.parse::<SocketAddr>()?.into())?;
+                Ok(sent.to_string())
+            }
+            ["socket", domain, kind, protocol] => {
+                let (domain, kind): (i32, i32) = (domain.parse()?, kind.parse()?);
+                let protocol: i32 = protocol.parse()?;
+                Socket::new(domain.into(), kind.into(), Some(protocol.into()))?;
+                Ok(String::new())
+            }
+            ["storm", count] => storm(count.parse()?),
+            ["time", count, address] => time(count.parse()?, address.parse()?),
+            _ => Err(anyhow!("no such command")),
+        }
+    }
+
+    fn open(&mut self) -> anyhow::Result<&mut TcpStream> {
+        self.tcp.as_mut().context("not connected")
+    }
+}
+
+fn udp(to: &str) -> anyhow::Result<UdpSocket> {
+    let any = if to.parse::<SocketAddr>()?.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    Ok(UdpSocket::bind(any)?)
+}
+
+/// Connects `count` times, each to a destination of its own, which it writes into the connection before it resets it.
+fn storm(count: u32) -> anyhow::Result<String> {
+    let mut refused = 0_u32;
+    for i in 1..=count {
+        let [_, a, b, c] = i.to_be_bytes();
+        let port = u16::try_from(1000 + u64::from(i) * 7919 % 60_000)?;
+        let address = SocketAddr::from(([127, a + 1, b, c], port));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        if let Err(error) = socket.connect(&SockAddr::from(address)) {
+            // Every port is in use until the agent accepts again: that is the point.
+            if error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32) {
+                refused += 1;
+                continue;
+            }
+            return Err(error.into());
+        }
+        (&socket).write_all(&[127, a + 1, b, c])?;
+        (&socket).write_all(&port.to_be_bytes())?;
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(refused.to_string())
+}
+
+/// The median time of a connect, nanoseconds.
+fn time(count: usize, to: SocketAddr) -> anyhow::Result<String> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        let start = Instant::now();
+        socket.connect(&to.into())?;
+        times.push(start.elapsed());
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    times.sort_unstable();
+    let median = times.get(count / 2).context("none")?;
+    Ok(median.as_nanos().to_string())
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask bench`.
+
+use std::path::PathBuf;
+
+use crate::{
+    setup,
+    step::{cargo, run, say},
+};
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// HTTP/1.1, plain and TLS: 1 KB at 2 and 32 connections, 8 KB JSON, 1 MB bodies, connection set-up, memory.
+    ///
+    /// Policy, masking and recording are on, in both durability modes. Rounds are interleaved and the table shows
+    /// medians and the ratio to direct in the same run: machines differ, ratios less so. Needs root.
+    Http {
+        /// Seconds per case and round.
+        #[arg(long, default_value = "2")]
+        seconds: String,
+        /// Rounds; the table shows medians over them.
+        #[arg(long, default_value = "3")]
+        rounds: String,
+        /// Also writes the results as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Only cases whose name contains this.
+        #[arg(long)]
+        case: Option<String>,
+    },
+}
+
+pub fn bench(bench: &Bench) -> anyhow::Result<()> {
+    let What::Http {
+        seconds,
+        rounds,
+        json,
+        case,
+    } = &bench.what;
+    setup::setup()?;
+    say(
+        "build",
+        "in release mode, as it would be installed; a cold build takes some minutes",
+    );
+    run(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "portcullis",
+        "--package",
+        "e2e",
+        "--bins",
+    ]))?;
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "e2e",
+        "--bin",
+        "bench",
+        "--",
+        "http",
+    ]);
+    command.args(["--seconds", seconds, "--rounds", rounds]);
+    if let Some(json) = json {
+        command.arg("--json").arg(json);
+    }
+    if let Some(case) = case {
+        command.args(["--case", case]);
+    }
+    run(&mut command)?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask setup`: what building and testing need beyond Rust itself.
+//!
+//! Idempotent: a need that is met costs one look. Nothing is ever asked.
+
+mod apt;
+mod needs;
+
+use anyhow::bail;
+use needs::{Need, Remedy};
+
+use crate::step::say;
+
+pub fn setup() -> anyhow::Result<()> {
+    say(
+        "setup",
+        "what building and testing need beyond Rust; what is there already stays as it is",
+    );
+    let mut missing = Vec::new();
+    for need in needs::all() {
+        if need.met() {
+            eprintln!("    {:<18} there      {}", need.name, need.why);
+            continue;
+        }
+        eprintln!("    {:<18} installing {}", need.name, need.why);
+        if let Err(error) = install(&need) {
+            missing.push(format!("{:<18} {}\n{:20}{error:#}", need.name, need.why, ""));
+        } else if !need.met() {
+            missing.push(format!(
+                "{:<18} {}\n{:20}the installation succeeded, yet it is not found",
+                need.name, need.why, ""
+            ));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("\nStill missing:");
+    for line in &missing {
+        eprintln!("  - {line}");
+    }
+    bail!("setup could not bring everything; see the list above")
+}
+
+fn install(need: &Need) -> anyhow::Result<()> {
+    match &need.remedy {
+        Remedy::Apt(packages) => apt::install(packages),
+        Remedy::Run(steps) => {
+            for step in *steps {
+                crate::step::run(&mut step())?;
+            }
+            Ok(())
+        }
+        Remedy::Admin(advice) => bail!("{advice}"),
+    }
+}

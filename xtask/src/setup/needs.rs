@@ -1,0 +1,248 @@
+//! The list: what is needed, what for, how to see that it is there, and how to bring it.
+
+use std::{path::Path, process::Command};
+
+use crate::step::{command, succeeds};
+
+/// The release of bpf-linker that `ebpf/` is built with; its LLVM must not be older than the compiler's.
+const BPF_LINKER: &str = "0.13.0";
+const LLVM: &str = "/usr/lib/llvm-22";
+
+/// One thing that is needed.
+pub struct Need {
+    /// What it is.
+    pub name: &'static str,
+    /// What it is for.
+    pub why: &'static str,
+    /// Whether it is there.
+    pub present: fn() -> bool,
+    /// What brings it.
+    pub remedy: Remedy,
+}
+
+/// What brings a thing that is missing.
+pub enum Remedy {
+    /// Debian packages.
+    Apt(&'static [&'static str]),
+    /// Commands, in order.
+    Run(&'static [fn() -> Command]),
+    /// Nothing that this program may do: what to tell the admin.
+    Admin(&'static str),
+}
+
+impl Need {
+    /// Whether it is there now.
+    pub fn met(&self) -> bool {
+        (self.present)()
+    }
+}
+
+/// Everything, in the order in which it has to come.
+pub fn all() -> Vec<Need> {
+    let mut all = host();
+    all.extend(toolchain());
+    all.extend(tests());
+    all
+}
+
+fn host() -> Vec<Need> {
+    vec![
+        Need {
+            name: "root",
+            why: "eBPF, cgroups and network namespaces, in demo and tests",
+            present: run_as_root,
+            remedy: Remedy::Admin("run this as root"),
+        },
+        Need {
+            name: "kernel BTF",
+            why: "how eBPF programs find the kernel's structures",
+            present: || Path::new("/sys/kernel/btf/vmlinux").exists(),
+            remedy: Remedy::Admin("boot a kernel built with CONFIG_DEBUG_INFO_BTF, 5.10 or later"),
+        },
+        Need {
+            name: "cgroup2",
+            why: "workloads are cgroups of the unified hierarchy; a hybrid layout is fine",
+            present: || mounted("cgroup2"),
+            remedy: Remedy::Admin("mount it: mount -t cgroup2 none /sys/fs/cgroup/unified"),
+        },
+        Need {
+            name: "bpffs",
+            why: "where links and maps outlive the daemon",
+            present: || mounted("bpf"),
+            remedy: Remedy::Run(&[|| command("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"])]),
+        },
+    ]
+}
+
+fn toolchain() -> Vec<Need> {
+    vec![
+        Need {
+            name: "C compiler",
+            why: "SQLite, zstd and AWS-LC are built from C",
+            present: || succeeds("cc", &["--version"]) && succeeds("make", &["--version"]),
+            remedy: Remedy::Apt(&["build-essential"]),
+        },
+        Need {
+            name: "rustfmt, clippy",
+            why: "checks",
+            present: || {
+                succeeds("cargo", &["fmt", "--version"]) && succeeds("cargo", &["clippy", "--version"])
+            },
+            remedy: Remedy::Run(&[|| command("rustup", &["component", "add", "rustfmt", "clippy"])]),
+        },
+        Need {
+            name: "rustc-web",
+            why: "compiles eBPF: core is built from source, which takes Debian's compiler and its rust-src",
+            present: || Path::new("/usr/bin/rustc").exists() && installed(&["rustc-web", "rust-web-src"]),
+            remedy: Remedy::Apt(&["rustc-web", "rust-web-src"]),
+        },
+        Need {
+            name: "llvm-22-dev",
+            why: "the LLVM that bpf-linker links with",
+            present: || installed(&["llvm-22-dev", "libzstd-dev", "zlib1g-dev"]),
+            remedy: Remedy::Apt(&["llvm-22-dev", "libzstd-dev", "zlib1g-dev"]),
+        },
+        Need {
+            name: "bpf-linker",
+            why: "links the eBPF object; built from source in about a minute",
+            present: bpf_linker,
+            remedy: Remedy::Run(&[install_bpf_linker]),
+        },
+    ]
+}
+
+fn tests() -> Vec<Need> {
+    vec![
+        Need {
+            name: "nginx",
+            why: "the real upstream of demo, tests and benchmarks",
+            present: || succeeds("/usr/sbin/nginx", &["-v"]),
+            remedy: Remedy::Apt(&["nginx-light"]),
+        },
+        Need {
+            name: "curl",
+            why: "a real client",
+            present: || succeeds("curl", &["--version"]),
+            remedy: Remedy::Apt(&["curl"]),
+        },
+        Need {
+            name: "openssl",
+            why: "a real client: openssl s_client",
+            present: || succeeds("openssl", &["version"]),
+            remedy: Remedy::Apt(&["openssl"]),
+        },
+        Need {
+            name: "CA bundle",
+            why: "the roots that the host trusts, which workloads see with the host CA added",
+            present: || Path::new("/etc/ssl/certs/ca-certificates.crt").exists(),
+            remedy: Remedy::Apt(&["ca-certificates"]),
+        },
+        Need {
+            name: "ip, nsenter",
+            why: "network namespaces for the tests",
+            present: || succeeds("ip", &["-Version"]) && succeeds("nsenter", &["--version"]),
+            remedy: Remedy::Apt(&["iproute2", "util-linux"]),
+        },
+        Need {
+            name: "Python requests",
+            why: "a real client with a bundle of its own",
+            present: || {
+                ["python3", "/usr/bin/python3"]
+                    .iter()
+                    .any(|p| succeeds(p, &["-c", "import requests"]))
+            },
+            remedy: Remedy::Apt(&["python3", "python3-requests"]),
+        },
+        Need {
+            name: "Node fetch",
+            why: "a real client with roots compiled in; Node 18 or later",
+            present: || {
+                succeeds(
+                    "node",
+                    &["-e", "process.exit(typeof fetch === 'function' ? 0 : 1)"],
+                )
+            },
+            remedy: Remedy::Apt(&["nodejs"]),
+        },
+        Need {
+            name: "npm",
+            why: "brings the certified OIDC provider that identity is tested against",
+            present: || succeeds("npm", &["--version"]),
+            remedy: Remedy::Apt(&["npm"]),
+        },
+        Need {
+            name: "sqlite3",
+            why: "auditors read the ledger with it, and so does the tour in README.md",
+            present: || succeeds("sqlite3", &["-version"]),
+            remedy: Remedy::Apt(&["sqlite3"]),
+        },
+        Need {
+            name: "wrk",
+            why: "an independent load generator, to check the benchmark's own",
+            // wrk has no option that succeeds without sending load.
+            present: || Path::new("/usr/bin/wrk").exists(),
+            remedy: Remedy::Apt(&["wrk"]),
+        },
+    ]
+}
+
+fn run_as_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn mounted(kind: &str) -> bool {
+    std::fs::read_to_string("/proc/mounts")
+        .is_ok_and(|mounts| mounts.lines().any(|l| l.split(' ').nth(2) == Some(kind)))
+}
+
+/// Whether Debian packages are fully installed.
+pub fn installed(packages: &[&str]) -> bool {
+    packages.iter().all(|package| {
+        Command::new("dpkg-query")
+            .args(["--show", "--showformat", "${db:Status-Abbrev}", package])
+            .output()
+            .is_ok_and(|o| o.status.success() && o.stdout.starts_with(b"ii"))
+    })
+}
+
+fn bpf_linker() -> bool {
+    let mut command = command("bpf-linker", &["--version"]);
+    with_cargo_bin(&mut command);
+    command
+        .output()
+        .is_ok_and(|o| o.status.success() && String::from_utf8_lossy(&o.stdout).trim().ends_with(BPF_LINKER))
+}
+
+fn install_bpf_linker() -> Command {
+    let mut command = crate::step::cargo();
+    command.args([
+        "install",
+        "bpf-linker",
+        "--version",
+        BPF_LINKER,
+        "--locked",
+        "--force",
+    ]);
+    command.args(["--no-default-features", "--features", "llvm-22"]);
+    command.env("LLVM_PREFIX", LLVM);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{LLVM}/bin:{path}"));
+    // Its build must not follow settings that are meant for this workspace.
+    command
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .current_dir("/");
+    command
+}
+
+/// `cargo install` puts programs where PATH does not always look.
+fn with_cargo_bin(command: &mut Command) {
+    if let Some(home) = std::env::var_os("CARGO_HOME")
+        .map(std::path::PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cargo")))
+    {
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", home.join("bin").display()));
+    }
+}

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod detect;
 pub mod drain;
 pub mod gate;
 pub mod identity;

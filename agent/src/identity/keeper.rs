@@ -159,7 +159,10 @@ impl Keeper {
             Ok(identity) => {
                 memory.doubted = None;
                 self.accept(identity, memory);
-                Again::At(i64::MAX)
+                match memory.stamp {
+                    Some(stamp) if stamp.is_fresh() => Again::In(self.timing.file_poll),
+                    _ => Again::At(i64::MAX),
+                }
             }
             Err(mut wrong) => {
                 // The second time round the keys may not have been fetched again; the first answer counts.
@@ -195,7 +198,11 @@ impl Keeper {
         match self.obtain(client, memory).await {
             Ok((token, identity)) => {
                 let now = self.clock.now_ns();
-                let left = identity.expires_at.saturating_mul(SECOND).saturating_sub(now).max(0);
+                let left = identity
+                    .expires_at
+                    .saturating_mul(SECOND)
+                    .saturating_sub(now)
+                    .max(0);
                 let renew_at = now + (left / 3 * 2).max(SECOND);
                 memory.held = Some((token, renew_at));
                 self.accept(identity, memory);
@@ -259,7 +266,8 @@ impl Keeper {
     fn accept(&self, identity: Identity, memory: &mut Memory) {
         memory.failures = 0;
         let until = identity.expires_at.saturating_add(self.issuer.rules.skew);
-        self.cell.verified(self.seat, identity, until.saturating_mul(SECOND));
+        self.cell
+            .verified(self.seat, identity, until.saturating_mul(SECOND));
     }
 
     /// Backs off, with jitter.

@@ -1,7 +1,8 @@
 //! Where a workload's token comes from: a file that someone keeps fresh, or the issuer's token endpoint.
 //!
-//! Tokens, client secrets and private keys are wiped when dropped, and appear in no error. They are read from their
-//! files each time they are needed, so that replacing the file is all that rotation takes.
+//! Tokens, client secrets and private keys are wiped when this module drops them (buffers inside the HTTP library are
+//! not), and appear in no error. They are read from their files each time they are needed, so that replacing the file
+//! is all that rotation takes.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -20,7 +21,7 @@ use super::{
     issuer::{Issuer, Metadata},
     verify::{Failure, MAX_TOKEN},
 };
-use crate::{config, model::Reason};
+use crate::{clock::Clock, config, model::Reason};
 
 /// A token; wiped when dropped.
 pub type Token = Zeroizing<String>;
@@ -99,6 +100,17 @@ impl Source {
     }
 }
 
+impl Stamp {
+    /// Whether the file was changed so short a time ago that a further change might leave the same stamp: file times
+    /// advance by ticks of up to 10 ms.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        let (seconds, nanos) = self.changed;
+        let changed = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Clock::System.now_ns().saturating_sub(changed) < 50_000_000
+    }
+}
+
 /// The present version of a token file; `None` when it is not there.
 pub async fn stamp(path: &Path) -> Option<Stamp> {
     let meta = tokio::fs::metadata(path).await.ok()?;
@@ -122,13 +134,25 @@ pub async fn read_token(path: &Path) -> Result<Token, Failure> {
 
 /// A file's text without the white space around it.
 async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, Failure> {
-    let missing = |what: &str| Failure::new(Reason::IdentityMissing, format!("{key} {}: {what}", path.display()));
-    let meta = tokio::fs::metadata(path).await.map_err(|e| missing(&e.kind().to_string()))?;
+    let missing = |what: &str| {
+        Failure::new(
+            Reason::IdentityMissing,
+            format!("{key} {}: {what}", path.display()),
+        )
+    };
+    let meta = tokio::fs::metadata(path)
+        .await
+        .map_err(|e| missing(&e.kind().to_string()))?;
     if !meta.is_file() {
         // Opening a pipe would wait for a writer.
         return Err(missing("is not a regular file"));
     }
-    let file = tokio::fs::File::open(path).await.map_err(|e| missing(&e.kind().to_string()))?;
+    if meta.mode() & 0o007 != 0 {
+        tracing::warn!(file = %path.display(), "{key} can be used by everyone on this host");
+    }
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(|e| missing(&e.kind().to_string()))?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
     let read = file.take(limit + 1).read_to_end(&mut bytes).await;
     read.map_err(|e| missing(&e.kind().to_string()))?;
@@ -139,7 +163,10 @@ async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, F
         ));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| {
-        Failure::new(Reason::IdentityInvalid, format!("{key} {}: is not text", path.display()))
+        Failure::new(
+            Reason::IdentityInvalid,
+            format!("{key} {}: is not text", path.display()),
+        )
     })?;
     let text = text.trim();
     if text.is_empty() {
@@ -193,11 +220,14 @@ impl Client {
         }
         form.add("audience", audience);
         let authorization = self.authenticate(&mut form, metadata, endpoint, now).await?;
-        let body = issuer.fetcher.post(&url, form.0, authorization.as_ref()).await?;
-        let mut answer: Answer =
-            serde_json::from_slice(&body).map_err(|_| content(endpoint, "the answer holds no access_token"))?;
+        let body = issuer.fetcher.post(&url, form.0, authorization).await?;
+        let mut answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| content(endpoint, "the answer holds no access_token"))?;
         let token = Zeroizing::new(std::mem::take(&mut answer.access_token));
-        if answer.token_type.is_some_and(|t| !t.eq_ignore_ascii_case("bearer")) {
+        if answer
+            .token_type
+            .is_some_and(|t| !t.eq_ignore_ascii_case("bearer"))
+        {
             return Err(content(endpoint, "token_type is not Bearer").into());
         }
         Ok(token)
@@ -224,7 +254,9 @@ impl Client {
             }
             ClientKey::PrivateKey(path, key_id) => {
                 let pem = read(path, MAX_SECRET, "private_key_file").await?;
-                let accepted = metadata.token_endpoint_auth_signing_alg_values_supported.as_deref();
+                let accepted = metadata
+                    .token_endpoint_auth_signing_alg_values_supported
+                    .as_deref();
                 let signed = assertion::sign(&pem, key_id.as_deref(), &self.id, endpoint, accepted, now)?;
                 form.add("client_id", &self.id);
                 form.add(

@@ -5,12 +5,14 @@
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod gate;
 pub mod identity;
 pub mod io;
 pub mod ledger;
+pub mod mask;
 pub mod model;
-pub mod protocol;
-pub mod telemetry;
 pub mod policy;
-pub mod tls;
+pub mod protocol;
 pub mod redirect;
+pub mod telemetry;
+pub mod tls;

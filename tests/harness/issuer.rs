@@ -145,7 +145,10 @@ impl Issuer {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![issued.cert.der().clone()], key)?;
-        Self::start_on(listener, Some((TlsAcceptor::from(Arc::new(config)), issued.cert.pem())))
+        Self::start_on(
+            listener,
+            Some((TlsAcceptor::from(Arc::new(config)), issued.cert.pem())),
+        )
     }
 
     fn start_on(listener: TcpListener, tls: Option<(TlsAcceptor, String)>) -> Result<Self> {
@@ -157,7 +160,10 @@ impl Issuer {
             address,
             ca_pem,
             inner: Mutex::new(Inner {
-                keys: vec![SigningKey::new(Algorithm::ES256)?, SigningKey::new(Algorithm::RS256)?],
+                keys: vec![
+                    SigningKey::new(Algorithm::ES256)?,
+                    SigningKey::new(Algorithm::RS256)?,
+                ],
                 clients: HashMap::new(),
                 faults: HashSet::new(),
                 requests: HashMap::new(),
@@ -208,7 +214,14 @@ impl Issuer {
     ///
     /// # Errors
     /// When signing fails.
-    pub fn mint(&self, sub: &str, aud: &str, groups: &[&str], ttl: Duration, extra: &Value) -> Result<String> {
+    pub fn mint(
+        &self,
+        sub: &str,
+        aud: &str,
+        groups: &[&str],
+        ttl: Duration,
+        extra: &Value,
+    ) -> Result<String> {
         self.sign(&self.claims(sub, aud, groups, ttl, extra))
     }
 
@@ -272,7 +285,10 @@ impl Issuer {
     /// # Errors
     /// When keys cannot be made.
     pub fn rotate(&self, drop_old: bool) -> Result<()> {
-        let fresh = [SigningKey::new(Algorithm::ES256)?, SigningKey::new(Algorithm::RS256)?];
+        let fresh = [
+            SigningKey::new(Algorithm::ES256)?,
+            SigningKey::new(Algorithm::RS256)?,
+        ];
         let mut inner = self.0.shared.lock();
         if drop_old {
             inner.keys.clear();
@@ -485,7 +501,11 @@ async fn token(
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     shared.lock().last_form.clone_from(&form);
-    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let field = |name: &str| {
+        form.iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    };
     let refuse = |status: StatusCode, error: &str| (status, Json(json!({ "error": error }))).into_response();
     if field("grant_type") != Some("client_credentials") {
         return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type");
@@ -535,7 +555,9 @@ fn authenticate<'a>(
     let clients = shared.lock().clients.clone();
     if let Some(assertion) = field("client_assertion") {
         let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-        let client = clients.get(field("client_id")?).filter(|_| field("client_assertion_type") == Some(kind))?;
+        let client = clients
+            .get(field("client_id")?)
+            .filter(|_| field("client_assertion_type") == Some(kind))?;
         let ClientAuth::PublicKey(algorithm, pem) = &client.auth else {
             return None;
         };

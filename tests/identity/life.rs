@@ -66,8 +66,11 @@ async fn half_written_files_end_nothing() {
 #[tokio::test]
 async fn expiry_ends_operations_and_connections() {
     let (clock, at) = stopped_clock();
-    let rig = Rig::with(Issuer::start(loopback()).await.unwrap(), clock, "skew = \"5s\"", timing()).await;
-    rig.put(&rig.minted("a", 60, &json!({})));
+    let now = clock.now_seconds();
+    let lines = "skew = \"5s\"\nalgorithms = [\"ES256\"]";
+    let rig = Rig::with(Issuer::start(loopback()).await.unwrap(), clock, lines, timing()).await;
+    let claims = json!({ "iat": now, "nbf": null, "exp": now + 60 });
+    rig.put(&rig.minted("a", 0, &claims));
     rig.bound("a").await;
     let ended = rig.handle.ended();
     advance(&at, 64);
@@ -79,14 +82,14 @@ async fn expiry_ends_operations_and_connections() {
     assert_eq!(tokio::time::timeout(LIMIT, ended).await.unwrap(), Reason::IdentityExpired);
     assert_eq!(rig.handle.ended().await, Reason::IdentityExpired);
     until("told", || rig.events().contains(&"expired:identity_expired".into())).await;
-    rig.put(&rig.minted("a", 3600, &json!({})));
+    rig.put(&rig.good("a"));
     rig.bound("a").await;
 }
 
 #[tokio::test]
 async fn a_hundred_connections_end_on_a_real_clock() {
     let rig = Rig::with(Issuer::start(loopback()).await.unwrap(), Clock::System, "skew = \"0s\"", timing()).await;
-    rig.put(&rig.minted("a", 2, &json!({})));
+    rig.put(&rig.minted("a", 3, &json!({})));
     rig.bound("a").await;
     let waiting: Vec<_> = (0..100).map(|_| tokio::spawn(rig.handle.ended())).collect();
     for task in waiting {

@@ -46,12 +46,22 @@ async fn installed() -> &'static Path {
             if !fresh {
                 std::fs::write(place.join("package-lock.json"), lock).unwrap();
                 let output = Command::new("npm")
-                    .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"])
+                    .args([
+                        "ci",
+                        "--ignore-scripts",
+                        "--no-audit",
+                        "--no-fund",
+                        "--prefer-offline",
+                    ])
                     .current_dir(&place)
                     .output()
                     .await
                     .expect("npm is there");
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                assert!(
+                    output.status.success(),
+                    "{}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
             }
             place
         })
@@ -94,7 +104,10 @@ impl Provider {
 
     async fn rotate(&mut self) {
         self.input.write_all(b"rotate\n").await.unwrap();
-        assert_eq!(self.output.next_line().await.unwrap().as_deref(), Some("{\"rotated\":true}"));
+        assert_eq!(
+            self.output.next_line().await.unwrap().as_deref(),
+            Some("{\"rotated\":true}")
+        );
     }
 }
 
@@ -134,9 +147,15 @@ async fn client_credentials_by_secret_and_by_key() {
         let identity = handle
             .check()
             .unwrap_or_else(|reason| panic!("{reason}: {:?}", identities.status()));
-        assert_eq!(&*identity.subject, if with_key { "with-key" } else { "with-secret" });
+        assert_eq!(
+            &*identity.subject,
+            if with_key { "with-key" } else { "with-secret" }
+        );
         assert_eq!(&*identity.issuer, provider.issuer);
-        assert_eq!(identity.groups.iter().map(|g| &**g).collect::<Vec<_>>(), ["agents", "ci"]);
+        assert_eq!(
+            identity.groups.iter().map(|g| &**g).collect::<Vec<_>>(),
+            ["agents", "ci"]
+        );
         let left = identity.expires_at - Clock::System.now_seconds();
         assert!((3500..=3600).contains(&left), "{left}");
     }
@@ -159,21 +178,32 @@ async fn rotation_renewal_and_the_end_of_the_provider() {
     let ended = handle.ended();
 
     // Renewed at two thirds of six seconds, under the same key.
-    until("renewed", || handle.check().is_ok_and(|i| i.token_id != first.token_id)).await;
+    until("renewed", || {
+        handle.check().is_ok_and(|i| i.token_id != first.token_id)
+    })
+    .await;
     assert_eq!(handle.check().unwrap().key_id, first.key_id);
     assert_eq!(ended.reason(), None, "the same subject goes on");
 
     // The old key is gone at once here: what it signed is replaced.
     provider.rotate().await;
-    until("under the new key", || handle.check().is_ok_and(|i| i.key_id != first.key_id)).await;
+    until("under the new key", || {
+        handle.check().is_ok_and(|i| i.key_id != first.key_id)
+    })
+    .await;
     assert_eq!(ended.reason(), None, "{:?}", list.lock().unwrap());
 
     provider.child.kill().await.unwrap();
     assert_eq!(
-        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap(),
+        tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .unwrap(),
         Reason::IdentityExpired
     );
-    until("unreachable", || handle.check().err() == Some(Reason::IdentityIssuerUnreachable)).await;
+    until("unreachable", || {
+        handle.check().err() == Some(Reason::IdentityIssuerUnreachable)
+    })
+    .await;
 }
 
 #[tokio::test]

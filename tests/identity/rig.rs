@@ -156,10 +156,15 @@ impl Rig {
 
     /// Waits for a subject.
     pub async fn bound(&self, sub: &str) {
-        until(&format!("subject {sub}; {:?}", self.identities.status()), || {
-            self.handle.check().is_ok_and(|identity| &*identity.subject == sub)
-        })
-        .await;
+        let start = Instant::now();
+        while !self.handle.check().is_ok_and(|identity| &*identity.subject == sub) {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "never {sub}: {:?}",
+                self.identities.status()
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Waits for a reason.

@@ -14,14 +14,21 @@ use crate::rig::{AUDIENCE, Rig, loopback, stopped_clock, timing};
 async fn a_good_token_is_an_identity() {
     let rig = Rig::new().await;
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityMissing);
-    rig.put(&rig.minted("deploy-bot", 3600, &json!({ "jti": "t-1", "groups": ["b", "a", "b"] })));
+    rig.put(&rig.minted(
+        "deploy-bot",
+        3600,
+        &json!({ "jti": "t-1", "groups": ["b", "a", "b"] }),
+    ));
     rig.bound("deploy-bot").await;
     let identity = rig.handle.check().unwrap();
     assert_eq!(&*identity.issuer, rig.issuer.url());
     assert_eq!(&*identity.issuer_name, "i");
     assert_eq!(&*identity.token_id, "t-1");
     assert_eq!(*identity.key_id, rig.issuer.public_key(false).0);
-    assert_eq!(identity.groups.iter().map(|g| &**g).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        identity.groups.iter().map(|g| &**g).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
     assert_eq!(identity.on_behalf_of, None);
     let status = rig.identities.status().remove(0);
     assert!(status.valid && status.last_error.is_none(), "{status:?}");
@@ -32,13 +39,25 @@ async fn each_wrong_claim_has_its_reason() {
     let rig = Rig::new().await;
     let far = 4_000_000_000_u64;
     let cases = [
-        (json!({ "aud": "https://other.example" }), Reason::IdentityWrongAudience),
+        (
+            json!({ "aud": "https://other.example" }),
+            Reason::IdentityWrongAudience,
+        ),
         (json!({ "aud": [] }), Reason::IdentityWrongAudience),
         (json!({ "aud": null }), Reason::IdentityWrongAudience),
         (json!({ "aud": { "a": AUDIENCE } }), Reason::IdentityWrongAudience),
-        (json!({ "aud": format!("{AUDIENCE}/") }), Reason::IdentityWrongAudience),
-        (json!({ "iss": "https://other.example" }), Reason::IdentityWrongIssuer),
-        (json!({ "iss": format!("{}/", rig.issuer.url()) }), Reason::IdentityWrongIssuer),
+        (
+            json!({ "aud": format!("{AUDIENCE}/") }),
+            Reason::IdentityWrongAudience,
+        ),
+        (
+            json!({ "iss": "https://other.example" }),
+            Reason::IdentityWrongIssuer,
+        ),
+        (
+            json!({ "iss": format!("{}/", rig.issuer.url()) }),
+            Reason::IdentityWrongIssuer,
+        ),
         (json!({ "iss": [rig.issuer.url()] }), Reason::IdentityWrongIssuer),
         (json!({ "iss": null }), Reason::IdentityWrongIssuer),
         (json!({ "exp": 1_000_000_000 }), Reason::IdentityExpired),
@@ -58,7 +77,10 @@ async fn each_wrong_claim_has_its_reason() {
         (json!({ "groups": ["a", 7] }), Reason::IdentityInvalid),
         (json!({ "act": "x" }), Reason::IdentityInvalid),
         (json!({ "act": {} }), Reason::IdentityInvalid),
-        (json!({ "act": { "sub": "x", "iss": "https://other.example" } }), Reason::IdentityInvalid),
+        (
+            json!({ "act": { "sub": "x", "iss": "https://other.example" } }),
+            Reason::IdentityInvalid,
+        ),
     ];
     for (extra, reason) in cases {
         // From no identity, and from a valid one.
@@ -69,7 +91,10 @@ async fn each_wrong_claim_has_its_reason() {
         rig.put(&rig.minted("w", 3600, &extra));
         if reason == Reason::IdentityNotYetValid {
             // Not wrong, only early: what is held stays.
-            crate::rig::until("the error shows", || rig.identities.status()[0].last_error.is_some()).await;
+            crate::rig::until("the error shows", || {
+                rig.identities.status()[0].last_error.is_some()
+            })
+            .await;
             assert!(rig.handle.check().is_ok());
             rig.put("rubbish");
             rig.denied(Reason::IdentityInvalid).await;
@@ -82,7 +107,13 @@ async fn each_wrong_claim_has_its_reason() {
 #[tokio::test]
 async fn other_forms_of_good_claims() {
     let lines = "groups_claim = \"realm.roles\"\n[issuer.required_claims]\n\"env.stage\" = \"prod\"\nverified = \"true\"";
-    let rig = Rig::with(Issuer::start(loopback()).await.unwrap(), Clock::System, lines, timing()).await;
+    let rig = Rig::with(
+        Issuer::start(loopback()).await.unwrap(),
+        Clock::System,
+        lines,
+        timing(),
+    )
+    .await;
     let good = json!({
         "aud": ["https://other.example", AUDIENCE],
         "exp": 4_000_000_000.5,
@@ -100,7 +131,11 @@ async fn other_forms_of_good_claims() {
     assert_eq!(identity.groups.len(), 2);
     assert_eq!(identity.expires_at, 4_000_000_000);
     assert_eq!(identity.token_id.len(), 32);
-    for wrong in [json!({ "verified": false }), json!({ "env": { "stage": "dev" } }), json!({ "env": null })] {
+    for wrong in [
+        json!({ "verified": false }),
+        json!({ "env": { "stage": "dev" } }),
+        json!({ "env": null }),
+    ] {
         let mut claims = good.clone();
         for (key, value) in wrong.as_object().unwrap() {
             claims[key] = value.clone();
@@ -128,7 +163,9 @@ async fn skew_is_bounded() {
     ] {
         rig.put("rubbish");
         rig.denied(Reason::IdentityInvalid).await;
-        rig.put(&rig.minted("w", 3600, &extra));
+        let mut claims = json!({ "iat": now, "nbf": now, "exp": now + 60 });
+        claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        rig.put(&rig.minted("w", 0, &claims));
         match expected {
             None => rig.bound("w").await,
             Some(reason) => rig.denied(reason).await,
@@ -138,7 +175,11 @@ async fn skew_is_bounded() {
 
 /// A token signed with whatever key, under whatever header.
 fn forged(header: &Value, claims: &Value, key: Option<(&EncodingKey, Algorithm)>) -> String {
-    let message = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+    let message = format!(
+        "{}.{}",
+        B64.encode(header.to_string()),
+        B64.encode(claims.to_string())
+    );
     let signature = key.map_or(String::new(), |(key, algorithm)| {
         jsonwebtoken::crypto::sign(message.as_bytes(), key, algorithm).unwrap()
     });
@@ -168,23 +209,71 @@ async fn forgeries() {
     let signed_by = |header: Value, key, algorithm| forged(&header, &claims, Some((key, algorithm)));
     let es256 = |extra: Value| {
         let mut header = json!({ "alg": "ES256", "kid": ec });
-        header.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         header
     };
     let cases = [
-        ("none", forged(&json!({ "alg": "none", "kid": ec }), &claims, None)),
+        (
+            "none",
+            forged(&json!({ "alg": "none", "kid": ec }), &claims, None),
+        ),
         ("None", forged(&json!({ "alg": "NoNe" }), &claims, None)),
         ("no alg", forged(&json!({ "kid": ec }), &claims, None)),
-        ("HS256 with the EC key", signed_by(json!({ "alg": "HS256", "kid": ec }), &with_ec_public, Algorithm::HS256)),
-        ("HS256 with the RSA key", signed_by(json!({ "alg": "HS256", "kid": rsa }), &with_rsa_public, Algorithm::HS256)),
-        ("RS256 under the EC kid", signed_by(json!({ "alg": "RS256", "kid": ec }), &own_rsa, Algorithm::RS256)),
-        ("ES256 under the RSA kid", signed_by(json!({ "alg": "ES256", "kid": rsa }), &own_ec, Algorithm::ES256)),
-        ("PS256 with a key pinned to RS256", signed_by(json!({ "alg": "PS256", "kid": rsa }), &own_rsa, Algorithm::PS256)),
-        ("another's key", signed_by(es256(json!({})), &own_ec, Algorithm::ES256)),
-        ("a key brought along", signed_by(es256(json!({ "jwk": own_jwk })), &own_ec, Algorithm::ES256)),
-        ("a key's address brought along", signed_by(es256(json!({ "jku": "http://127.0.0.1:9/" })), &own_ec, Algorithm::ES256)),
-        ("crit", signed_by(es256(json!({ "crit": ["exp"] })), &own_ec, Algorithm::ES256)),
-        ("typ", signed_by(es256(json!({ "typ": "logout+jwt" })), &own_ec, Algorithm::ES256)),
+        (
+            "HS256 with the EC key",
+            signed_by(
+                json!({ "alg": "HS256", "kid": ec }),
+                &with_ec_public,
+                Algorithm::HS256,
+            ),
+        ),
+        (
+            "HS256 with the RSA key",
+            signed_by(
+                json!({ "alg": "HS256", "kid": rsa }),
+                &with_rsa_public,
+                Algorithm::HS256,
+            ),
+        ),
+        (
+            "RS256 under the EC kid",
+            signed_by(json!({ "alg": "RS256", "kid": ec }), &own_rsa, Algorithm::RS256),
+        ),
+        (
+            "ES256 under the RSA kid",
+            signed_by(json!({ "alg": "ES256", "kid": rsa }), &own_ec, Algorithm::ES256),
+        ),
+        (
+            "PS256 with a key pinned to RS256",
+            signed_by(json!({ "alg": "PS256", "kid": rsa }), &own_rsa, Algorithm::PS256),
+        ),
+        (
+            "another's key",
+            signed_by(es256(json!({})), &own_ec, Algorithm::ES256),
+        ),
+        (
+            "a key brought along",
+            signed_by(es256(json!({ "jwk": own_jwk })), &own_ec, Algorithm::ES256),
+        ),
+        (
+            "a key's address brought along",
+            signed_by(
+                es256(json!({ "jku": "http://127.0.0.1:9/" })),
+                &own_ec,
+                Algorithm::ES256,
+            ),
+        ),
+        (
+            "crit",
+            signed_by(es256(json!({ "crit": ["exp"] })), &own_ec, Algorithm::ES256),
+        ),
+        (
+            "typ",
+            signed_by(es256(json!({ "typ": "logout+jwt" })), &own_ec, Algorithm::ES256),
+        ),
         ("no signature", format!("{message}.")),
         ("cut", good[..good.len() - 2].to_owned()),
         ("another payload", other_payload),
@@ -202,7 +291,11 @@ async fn forgeries() {
         assert!(rig.handle.check().is_err(), "{what}");
     }
     // A key id that the issuer never had.
-    rig.put(&signed_by(json!({ "alg": "ES256", "kid": "mine" }), &own_ec, Algorithm::ES256));
+    rig.put(&signed_by(
+        json!({ "alg": "ES256", "kid": "mine" }),
+        &own_ec,
+        Algorithm::ES256,
+    ));
     rig.denied(Reason::IdentityUnknownKey).await;
 }
 
@@ -210,7 +303,10 @@ async fn forgeries() {
 async fn header_forms() {
     let rig = Rig::new().await;
     let hour = Duration::from_secs(3600);
-    for (n, typ) in [None, Some("JWT"), Some("at+jwt"), Some("application/at+JWT")].into_iter().enumerate() {
+    for (n, typ) in [None, Some("JWT"), Some("at+jwt"), Some("application/at+JWT")]
+        .into_iter()
+        .enumerate()
+    {
         for rsa in [false, true] {
             let sub = format!("s{n}-{rsa}");
             let mut mint = rig.issuer.claims(&sub, AUDIENCE, &[], hour, &json!({}));
@@ -236,7 +332,13 @@ async fn header_forms() {
     let claims = rig.issuer.claims("w", AUDIENCE, &[], hour, &json!({})).claims;
     rig.put(&rig.issuer.sign_as(&header, &claims).unwrap());
     rig.denied(Reason::IdentityInvalid).await;
-    assert!(rig.identities.status()[0].last_error.as_ref().unwrap().contains("critical"));
+    assert!(
+        rig.identities.status()[0]
+            .last_error
+            .as_ref()
+            .unwrap()
+            .contains("critical")
+    );
 }
 
 #[tokio::test]
@@ -245,7 +347,9 @@ async fn algorithms_are_the_issuers() {
     let rig = Rig::with(issuer, Clock::System, "algorithms = [\"RS256\"]", timing()).await;
     rig.put(&rig.good("w"));
     rig.denied(Reason::IdentityInvalid).await;
-    let mut mint = rig.issuer.claims("w", AUDIENCE, &[], Duration::from_secs(60), &json!({}));
+    let mut mint = rig
+        .issuer
+        .claims("w", AUDIENCE, &[], Duration::from_secs(60), &json!({}));
     mint.rsa = true;
     rig.put(&rig.issuer.sign(&mint).unwrap());
     rig.bound("w").await;

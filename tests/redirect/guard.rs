@@ -9,11 +9,14 @@ use std::{
         Once,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sched::{CloneFlags, unshare};
-use portcullis::redirect::{self, BpfRedirector, Control, Options, Redirected, Redirector as _, cgroup};
+use portcullis::{
+    model::CgroupId,
+    redirect::{self, BpfRedirector, Control, Options, Redirected, Redirector as _, bpf::Outcome, cgroup},
+};
 
 /// How long anything may take before the test has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -63,14 +66,18 @@ pub fn uplink() {
     ip("neigh add 2001:db8::fe lladdr 02:00:00:00:00:01 dev v0");
 }
 
-/// Waits until `what` holds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain: {what}");
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+/// How often `outcome` happened.
+pub fn count(control: &Control, id: CgroupId, outcome: Outcome) -> u64 {
+    let counters = control.counters().unwrap();
+    let found = counters.iter().find(|(found, _)| *found == id);
+    found.expect("tagged").1.get(outcome)
+}
+
+/// No program failed anywhere.
+pub fn healthy(control: &Control) {
+    let errors = control.errors().unwrap();
+    let failed: Vec<_> = errors.iter().filter(|(_, count)| *count > 0).collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 /// The directory of this process's test cgroups; those of processes that are gone are removed first.
@@ -140,6 +147,11 @@ impl Pins {
             agent_cgroup: agent.strip_prefix(&mount).unwrap().display().to_string(),
             cgroup_mount: mount,
         }
+    }
+
+    /// Where one tag's link to a program is pinned.
+    pub fn link(&self, id: CgroupId, program: &str) -> PathBuf {
+        self.0.join(format!("tags/{}/link_{program}", id.0))
     }
 
     pub fn start(&self) -> (BpfRedirector, Control) {

@@ -3,15 +3,23 @@
 //! `ok ...` or `err ERRNO-NAME` is the answer to each line.
 
 use std::{
-    collections::HashMap,
     io::{self, BufRead as _, Read as _, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, anyhow};
-use nix::errno::Errno;
+use nix::{errno::Errno, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+sockopt_impl!(
+    /// `IP_OPTIONS`, four bytes of them.
+    IpOptions,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_OPTIONS,
+    [u8; 4]
+);
 
 fn main() -> anyhow::Result<()> {
     let mut state = State::default();
@@ -41,7 +49,6 @@ fn name(error: &anyhow::Error) -> String {
 #[derive(Default)]
 struct State {
     tcp: Option<TcpStream>,
-    udp: HashMap<SocketAddr, UdpSocket>,
 }
 
 impl State {
@@ -67,6 +74,11 @@ impl State {
                 self.tcp = Some(socket.into());
                 Ok(format!("{peer:?}"))
             }
+            // Gives up after 200 ms, where std's connect would wait for minutes.
+            ["tcp-brief", address] => {
+                TcpStream::connect_timeout(&address.parse()?, Duration::from_millis(200))?;
+                Ok(String::new())
+            }
             ["say", text] => {
                 self.open()?.write_all(text.as_bytes())?;
                 Ok(String::new())
@@ -85,15 +97,18 @@ impl State {
                 let sent = udp(address)?.send_to(b"x", address)?;
                 Ok(sent.to_string())
             }
-            // A socket kept for later: made before a tag, used after.
-            ["udp-keep", address] => {
-                self.udp.insert(address.parse()?, udp(address)?);
-                Ok(String::new())
+            // With an IP option (RFC 791 "no operation", padded): no longer a plain header.
+            ["udp-options", address] => {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+                nix::sys::socket::setsockopt(&socket, IpOptions, &[1, 1, 1, 0])?;
+                let sent = socket.send_to(b"x", &address.parse::<SocketAddr>()?.into())?;
+                Ok(sent.to_string())
             }
-            ["udp-kept", address] => {
-                let to: SocketAddr = address.parse()?;
-                let socket = self.udp.get(&to).context("not kept")?;
-                Ok(socket.send_to(b"x", to)?.to_string())
+            ["ping", address] => {
+                let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+                let echo = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+                let sent = socket.send_to(&echo, &address.parse::<SocketAddr>()?.into())?;
+                Ok(sent.to_string())
             }
             ["socket", domain, kind, protocol] => {
                 let (domain, kind): (i32, i32) = (domain.parse()?, kind.parse()?);
@@ -102,6 +117,7 @@ impl State {
                 Ok(String::new())
             }
             ["storm", count] => storm(count.parse()?),
+            ["time", count, address] => time(count.parse()?, address.parse()?),
             _ => Err(anyhow!("no such command")),
         }
     }
@@ -141,4 +157,19 @@ fn storm(count: u32) -> anyhow::Result<String> {
         socket.set_linger(Some(Duration::ZERO))?;
     }
     Ok(refused.to_string())
+}
+
+/// The median time of a connect, nanoseconds.
+fn time(count: usize, to: SocketAddr) -> anyhow::Result<String> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        let start = Instant::now();
+        socket.connect(&to.into())?;
+        times.push(start.elapsed());
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    times.sort_unstable();
+    let median = times.get(count / 2).context("none")?;
+    Ok(median.as_nanos().to_string())
 }

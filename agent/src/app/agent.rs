@@ -3,14 +3,15 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
+use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller,
+    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller, events,
 };
 use crate::{
     config::Config,
@@ -18,7 +19,7 @@ use crate::{
     gate,
     identity::Actor,
     model::{CgroupId, EntryKind, Rfc3339, WorkloadName},
-    redirect::{Control, TaggedCgroup, tags},
+    redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
 };
 
 /// The running agent.
@@ -27,8 +28,10 @@ pub(super) struct Agent {
     pub(super) config_path: PathBuf,
     pub(super) config: Mutex<Config>,
     pub(super) control: Control,
-    mount: PathBuf,
+    pub(super) mount: PathBuf,
     started_at: i64,
+    /// The task that follows the cgroup tree; a reload replaces it.
+    following: Mutex<Option<AbortHandle>>,
 }
 
 impl Agent {
@@ -41,6 +44,7 @@ impl Agent {
             control,
             mount,
             started_at,
+            following: Mutex::new(None),
         }
     }
 
@@ -63,12 +67,12 @@ impl Agent {
         let dir = self.mount.join(cgroup.trim_start_matches('/'));
         self.record(
             EntryKind::Change,
-            json!({ "subject": "tag", "actor": actor(by), "after": workload, "detail": { "cgroup": cgroup } }),
+            json!({ "subject": "tag", "actor": Actor::from(by), "after": workload, "detail": { "cgroup": cgroup } }),
         )
         .await?;
         tags::set(&dir, workload).with_context(|| format!("{} cannot be tagged", dir.display()))?;
-        self.enforce(TaggedCgroup { path: cgroup.into(), id: tags::id(&dir)?, workload: workload.clone(), source: "xattr" })
-            .await
+        let id = cgroup::id(&dir)?;
+        self.enforce(TaggedCgroup { path: dir, id, workload: workload.clone(), source: Source::Attribute }).await
     }
 
     /// Takes a tag off.
@@ -81,10 +85,10 @@ impl Agent {
         }
         self.record(
             EntryKind::Change,
-            json!({ "subject": "tag", "actor": actor(by), "before": tag.workload, "detail": { "cgroup": cgroup } }),
+            json!({ "subject": "tag", "actor": Actor::from(by), "before": tag.workload, "detail": { "cgroup": cgroup } }),
         )
         .await?;
-        tags::clear(&dir).with_context(|| format!("{} cannot be untagged", dir.display()))?;
+        tags::remove(&dir).with_context(|| format!("{} cannot be untagged", dir.display()))?;
         self.release(id).await;
         Ok(())
     }
@@ -93,7 +97,7 @@ impl Agent {
     pub(super) async fn revoke(&self, workload: &WorkloadName, by: Caller) -> anyhow::Result<()> {
         self.known(workload)?;
         let detail = json!({ "workload": workload, "act": "revoke" });
-        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": actor(by), "detail": detail })).await?;
+        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": Actor::from(by), "detail": detail })).await?;
         self.front.identities.revoke(workload, by.into())?;
         Ok(())
     }
@@ -102,14 +106,14 @@ impl Agent {
     pub(super) async fn restore(&self, workload: &WorkloadName, by: Caller) -> anyhow::Result<()> {
         self.known(workload)?;
         let detail = json!({ "workload": workload, "act": "restore" });
-        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": actor(by), "detail": detail })).await?;
+        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": Actor::from(by), "detail": detail })).await?;
         self.front.identities.restore(workload, by.into())?;
         Ok(())
     }
 
     /// Records that an export was made.
     pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
-        self.record(EntryKind::Agent, json!({ "event": "exported", "actor": actor(by), "detail": detail })).await
+        self.record(EntryKind::Agent, json!({ "event": "exported", "actor": Actor::from(by), "detail": detail })).await
     }
 
     fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {
@@ -126,20 +130,22 @@ impl Agent {
 impl Agent {
     /// Enforces a tag. The workload is known before its first connection can arrive.
     pub(super) async fn enforce(&self, tagged: TaggedCgroup) -> anyhow::Result<CgroupId> {
-        let tag = Tag { workload: tagged.workload.clone(), cgroup: tagged.path.clone(), source: tagged.source };
+        let cgroup = self.below_mount(&tagged.path);
+        let source = source(tagged.source);
+        let tag = Tag { workload: tagged.workload.clone(), cgroup: cgroup.clone(), source };
         let before = self.front.workloads.add(tagged.id, tag.clone());
         if before.as_ref() == Some(&tag) {
             return Ok(tagged.id);
         }
-        let dir = self.mount.join(tagged.path.trim_start_matches('/'));
         let control = self.control.clone();
+        let dir = tagged.path;
         // Loading links is a handful of system calls, but not for an async thread.
         let done = tokio::task::spawn_blocking(move || control.tag(&dir)).await.context("the attaching thread ended")?;
         if let Err(e) = done {
             self.front.workloads.remove(tagged.id);
-            return Err(e).with_context(|| format!("{} cannot be enforced", tagged.path));
+            return Err(e).with_context(|| format!("{cgroup} cannot be enforced"));
         }
-        let detail = json!({ "cgroup": tagged.path, "cgroup_id": tagged.id.0, "source": tagged.source });
+        let detail = json!({ "cgroup": cgroup, "cgroup_id": tagged.id.0, "source": source });
         self.lifecycle(&tagged.workload, "tagged", detail).await;
         Ok(tagged.id)
     }
@@ -154,6 +160,42 @@ impl Agent {
         if let Some(tag) = self.front.workloads.remove(id) {
             let detail = json!({ "cgroup": tag.cgroup, "cgroup_id": id.0, "source": tag.source });
             self.lifecycle(&tag.workload, "removed", detail).await;
+        }
+    }
+
+    /// A cgroup's path below the mount, as people write it.
+    fn below_mount(&self, dir: &std::path::Path) -> String {
+        format!("/{}", dir.strip_prefix(&self.mount).unwrap_or(dir).display())
+    }
+
+    /// Follows the cgroup tree from now on by these events, and not by former ones.
+    pub(super) fn follow(self: &Arc<Self>, events: mpsc::Receiver<TagEvent>) {
+        let task = tokio::spawn(events::follow_tags(Arc::clone(self), events)).abort_handle();
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(former) = following.replace(task) {
+            former.abort();
+        }
+    }
+
+    /// Enforces exactly these tags: what was tagged and is not among them is released.
+    pub(super) async fn enforce_all(&self, tags: Vec<TaggedCgroup>) {
+        let wanted: Vec<CgroupId> = tags.iter().map(|t| t.id).collect();
+        for tag in tags {
+            let path = tag.path.clone();
+            if let Err(e) = self.enforce(tag).await {
+                tracing::error!(cgroup = %path.display(), "{e:#}");
+            }
+        }
+        for (id, _) in self.front.workloads.all() {
+            if !wanted.contains(&id) {
+                self.release(id).await;
+            }
+        }
+        // Links that an earlier daemon left on cgroups that are tagged no more.
+        let control = self.control.clone();
+        let swept = tokio::task::spawn_blocking(move || control.keep_only(&wanted)).await;
+        if let Ok(Err(e)) = swept {
+            tracing::warn!("links of an earlier daemon could not be removed: {e}");
         }
     }
 
@@ -222,7 +264,7 @@ impl Agent {
             id: id.0,
             workload: tag.workload.to_string(),
             source: tag.source.into(),
-            counters: counters.remove(&id).map(|c| c.by_name()).unwrap_or_default(),
+            counters: counters.remove(&id).map(by_name).unwrap_or_default(),
         })
         .collect()
     }
@@ -245,7 +287,7 @@ impl Agent {
                 .into_iter()
                 .map(|p| ProgramStatus { name: p.program.into(), cgroup: p.cgroup.0, attached: p.ok })
                 .collect(),
-            errors: self.control.errors().unwrap_or_default().into_iter().map(|(site, n)| (site.to_string(), n)).collect(),
+            errors: self.control.errors().unwrap_or_default().into_iter().map(|(site, n)| (site.as_str().into(), n)).collect(),
             policy: PolicyStatus {
                 hash: policy.hash().to_string(),
                 generation: policy.generation(),
@@ -305,9 +347,15 @@ fn problems(s: &Status) -> Vec<String> {
     problems
 }
 
-/// Who did it, for the entry.
-pub(super) fn actor(by: Caller) -> Value {
-    json!({ "uid": by.uid, "pid": by.pid })
+fn by_name(counters: Counters) -> BTreeMap<String, u64> {
+    Outcome::ALL.into_iter().map(|o| (o.as_str().into(), counters.get(o))).collect()
+}
+
+fn source(source: Source) -> &'static str {
+    match source {
+        Source::Config => "config",
+        Source::Attribute => "xattr",
+    }
 }
 
 fn boot_id() -> String {

@@ -1,4 +1,4 @@
-//! What happens by itself: cgroups come and go, identities are refreshed and expire.
+//! Cgroups come and go; their tags are enforced as they do.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use tokio::sync::mpsc;
 use super::agent::Agent;
 use crate::redirect::TagEvent;
 
-/// Enforces tags as they come and go.
+/// Enforces tags as they come and go, until the sender ends.
 pub(super) async fn follow_tags(agent: Arc<Agent>, mut events: mpsc::Receiver<TagEvent>) {
     while let Some(event) = events.recv().await {
         match event {
             TagEvent::Added(tagged) => {
                 let path = tagged.path.clone();
                 if let Err(e) = agent.enforce(tagged).await {
-                    tracing::error!(cgroup = path, "{e:#}");
+                    tracing::error!(cgroup = %path.display(), "{e:#}");
                 }
             }
-            TagEvent::Removed { id, .. } => agent.release(id).await,
+            TagEvent::Removed { tag, .. } => agent.release(tag.id).await,
         }
     }
 }

@@ -43,15 +43,12 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let core = Core::start(&config)?;
     let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
-    let tags = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
+    let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let agent = Arc::new(Agent::new(config_path.into(), config, core, control, mount));
     agent.record_started().await?;
-    for tag in tags.snapshot {
-        agent.tagged(tag).await;
-    }
-    agent.forget_stale().await;
+    agent.enforce_all(present).await;
+    agent.follow(events);
     let drain = agent.front.drain.clone();
-    let following = tokio::spawn(events::follow_tags(Arc::clone(&agent), tags.events));
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -75,7 +72,6 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let deadline = agent.front.limits.load().drain_timeout;
     tracing::info!(live = drain.live(), "stopping; live connections have {deadline:?}");
     accepting.abort();
-    following.abort();
     let cut = drain.stop(deadline).await;
     answering.abort();
     agent.record_stopped(cut).await;

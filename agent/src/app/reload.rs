@@ -1,13 +1,15 @@
 //! SIGHUP: everything that can change without dropping a connection. What cannot be loaded stays as it was.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{agent::Agent, core::mask_rules};
-use crate::{config, model::EntryKind, tls::Connector};
+use crate::{config, model::EntryKind, redirect::Tags, tls::Connector};
 
 impl Agent {
     /// Reads configuration and policy again.
-    pub(super) async fn reload(&self) {
+    pub(super) async fn reload(self: &Arc<Self>) {
         self.reload_policy().await;
         if let Err(e) = self.reload_config().await {
             tracing::error!("the configuration stays as it was: {e:#}");
@@ -39,7 +41,7 @@ impl Agent {
         }
     }
 
-    async fn reload_config(&self) -> anyhow::Result<()> {
+    async fn reload_config(self: &Arc<Self>) -> anyhow::Result<()> {
         let new = config::load(&self.config_path)?;
         let mask = mask_rules(&new)?;
         let connector = Connector::new(&new.tls)?;
@@ -48,7 +50,9 @@ impl Agent {
         self.front.connector.store(connector.into());
         self.front.limits.store(new.limits.clone().into());
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());
-        self.retag(globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect()).await;
+        let (present, events) = Tags::start(&self.mount, globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect())?;
+        self.enforce_all(present).await;
+        self.follow(events);
         if let Ok(mut config) = self.config.lock() {
             *config = new;
         }

@@ -193,18 +193,6 @@ fn explain(body: &[u8]) -> String {
     }
 }
 
-/// The configuration for a command: `file` when given, else the usual one, else the defaults when there is none.
-///
-/// # Errors
-/// When the file cannot be read or is wrong.
-pub fn load_config(file: Option<&Path>) -> Result<Config, ConfigError> {
-    match file {
-        Some(file) => config::load(file),
-        None if Path::new(CONFIG_FILE).exists() => config::load(Path::new(CONFIG_FILE)),
-        None => Ok(Config::default()),
-    }
-}
-
 /// Runs a command's asynchronous part on this thread alone.
 ///
 /// # Errors

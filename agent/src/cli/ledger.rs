@@ -1,1 +1,166 @@
 //! `portcullis sessions`, `export`, `verify`
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+
+use super::{block_on, control::Control};
+use crate::{
+    clock::Clock,
+    config::Config,
+    ledger::{self, ExportOptions, note::VerifierKey, verify::Progress},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Only from this time on: RFC 3339 (`2026-11-21T06:00:00Z`), or ago (`24h`, `7d`).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only of this workload.
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// Only of this session.
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArgs {
+    /// An export, or a ledger.
+    file: PathBuf,
+    /// The host's public key (`ledger.pub`), had from the host by another way than the file itself.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn export(args: &ExportArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let now_ns = Clock::System.now_ns();
+    let time = |text: &Option<String>| text.as_deref().map(|t| moment(t, now_ns)).transpose();
+    let options = ExportOptions {
+        since_ns: time(&args.since)?,
+        until_ns: time(&args.until)?,
+        workload: args.workload.clone(),
+        session: args.session.clone(),
+        unsealed: false,
+        now_ns,
+    };
+    let source = config.host.data_dir.join("ledger.db");
+    let mut bar = Bar::new("exporting");
+    let done = ledger::export(&source, &args.out, &options, &mut |p| bar.show(p))?;
+    bar.end();
+    println!("{}: {} of {} entries, {} payload frames", args.out.display(), done.selected, done.entries, done.frames);
+    println!("Tree root {}", done.root);
+    // Custody: who took what, as an entry. Without a daemon the export is made all the same, and says so.
+    let custody = serde_json::json!({ "file": args.out.display().to_string(), "options": options, "exported": done });
+    let control = Control::new(&config.host.run_dir);
+    let told: Result<serde_json::Value, _> = block_on(control.post("/v1/export", &custody))?;
+    if let Err(e) = told {
+        eprintln!("portcullis: this export is not on record in the ledger: {e}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let key = match &args.key {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            Some(text.trim().parse::<VerifierKey>().with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
+    let mut bar = Bar::new("verifying");
+    let verdict = ledger::verify::verify(&args.file, key.as_ref(), &mut |p| bar.show(p));
+    bar.end();
+    match verdict {
+        Ok(report) if args.json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Ok(report) => {
+            println!("OK: {} entries, root {}", report.entries, report.root);
+            println!("{} checkpoints of {} signed; {} payload frames match", report.checkpoints, report.origin, report.frames);
+            if report.withheld > 0 {
+                println!("{} entries are withheld: only their hashes are in the file", report.withheld);
+            }
+            if report.unsealed > 0 {
+                println!("{} entries came after the last checkpoint: nothing signed covers them yet", report.unsealed);
+            }
+            if report.gaps > 0 {
+                println!("{} gap entries say that something could not be recorded", report.gaps);
+            }
+            if !report.key_given {
+                println!("The key is the file's own; give the host's with --key to know that it is the host's.");
+            }
+        }
+        Err(e) => {
+            if args.json {
+                println!("{}", serde_json::json!({ "error": e.to_string() }));
+            } else {
+                println!("BAD: {e}");
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A moment as people write it, in nanoseconds since 1970 UTC.
+fn moment(text: &str, now_ns: i64) -> anyhow::Result<i64> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Ok(now_ns.saturating_sub(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX)));
+    }
+    let Ok(at) = text.parse::<jiff::Timestamp>() else {
+        bail!("'{text}' is no time: write 2026-11-21T06:00:00Z, or how long ago, as 24h or 7d");
+    };
+    Ok(i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX))
+}
+
+/// Progress on a terminal; nothing elsewhere.
+struct Bar {
+    what: &'static str,
+    shown: u64,
+    tty: bool,
+}
+
+impl Bar {
+    fn new(what: &'static str) -> Self {
+        Self { what, shown: u64::MAX, tty: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, p: Progress) {
+        let percent = p.done.saturating_mul(100).checked_div(p.total).unwrap_or(100);
+        if self.tty && percent != self.shown {
+            self.shown = percent;
+            eprint!("\r{} {percent} %", self.what);
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn end(&self) {
+        if self.tty {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        assert_eq!(moment("1970-01-01T00:00:01Z", 0).unwrap(), 1_000_000_000);
+        assert_eq!(moment("1h", 3_600_000_000_001).unwrap(), 1);
+        assert!(moment("yesterday", 0).unwrap_err().to_string().contains("24h"));
+    }
+}

@@ -1,6 +1,8 @@
 //! Arguments, and one file per command.
 
+mod cgroup;
 mod daemon;
+mod enter;
 mod ledger;
 mod status;
 mod tag;
@@ -12,10 +14,11 @@ mod policy;
 mod run;
 mod trust;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::{Path, PathBuf}, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use self::control::block_on;
 use crate::config::{self, Config};
 
 /// A gate in front of everything that an AI agent's processes do on this host.
@@ -55,8 +58,7 @@ enum Command {
     #[command(subcommand)]
     Workload(workload::Command),
     /// Check, test and explain policy.
-    #[command(subcommand)]
-    Policy(policy::Command),
+    Policy(policy::Args),
     /// List and show recorded sessions.
     #[command(subcommand)]
     Sessions(ledger::Sessions),
@@ -68,7 +70,7 @@ enum Command {
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
     #[command(hide = true)]
-    Enter(run::EnterArgs),
+    Enter(enter::Args),
 }
 
 /// Parses arguments and runs the command.
@@ -92,10 +94,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args, &config()?),
         Command::Tag(args) => tag::tag(&args, &config()?),
         Command::Untag(args) => tag::untag(&args, &config()?),
-        Command::Run(args) => run::run(args, &config()?),
-        Command::Enter(args) => run::enter(args),
+        Command::Run(args) => Ok(run::run(&args, config())),
+        Command::Enter(args) => Ok(enter::enter(&args)),
         Command::Workload(command) => workload::run(&command, &config()?),
-        Command::Policy(command) => policy::run(&command, &path),
+        Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => ledger::sessions(&command, &config()?),
         Command::Export(args) => ledger::export(&args, &config()?),
         Command::Verify(args) => ledger::verify(&args),
@@ -103,7 +105,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs a small async part of a command.
-fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+/// Policy can be checked on a machine that has no agent: without a file the defaults do.
+fn policy_config(path: &Path) -> anyhow::Result<Config> {
+    if path.exists() { Ok(config::load(path)?) } else { Ok(Config::default()) }
 }

@@ -53,9 +53,6 @@ pub struct Args {
     /// Become this user (a name or a number), with no way back.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// The configuration file [default: /etc/portcullis/portcullis.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// The command and its arguments.
     #[arg(
         required = true,
@@ -79,8 +76,8 @@ struct Tagged {
 
 /// Runs the command and gives its exit status. Call it from the main thread, outside of any runtime.
 #[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    match supervise(args) {
+pub fn run(args: &Args, config: anyhow::Result<Config>) -> ExitCode {
+    match config.and_then(|config| supervise(args, &config)) {
         Ok(status) => status,
         Err(why) => {
             eprintln!("portcullis run: {why:#}\nThe command was not started.");
@@ -98,11 +95,10 @@ struct Traces {
     files: Option<PathBuf>,
 }
 
-fn supervise(args: &Args) -> anyhow::Result<ExitCode> {
+fn supervise(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     if !unistd::geteuid().is_root() {
         anyhow::bail!("only root can tag a cgroup; use --user to run the command as somebody else");
     }
-    let config = control::load_config(args.config.as_deref())?;
     let user = args.user.as_deref().map(find_user).transpose()?;
     let signals = Signals::block()?;
     let mut traces = Traces {
@@ -112,7 +108,7 @@ fn supervise(args: &Args) -> anyhow::Result<ExitCode> {
         tagged: false,
         files: None,
     };
-    let (plan, environment) = prepare(args, &config, user, &mut traces)?;
+    let (plan, environment) = prepare(args, config, user, &mut traces)?;
     if let Some(signal) = signals.pending()? {
         anyhow::bail!("stopped by {signal}");
     }

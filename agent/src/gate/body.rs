@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::model::{
-    Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason, Rfc3339,
-    Seq, SessionId, Value, WorkloadName,
+    Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason,
+    Rfc3339, Seq, SessionId, Value, WorkloadName,
 };
 
 /// Serialises a body. Serialising these structs cannot fail: keys are text, and no map has other keys.
@@ -88,7 +88,12 @@ struct DestinationBody<'a> {
 
 impl<'a> From<&'a Destination> for DestinationBody<'a> {
     fn from(d: &'a Destination) -> Self {
-        Self { address: d.address, name: d.name.as_deref(), name_verified: d.name_verified, port: d.port }
+        Self {
+            address: d.address,
+            name: d.name.as_deref(),
+            name_verified: d.name_verified,
+            port: d.port,
+        }
     }
 }
 
@@ -143,14 +148,22 @@ pub(crate) struct OperationParts<'a> {
 pub(crate) fn operation(p: OperationParts<'_>) -> Entry {
     let (name, seen) = &p.operation.context;
     let context = p.operation.recorded_context.as_ref().unwrap_or(seen);
-    let resource = p.operation.recorded_resource.as_ref().unwrap_or(&p.operation.resource.id);
+    let resource = p
+        .operation
+        .recorded_resource
+        .as_ref()
+        .unwrap_or(&p.operation.resource.id);
     let body = OperationBody {
         action: p.operation.action,
         at: Rfc3339(p.at),
         context: BTreeMap::from([(*name, context)]),
         controls: &p.decision.controls,
         // A hold that nobody can answer is a denial; `reason` says which.
-        decision: if p.decision.effect == Effect::Allow { "allow" } else { "deny" },
+        decision: if p.decision.effect == Effect::Allow {
+            "allow"
+        } else {
+            "deny"
+        },
         destination: (&p.operation.destination).into(),
         host: p.host,
         id: p.operation.id,
@@ -163,7 +176,10 @@ pub(crate) fn operation(p: OperationParts<'_>) -> Entry {
         process: p.process,
         protocol: p.operation.protocol,
         reason: p.decision.reason,
-        resource: ResourceBody { id: resource, kind: p.operation.resource.kind },
+        resource: ResourceBody {
+            id: resource,
+            kind: p.operation.resource.kind,
+        },
         session: p.session,
         v: 1,
         workload: p.workload,
@@ -238,7 +254,10 @@ pub(crate) fn outcome(p: &OutcomeParts<'_>) -> Entry {
         masked: p.masked,
         operation: p.operation,
         operation_seq: p.operation_seq,
-        payload: Payloads { down: p.down, up: p.up },
+        payload: Payloads {
+            down: p.down,
+            up: p.up,
+        },
         reason: p.reason,
         status: p.status,
         v: 1,
@@ -349,7 +368,10 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
     let body = SessionBody {
         at: Rfc3339(p.at),
         cgroup_id: p.cgroup_id,
-        destination: OriginalBody { address: p.destination.0.ip(), port: p.destination.0.port() },
+        destination: OriginalBody {
+            address: p.destination.0.ip(),
+            port: p.destination.0.port(),
+        },
         event: if closing.is_some() { "close" } else { "open" },
         host: p.host,
         id,

@@ -20,12 +20,12 @@ use std::{
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
+use self::ending::Ending;
 pub use self::{
     body::{Closing, SessionParts, TlsBody, other, process as process_body, session as session_entry},
     names::Names,
     permit::Permit,
 };
-use self::ending::Ending;
 use crate::{
     clock::Clock,
     config::Limits,
@@ -34,8 +34,8 @@ use crate::{
     ledger::Ledger,
     mask::MaskRules,
     model::{
-        Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason, SessionId,
-        WorkloadName,
+        Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason,
+        SessionId, WorkloadName,
     },
     policy::{DecisionCache, PolicySet, PolicyStore, Principal, Query},
     telemetry::Metrics,
@@ -161,7 +161,14 @@ impl Gate {
             ending: Ending::default(),
         });
         let process = body::process(&connection.process);
-        Self { inner, connection, process, memory: Mutex::default(), operations: AtomicU64::new(0), permitted: AtomicBool::new(false) }
+        Self {
+            inner,
+            connection,
+            process,
+            memory: Mutex::default(),
+            operations: AtomicU64::new(0),
+            permitted: AtomicBool::new(false),
+        }
     }
 
     /// Whose connection it is.
@@ -220,7 +227,11 @@ impl Gate {
             Some(None) | None => {
                 let address = self.original_dst().0.ip();
                 let names = &self.inner.shared.names;
-                if self.tls().is_some() { is_literal(host, address) } else { names.includes(host, address).await }
+                if self.tls().is_some() {
+                    is_literal(host, address)
+                } else {
+                    names.includes(host, address).await
+                }
             }
         }
     }
@@ -266,8 +277,14 @@ impl Gate {
     pub async fn refuse(&self, operation: Operation, reason: Reason) -> Denied {
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
-        let known = self.connection.identity.check().ok().map(|identity| self.known(identity));
-        self.deny(&operation, known.as_ref(), self.denial(&set, reason)).await
+        let known = self
+            .connection
+            .identity
+            .check()
+            .ok()
+            .map(|identity| self.known(identity));
+        self.deny(&operation, known.as_ref(), self.denial(&set, reason))
+            .await
     }
 
     fn decide(&self, set: &Arc<PolicySet>, known: &Known, operation: &Operation) -> Arc<Decision> {
@@ -284,7 +301,10 @@ impl Gate {
             return decision;
         }
         // Nobody can be asked yet: a hold is a denial that says which group would have to approve.
-        Arc::new(Decision { reason: Reason::ApprovalRequired, ..(*decision).clone() })
+        Arc::new(Decision {
+            reason: Reason::ApprovalRequired,
+            ..(*decision).clone()
+        })
     }
 
     async fn deny(&self, operation: &Operation, known: Option<&Known>, decision: Arc<Decision>) -> Denied {
@@ -310,7 +330,13 @@ impl Gate {
             identity: known.map(|k| &*k.body),
             operation,
             decision,
-            mask: decision.obligations.mask.iter().filter_map(|c| classes.name(c)).map(|n| &**n).collect(),
+            mask: decision
+                .obligations
+                .mask
+                .iter()
+                .filter_map(|c| classes.name(c))
+                .map(|n| &**n)
+                .collect(),
         });
         let begun = Instant::now();
         let seq = self.inner.shared.ledger.append(entry).await?;
@@ -319,7 +345,10 @@ impl Gate {
     }
 
     fn count(&self, operation: &Operation, effect: Effect, reason: Reason) {
-        self.inner.shared.metrics.operation(operation.protocol, effect, reason);
+        self.inner
+            .shared
+            .metrics
+            .operation(operation.protocol, effect, reason);
     }
 
     fn denial(&self, set: &PolicySet, reason: Reason) -> Arc<Decision> {
@@ -349,7 +378,11 @@ impl Gate {
             subject: Arc::clone(&identity.subject),
         };
         let body = body::identity(&identity);
-        let known = Known { identity, principal: Arc::new(principal), body };
+        let known = Known {
+            identity,
+            principal: Arc::new(principal),
+            body,
+        };
         memory.known = Some(known.clone());
         known
     }
@@ -360,8 +393,12 @@ impl Gate {
 }
 
 fn is_literal(host: &str, address: std::net::IpAddr) -> bool {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical() == address.to_canonical())
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    bare.parse::<std::net::IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical() == address.to_canonical())
 }
 
 fn denied(operation: &Operation, decision: &Decision, reason: Reason) -> Denied {

@@ -31,7 +31,10 @@ struct Answer {
 impl Names {
     /// Whether the host's own look-up of `name` includes `address`. A name that is an address is compared as one.
     pub async fn includes(&self, name: &str, address: IpAddr) -> bool {
-        let literal = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+        let literal = name
+            .strip_prefix('[')
+            .and_then(|n| n.strip_suffix(']'))
+            .unwrap_or(name);
         if let Ok(ip) = literal.parse::<IpAddr>() {
             return ip.to_canonical() == address.to_canonical();
         }
@@ -40,7 +43,10 @@ impl Names {
             Some(answer) => answer,
             None => self.look_up(name).await,
         };
-        answer.addresses.iter().any(|a| a.to_canonical() == address.to_canonical())
+        answer
+            .addresses
+            .iter()
+            .any(|a| a.to_canonical() == address.to_canonical())
     }
 
     async fn look_up(&self, name: &str) -> Answer {
@@ -50,7 +56,10 @@ impl Names {
             // No answer proves nothing: the name stays unverified, for policy to judge.
             Ok(Err(_)) | Err(_) => Arc::from([]),
         };
-        let answer = Answer { at: Instant::now(), addresses };
+        let answer = Answer {
+            at: Instant::now(),
+            addresses,
+        };
         let mut answers = self.lock();
         if answers.len() >= KEPT {
             let mut ages: Vec<_> = answers.values().map(|a| a.at).collect();

@@ -48,7 +48,14 @@ struct Recording {
 
 impl Recording {
     fn new(direction: Direction, now: Instant) -> Self {
-        Self { direction, wire: 0, pending: BytesMut::new(), since: now, number: 0, digest: FrameDigest::default() }
+        Self {
+            direction,
+            wire: 0,
+            pending: BytesMut::new(),
+            since: now,
+            number: 0,
+            digest: FrameDigest::default(),
+        }
     }
 
     /// The next frame, when one is due.
@@ -59,7 +66,12 @@ impl Recording {
         }
         let bytes = self.pending.split_to(self.pending.len().min(FRAME)).freeze();
         self.digest.push(&bytes);
-        let frame = Frame { operation, direction: self.direction, number: self.number, bytes };
+        let frame = Frame {
+            operation,
+            direction: self.direction,
+            number: self.number,
+            bytes,
+        };
         self.number += 1;
         self.since = Instant::now();
         Some(frame)
@@ -133,7 +145,10 @@ impl Permit {
     /// When the ledger cannot take it. The gap is recorded once it can.
     pub async fn finish(mut self, reason: Reason, status: &str) -> Result<(), LedgerError> {
         for direction in [Direction::Up, Direction::Down] {
-            while let Some(frame) = { let id = self.id; self.side(direction).cut(id, true) } {
+            while let Some(frame) = {
+                let id = self.id;
+                self.side(direction).cut(id, true)
+            } {
                 self.inner.shared.ledger.frame(frame).await?;
             }
         }
@@ -187,7 +202,10 @@ impl Drop for Permit {
             return;
         }
         for direction in [Direction::Up, Direction::Down] {
-            while let Some(frame) = { let id = self.id; self.side(direction).cut(id, true) } {
+            while let Some(frame) = {
+                let id = self.id;
+                self.side(direction).cut(id, true)
+            } {
                 self.inner.shared.ledger.frame_now(frame);
             }
         }

@@ -113,7 +113,9 @@ impl Rig {
             identity: self.identity.handle(),
             process,
             original_dst: OriginalDst(to),
-            tls: server_name.map(|n| TlsFacts { server_name: Some(n.into()) }),
+            tls: server_name.map(|n| TlsFacts {
+                server_name: Some(n.into()),
+            }),
             mask: Arc::clone(&self.mask),
             limits: self.limits.clone(),
         };

@@ -90,9 +90,14 @@ mod tests {
             let header = jsonwebtoken::decode_header(signed.as_bytes()).unwrap();
             assert_eq!((header.alg, header.kid.as_deref()), (expected, Some("k1")));
         }
-        let rsa = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap().serialize_pem();
+        let rsa = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)
+            .unwrap()
+            .serialize_pem();
         let signed = sign(&rsa, None, "c", "a", Some(&["PS256".into()]), 1000).unwrap();
-        assert_eq!(jsonwebtoken::decode_header(signed.as_bytes()).unwrap().alg, Algorithm::PS256);
+        assert_eq!(
+            jsonwebtoken::decode_header(signed.as_bytes()).unwrap().alg,
+            Algorithm::PS256
+        );
         assert!(sign("nonsense", None, "c", "a", None, 0).is_err());
     }
 }

@@ -204,7 +204,11 @@ impl Cell {
         let identity = inner.token.as_ref().ok().map(|held| Arc::clone(&held.identity));
         let lost = identity.is_some() && !kept;
         // Told once for each reason, not at each attempt.
-        let news = lost || inner.last_error.as_ref().is_none_or(|last| last.reason != failure.reason);
+        let news = lost
+            || inner
+                .last_error
+                .as_ref()
+                .is_none_or(|last| last.reason != failure.reason);
         inner.last_error = Some(LastError {
             at_ns: self.clock.now_ns(),
             reason: failure.reason,
@@ -307,7 +311,11 @@ impl Cell {
             (_, Ok(_)) => Life::new(),
             (_, Err(reason)) => Life::over(*reason),
         };
-        let reason = verdict.as_ref().err().copied().unwrap_or(Reason::IdentityReplaced);
+        let reason = verdict
+            .as_ref()
+            .err()
+            .copied()
+            .unwrap_or(Reason::IdentityReplaced);
         let goes_on = Arc::ptr_eq(&former.life, &life);
         self.published.store(Arc::new(Published {
             verdict,
@@ -404,7 +412,11 @@ impl Future for Ended {
         if let Some(reason) = self.reason() {
             return Poll::Ready(reason);
         }
-        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             return Poll::Pending;
         }
         self.waker = Some(cx.waker().clone());

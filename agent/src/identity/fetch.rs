@@ -82,7 +82,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// When the URL is not https (or http on loopback), or the roots cannot be used.
-    pub fn new(issuer: &config::Issuer, ca_pem: Option<&[u8]>, timeout: Duration) -> Result<Self, IdentityError> {
+    pub fn new(
+        issuer: &config::Issuer,
+        ca_pem: Option<&[u8]>,
+        timeout: Duration,
+    ) -> Result<Self, IdentityError> {
         let url = issuer_url(issuer)?;
         let tls = |message: String| IdentityError::Tls {
             issuer: issuer.name.clone(),
@@ -194,7 +198,10 @@ pub fn issuer_url(issuer: &config::Issuer) -> Result<Url, IdentityError> {
         message: message.into(),
     };
     let url = Url::parse(&issuer.url).map_err(|_| wrong("is not a URL"))?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some()
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
     {
         return Err(wrong("an issuer has neither user, query nor fragment"));
     }
@@ -243,7 +250,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn oauth_error(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let word = value.get("error")?.as_str()?;
-    let plain = !word.is_empty() && word.len() <= 64 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let plain =
+        !word.is_empty() && word.len() <= 64 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     plain.then(|| word.to_owned())
 }
 
@@ -291,7 +299,12 @@ mod tests {
 
     #[test]
     fn https_unless_loopback() {
-        for good in ["https://a.example/r", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+        for good in [
+            "https://a.example/r",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost:1",
+        ] {
             assert!(issuer_url(&issuer(good)).is_ok(), "{good}");
         }
         for bad in [
@@ -321,7 +334,10 @@ mod tests {
 
     #[test]
     fn only_oauth_words_are_repeated() {
-        assert_eq!(oauth_error(br#"{"error":"invalid_client"}"#).as_deref(), Some("invalid_client"));
+        assert_eq!(
+            oauth_error(br#"{"error":"invalid_client"}"#).as_deref(),
+            Some("invalid_client")
+        );
         assert_eq!(oauth_error(br#"{"error":"Secret s3cr3t!"}"#), None);
         assert_eq!(oauth_error(b"<html>"), None);
     }

@@ -152,7 +152,10 @@ impl Issuer {
         if let Some(cached) = self.usable().filter(|cached| cached.generation > seen) {
             return Ok(Some(cached));
         }
-        if attempts.forced.is_some_and(|at| at.elapsed() < self.timing.refetch_min) {
+        if attempts
+            .forced
+            .is_some_and(|at| at.elapsed() < self.timing.refetch_min)
+        {
             return Ok(None);
         }
         attempts.forced = Some(Instant::now());
@@ -239,7 +242,10 @@ impl Issuer {
         let body = self.fetcher.get(&keys_url).await?;
         let keys = Keys::parse(&body).map_err(|message| content(&metadata.jwks_uri, message))?;
         if keys.is_empty() {
-            return Err(content(&metadata.jwks_uri, "the key set holds no key that can be used"));
+            return Err(content(
+                &metadata.jwks_uri,
+                "the key set holds no key that can be used",
+            ));
         }
         Ok((metadata, keys))
     }

@@ -99,7 +99,9 @@ impl Keys {
         if named.peek().is_none() {
             return Err(Missing::Unknown);
         }
-        named.find(|key| key.verifies(algorithm)).ok_or(Missing::OtherAlgorithm)
+        named
+            .find(|key| key.verifies(algorithm))
+            .ok_or(Missing::OtherAlgorithm)
     }
 }
 
@@ -122,7 +124,10 @@ fn usable(value: serde_json::Value) -> Option<Key> {
     if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
         return None;
     }
-    if jwk.key_ops.is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+    if jwk
+        .key_ops
+        .is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+    {
         return None;
     }
     // `Ed25519` is the name that RFC 9864 gives to EdDSA over that curve.
@@ -163,8 +168,14 @@ mod tests {
         assert_eq!(find(&set, Some("a"), Algorithm::ES256), Ok("a".into()));
         assert_eq!(find(&set, None, Algorithm::ES256), Ok("a".into()));
         assert_eq!(find(&set, Some("b"), Algorithm::ES256), Err(Missing::Unknown));
-        assert_eq!(find(&set, Some("a"), Algorithm::RS256), Err(Missing::OtherAlgorithm));
-        assert_eq!(find(&set, Some("a"), Algorithm::HS256), Err(Missing::OtherAlgorithm));
+        assert_eq!(
+            find(&set, Some("a"), Algorithm::RS256),
+            Err(Missing::OtherAlgorithm)
+        );
+        assert_eq!(
+            find(&set, Some("a"), Algorithm::HS256),
+            Err(Missing::OtherAlgorithm)
+        );
     }
 
     #[test]
@@ -178,7 +189,12 @@ mod tests {
             r#"{"kty":7}"#.into(),
             "3".into(),
         ] {
-            assert!(Keys::parse(format!("{{\"keys\":[{bad}]}}").as_bytes()).unwrap().is_empty(), "{bad}");
+            assert!(
+                Keys::parse(format!("{{\"keys\":[{bad}]}}").as_bytes())
+                    .unwrap()
+                    .is_empty(),
+                "{bad}"
+            );
         }
         let pinned = EC.replace("\"kid\"", "\"alg\":\"ES384\",\"kid\"");
         assert_eq!(

@@ -195,7 +195,11 @@ impl Keeper {
         match self.obtain(client, memory).await {
             Ok((token, identity)) => {
                 let now = self.clock.now_ns();
-                let left = identity.expires_at.saturating_mul(SECOND).saturating_sub(now).max(0);
+                let left = identity
+                    .expires_at
+                    .saturating_mul(SECOND)
+                    .saturating_sub(now)
+                    .max(0);
                 let renew_at = now + (left / 3 * 2).max(SECOND);
                 memory.held = Some((token, renew_at));
                 self.accept(identity, memory);
@@ -263,7 +267,8 @@ impl Keeper {
     fn accept(&self, identity: Identity, memory: &mut Memory) {
         memory.failures = 0;
         let until = identity.expires_at.saturating_add(self.issuer.rules.skew);
-        self.cell.verified(self.seat, identity, until.saturating_mul(SECOND));
+        self.cell
+            .verified(self.seat, identity, until.saturating_mul(SECOND));
     }
 
     /// Backs off, with jitter.

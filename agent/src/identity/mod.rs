@@ -159,26 +159,41 @@ impl Identities {
         let mut table = Table::default();
         let mut fresh_issuers = Vec::new();
         for config in &config.issuer {
-            match former.issuers.get(&config.name).filter(|kept| kept.value.is(config)) {
+            match former
+                .issuers
+                .get(&config.name)
+                .filter(|kept| kept.value.is(config))
+            {
                 Some(kept) => {
                     table.issuers.insert(config.name.clone(), Arc::clone(kept));
                 }
-                None => fresh_issuers.push((config.name.clone(), Arc::new(Issuer::new(config, shared.timing)?))),
+                None => {
+                    fresh_issuers.push((config.name.clone(), Arc::new(Issuer::new(config, shared.timing)?)))
+                }
             }
         }
-        let fresh: HashMap<_, _> = fresh_issuers.iter().map(|(name, issuer)| (name, issuer)).collect();
+        let fresh: HashMap<_, _> = fresh_issuers
+            .iter()
+            .map(|(name, issuer)| (name, issuer))
+            .collect();
         let mut changed = Vec::new();
         for config in &config.workload {
             let issuer = fresh
                 .get(&config.issuer)
                 .map(|issuer| Arc::clone(issuer))
-                .or_else(|| table.issuers.get(&config.issuer).map(|kept| Arc::clone(&kept.value)))
+                .or_else(|| {
+                    table
+                        .issuers
+                        .get(&config.issuer)
+                        .map(|kept| Arc::clone(&kept.value))
+                })
                 .ok_or_else(|| IdentityError::NoIssuer {
                     workload: config.name.to_string(),
                     issuer: config.issuer.clone(),
                 })?;
             let kept = former.workloads.get(&config.name);
-            match kept.filter(|kept| kept.value.config == *config && Arc::ptr_eq(&kept.value.issuer, &issuer)) {
+            match kept.filter(|kept| kept.value.config == *config && Arc::ptr_eq(&kept.value.issuer, &issuer))
+            {
                 Some(kept) => {
                     table.workloads.insert(config.name.clone(), Arc::clone(kept));
                 }
@@ -194,7 +209,12 @@ impl Identities {
             table.issuers.insert(name, Arc::new(Kept { value: issuer, task }));
         }
         for (config, issuer, source, kept) in changed {
-            let entry = self.keep(config, issuer, source, kept.map(|kept| Arc::clone(&kept.value.cell)));
+            let entry = self.keep(
+                config,
+                issuer,
+                source,
+                kept.map(|kept| Arc::clone(&kept.value.cell)),
+            );
             table.workloads.insert(config.name.clone(), Arc::new(entry));
         }
         let table = Arc::new(table);
@@ -300,7 +320,12 @@ impl Identities {
             .iter()
             .map(|(name, kept)| {
                 let entry = &kept.value;
-                WorkloadStatus::new(name, entry.source, &entry.issuer.rules.issuer, entry.cell.snapshot())
+                WorkloadStatus::new(
+                    name,
+                    entry.source,
+                    &entry.issuer.rules.issuer,
+                    entry.cell.snapshot(),
+                )
             })
             .collect();
         all.sort_by(|a, b| a.workload.cmp(&b.workload));
@@ -311,7 +336,11 @@ impl Identities {
     pub async fn settled(&self) {
         let cells: Vec<_> = {
             let table = self.0.table.load();
-            table.workloads.values().map(|kept| Arc::clone(&kept.value.cell)).collect()
+            table
+                .workloads
+                .values()
+                .map(|kept| Arc::clone(&kept.value.cell))
+                .collect()
         };
         for cell in cells {
             // The sender is in the cell that is held here.

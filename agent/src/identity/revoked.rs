@@ -102,10 +102,11 @@ impl Revocations {
     }
 
     fn write(&self, list: &BTreeMap<String, Revocation>) -> Result<(), IdentityError> {
-        self.replace(list).map_err(|source| IdentityError::RevocationsWrite {
-            path: self.path.clone(),
-            source,
-        })
+        self.replace(list)
+            .map_err(|source| IdentityError::RevocationsWrite {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Whole and durable, or not at all.
@@ -154,7 +155,10 @@ mod tests {
         list.remove("x").unwrap();
         let again = Revocations::load(&data).unwrap();
         assert_eq!((again.get("w"), again.get("x")), (Some(&REVOCATION), None));
-        let mode = std::fs::metadata(data.join("revoked.json")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(data.join("revoked.json"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

@@ -122,13 +122,22 @@ pub async fn read_token(path: &Path) -> Result<Token, Failure> {
 
 /// A file's text without the white space around it.
 async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, Failure> {
-    let missing = |what: &str| Failure::new(Reason::IdentityMissing, format!("{key} {}: {what}", path.display()));
-    let meta = tokio::fs::metadata(path).await.map_err(|e| missing(&e.kind().to_string()))?;
+    let missing = |what: &str| {
+        Failure::new(
+            Reason::IdentityMissing,
+            format!("{key} {}: {what}", path.display()),
+        )
+    };
+    let meta = tokio::fs::metadata(path)
+        .await
+        .map_err(|e| missing(&e.kind().to_string()))?;
     if !meta.is_file() {
         // Opening a pipe would wait for a writer.
         return Err(missing("is not a regular file"));
     }
-    let file = tokio::fs::File::open(path).await.map_err(|e| missing(&e.kind().to_string()))?;
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(|e| missing(&e.kind().to_string()))?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
     let read = file.take(limit + 1).read_to_end(&mut bytes).await;
     read.map_err(|e| missing(&e.kind().to_string()))?;
@@ -139,7 +148,10 @@ async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, F
         ));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| {
-        Failure::new(Reason::IdentityInvalid, format!("{key} {}: is not text", path.display()))
+        Failure::new(
+            Reason::IdentityInvalid,
+            format!("{key} {}: is not text", path.display()),
+        )
     })?;
     let text = text.trim();
     if text.is_empty() {
@@ -194,10 +206,13 @@ impl Client {
         form.add("audience", audience);
         let authorization = self.authenticate(&mut form, metadata, endpoint, now).await?;
         let body = issuer.fetcher.post(&url, form.0, authorization.as_ref()).await?;
-        let mut answer: Answer =
-            serde_json::from_slice(&body).map_err(|_| content(endpoint, "the answer holds no access_token"))?;
+        let mut answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| content(endpoint, "the answer holds no access_token"))?;
         let token = Zeroizing::new(std::mem::take(&mut answer.access_token));
-        if answer.token_type.is_some_and(|t| !t.eq_ignore_ascii_case("bearer")) {
+        if answer
+            .token_type
+            .is_some_and(|t| !t.eq_ignore_ascii_case("bearer"))
+        {
             return Err(content(endpoint, "token_type is not Bearer").into());
         }
         Ok(token)
@@ -224,7 +239,9 @@ impl Client {
             }
             ClientKey::PrivateKey(path, key_id) => {
                 let pem = read(path, MAX_SECRET, "private_key_file").await?;
-                let accepted = metadata.token_endpoint_auth_signing_alg_values_supported.as_deref();
+                let accepted = metadata
+                    .token_endpoint_auth_signing_alg_values_supported
+                    .as_deref();
                 let signed = assertion::sign(&pem, key_id.as_deref(), &self.id, endpoint, accepted, now)?;
                 form.add("client_id", &self.id);
                 form.add(

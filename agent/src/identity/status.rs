@@ -70,7 +70,9 @@ impl WorkloadStatus {
                 .flat_map(|i| i.groups.iter().map(ToString::to_string))
                 .collect(),
             token_id: of(|i| &i.token_id),
-            expires_at: identity.as_ref().map(|i| Rfc3339(i.expires_at.saturating_mul(1_000_000_000))),
+            expires_at: identity
+                .as_ref()
+                .map(|i| Rfc3339(i.expires_at.saturating_mul(1_000_000_000))),
             valid_until: now.until_ns.map(Rfc3339),
             last_error,
             last_error_at,

@@ -41,6 +41,12 @@ impl Held {
     /// Revokes it.
     pub fn revoke(&self) {
         let actor = Actor { pid: 1, uid: 0 };
-        self.0.set_revoked(Some(super::Revocation { at_ns: Clock::System.now_ns(), actor }), actor);
+        self.0.set_revoked(
+            Some(super::Revocation {
+                at_ns: Clock::System.now_ns(),
+                actor,
+            }),
+            actor,
+        );
     }
 }

@@ -87,10 +87,15 @@ pub fn verify(token: &str, rules: &Rules, keys: &Keys, now: i64) -> Result<Ident
     // Read before it is verified, and only to refuse: a token of another issuer shall be called that, and not make
     // the keys be fetched again.
     check_issuer(&claims, rules)?;
-    let key = keys.find(header.kid.as_deref(), algorithm).map_err(|missing| match missing {
-        Missing::Unknown => Failure::new(Reason::IdentityUnknownKey, "the token's key is not among the issuer's"),
-        Missing::OtherAlgorithm => invalid("the token's key is not for its algorithm"),
-    })?;
+    let key = keys
+        .find(header.kid.as_deref(), algorithm)
+        .map_err(|missing| match missing {
+            Missing::Unknown => Failure::new(
+                Reason::IdentityUnknownKey,
+                "the token's key is not among the issuer's",
+            ),
+            Missing::OtherAlgorithm => invalid("the token's key is not for its algorithm"),
+        })?;
     match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.decoding, algorithm) {
         Ok(true) => {}
         Ok(false) | Err(_) => return Err(invalid("the signature is wrong")),
@@ -122,7 +127,9 @@ fn part<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, Fai
 
 fn check_header(header: &Header, rules: &Rules) -> Result<Algorithm, Failure> {
     if header.crit.is_some() {
-        return Err(invalid("the header has critical extensions, and none is understood"));
+        return Err(invalid(
+            "the header has critical extensions, and none is understood",
+        ));
     }
     if let Some(typ) = &header.typ {
         let typ = typ.to_ascii_lowercase();
@@ -171,9 +178,12 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Failure>
         return Ok(None);
     };
     #[allow(clippy::cast_possible_truncation)] // Bounded just below.
-    let seconds = value
-        .as_i64()
-        .or_else(|| value.as_f64().filter(|f| f.abs() < 1e15).map(|f| f.floor() as i64));
+    let seconds = value.as_i64().or_else(|| {
+        value
+            .as_f64()
+            .filter(|f| f.abs() < 1e15)
+            .map(|f| f.floor() as i64)
+    });
     match seconds {
         Some(seconds) if (0..=MAX_DATE).contains(&seconds) => Ok(Some(seconds)),
         _ => Err(invalid(format!("{name} is not a date"))),
@@ -239,7 +249,10 @@ fn parties(claims: &Map<String, Value>, rules: &Rules) -> Result<(Arc<str>, Opti
         Some(Value::Object(actor)) => actor,
         Some(_) => return Err(invalid("act is not an object")),
     };
-    if actor.get("iss").is_some_and(|iss| iss.as_str() != Some(&rules.issuer)) {
+    if actor
+        .get("iss")
+        .is_some_and(|iss| iss.as_str() != Some(&rules.issuer))
+    {
         return Err(invalid("act.iss is not the configured issuer"));
     }
     let actor = text(actor, "sub").ok_or_else(|| invalid("act.sub is missing"))?;
@@ -255,7 +268,12 @@ fn groups(claims: &Map<String, Value>, path: &str) -> Result<Arc<[Arc<str>]>, Fa
         Some(Value::String(text)) => text.split_ascii_whitespace().map(Arc::from).collect(),
         Some(Value::Array(many)) => many
             .iter()
-            .map(|one| one.as_str().filter(|one| !one.is_empty()).map(Arc::from).ok_or_else(wrong))
+            .map(|one| {
+                one.as_str()
+                    .filter(|one| !one.is_empty())
+                    .map(Arc::from)
+                    .ok_or_else(wrong)
+            })
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(wrong()),
     };

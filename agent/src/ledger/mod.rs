@@ -223,6 +223,30 @@ impl Ledger {
         self.push(Record::Frame(stored), permits)
     }
 
+    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted.
+    pub fn frame_now(&self, frame: Frame) {
+        let shared = self.shared();
+        if frame.bytes.len() > FRAME_MAX {
+            shared.lose(Loss::Frame);
+            return;
+        }
+        let stored = Stored::new(frame);
+        let Some(permits) = shared.queue.room_now(stored.bytes.len()) else {
+            shared.lose(Loss::Frame);
+            return;
+        };
+        if shared
+            .queue
+            .push(Item {
+                record: Record::Frame(stored),
+                permits,
+            })
+            .is_err()
+        {
+            shared.lose(Loss::Frame);
+        }
+    }
+
     /// Appends an entry from where nothing can be awaited (`Drop`): never blocks. Without room it is lost, counted,
     /// and told by a gap entry. While writing fails it is kept as long as there is room.
     pub fn enqueue_now(&self, entry: Entry) {

@@ -213,16 +213,20 @@ fn value(out: &mut Vec<u8>, value: &Value, shape: &Shape) -> bool {
             return items.iter().all(|i| self::value(out, i, of));
         }
         (Shape::Record(members), Value::Record(record)) => {
-            return members.iter().all(|(name, member)| match record.get(&**name) {
-                Some(value) => {
-                    out.push(1);
-                    self::value(out, value, &member.shape)
+            // Both are sorted by name, so that one walk over both finds every member.
+            let mut record = record.iter().peekable();
+            for (name, member) in members {
+                while record.next_if(|(key, _)| ***key < **name).is_some() {}
+                match record.next_if(|(key, _)| ***key == **name) {
+                    Some((_, value)) => {
+                        out.push(1);
+                        if !self::value(out, value, &member.shape) {
+                            return false;
+                        }
+                    }
+                    None => out.push(0),
                 }
-                None => {
-                    out.push(0);
-                    true
-                }
-            });
+            }
         }
         _ => return false,
     }

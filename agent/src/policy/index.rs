@@ -33,12 +33,14 @@ impl Key {
 /// All entities that policies name, by type and id. Two that no policy names cannot be told apart by any policy.
 #[derive(Debug, Default)]
 pub struct Names {
-    types: HashMap<Box<str>, Type>,
+    /// Some ten at most: looking through them is quicker than hashing.
+    types: Vec<Type>,
     next: u32,
 }
 
 #[derive(Debug)]
 struct Type {
+    text: Box<str>,
     name: EntityTypeName,
     key: Key,
     ids: HashMap<Box<str>, (Key, EntityUid)>,
@@ -52,7 +54,8 @@ impl Names {
         for (text, name) in &schema.types {
             let key = names.fresh();
             let (name, ids) = (name.clone(), HashMap::new());
-            names.types.insert(text.clone(), Type { name, key, ids });
+            let text = text.clone();
+            names.types.push(Type { text, name, key, ids });
         }
         names
     }
@@ -66,7 +69,7 @@ impl Names {
     pub fn add(&mut self, uid: &EntityUid) {
         let key = Key(self.next + 1);
         let kind = uid.type_name().to_string();
-        if let Some(kind) = self.types.get_mut(kind.as_str()) {
+        if let Some(kind) = self.types.iter_mut().find(|t| *t.text == *kind) {
             let id = uid.id().unescaped();
             if !kind.ids.contains_key(id) {
                 kind.ids.insert(id.into(), (key, uid.clone()));
@@ -78,19 +81,24 @@ impl Names {
     /// The key of a type, where the schema has it.
     #[must_use]
     pub fn kind(&self, kind: &str) -> Option<Key> {
-        self.types.get(kind).map(|t| t.key)
+        self.of(kind).map(|t| t.key)
     }
 
     /// The entity, where a policy names it.
     #[must_use]
     pub fn get(&self, kind: &str, id: &str) -> Option<&(Key, EntityUid)> {
-        self.types.get(kind)?.ids.get(id)
+        let ids = &self.of(kind)?.ids;
+        if ids.is_empty() { None } else { ids.get(id) }
+    }
+
+    fn of(&self, kind: &str) -> Option<&Type> {
+        self.types.iter().find(|t| *t.text == *kind)
     }
 
     /// Cedar's name of any entity of the schema's types.
     #[must_use]
     pub fn uid(&self, kind: &str, id: &str) -> Option<EntityUid> {
-        let kind = self.types.get(kind)?;
+        let kind = self.of(kind)?;
         match kind.ids.get(id) {
             Some((_, uid)) => Some(uid.clone()),
             None => Some(EntityUid::from_type_name_and_id(

@@ -19,6 +19,8 @@ const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 /// `BPF_LINK_UPDATE`
 const LINK_UPDATE: libc::c_int = 29;
+/// `BPF_LINK_DETACH`
+const LINK_DETACH: libc::c_int = 34;
 /// `SO_NETNS_COOKIE` (asm-generic/socket.h); libc has it for some targets only.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
@@ -82,6 +84,15 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         old_prog_fd: 0,
     };
     bpf(LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Takes a link's program off its cgroup before this returns. Closing or unpinning a link does so at some later time.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+    }
+    bpf(LINK_DETACH, &mut Attr { link_fd: raw(link) }).map(drop)
 }
 
 /// Reads `struct bpf_link_info` of a cgroup link; aya leaves out the cgroup.

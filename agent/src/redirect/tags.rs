@@ -198,7 +198,9 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
             }
         }
     }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
+    pattern
+        .get(p..)
+        .is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
 }
 
 #[cfg(test)]
@@ -208,9 +210,21 @@ mod tests {
     #[test]
     fn patterns_match_level_by_level() {
         for (pattern, path, expected) in [
-            ("system.slice/deploy-*.service", "system.slice/deploy-7.service", true),
-            ("system.slice/deploy-*.service", "system.slice/deploy-.service", true),
-            ("system.slice/deploy-*.service", "system.slice/other.service", false),
+            (
+                "system.slice/deploy-*.service",
+                "system.slice/deploy-7.service",
+                true,
+            ),
+            (
+                "system.slice/deploy-*.service",
+                "system.slice/deploy-.service",
+                true,
+            ),
+            (
+                "system.slice/deploy-*.service",
+                "system.slice/other.service",
+                false,
+            ),
             ("system.slice/*", "system.slice/a/b", false),
             ("system.slice/*/b", "system.slice/a/b", true),
             ("a", "a/b", false),

@@ -148,12 +148,7 @@ impl Watcher {
 
     /// Events were lost: compares everything.
     fn rescan(&mut self) -> Result<(), RedirectError> {
-        let gone: Vec<PathBuf> = self
-            .known
-            .keys()
-            .filter(|path| !path.exists())
-            .cloned()
-            .collect();
+        let gone: Vec<PathBuf> = self.known.keys().filter(|path| !path.exists()).cloned().collect();
         for path in gone {
             self.forget(&path);
         }

@@ -52,15 +52,32 @@ impl Default for Metrics {
         let operations = Family::default();
         registry.register("operations", "Operations decided", operations.clone());
         let connections: Counter<u64, AtomicU64> = Counter::default();
-        registry.register("connections", "Connections redirected to the agent", connections.clone());
+        registry.register(
+            "connections",
+            "Connections redirected to the agent",
+            connections.clone(),
+        );
         let closed = Family::default();
-        registry.register("connections_closed", "Connections ended, by reason", closed.clone());
+        registry.register(
+            "connections_closed",
+            "Connections ended, by reason",
+            closed.clone(),
+        );
         let live = Gauge::default();
         registry.register("connections_live", "Connections open now", live.clone());
         let turned_away: Counter<u64, AtomicU64> = Counter::default();
-        registry.register("connections_turned_away", "Connections closed at the limit", turned_away.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections closed at the limit",
+            turned_away.clone(),
+        );
         let bytes = Family::default();
-        registry.register_with_unit("operation", "Bytes of allowed operations", Unit::Bytes, bytes.clone());
+        registry.register_with_unit(
+            "operation",
+            "Bytes of allowed operations",
+            Unit::Bytes,
+            bytes.clone(),
+        );
         let masked = Family::default();
         registry.register("values_masked", "Values masked, by data class", masked.clone());
         let durable = Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0]);
@@ -70,14 +87,28 @@ impl Default for Metrics {
             Unit::Seconds,
             durable.clone(),
         );
-        Self { registry: Arc::new(registry), operations, connections, closed, live, turned_away, bytes, masked, durable }
+        Self {
+            registry: Arc::new(registry),
+            operations,
+            connections,
+            closed,
+            live,
+            turned_away,
+            bytes,
+            masked,
+            durable,
+        }
     }
 }
 
 impl Metrics {
     /// An operation was decided.
     pub fn operation(&self, protocol: &'static str, effect: Effect, reason: Reason) {
-        let labels = OperationLabels { protocol, decision: effect.as_str(), reason: reason.as_str() };
+        let labels = OperationLabels {
+            protocol,
+            decision: effect.as_str(),
+            reason: reason.as_str(),
+        };
         self.operations.get_or_create(&labels).inc();
     }
 
@@ -95,7 +126,11 @@ impl Metrics {
     /// A connection ended.
     pub fn closed(&self, reason: Reason) {
         self.live.dec();
-        self.closed.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+        self.closed
+            .get_or_create(&ReasonLabel {
+                reason: reason.as_str(),
+            })
+            .inc();
     }
 
     /// A connection was closed at once: the limit was reached, or the agent is stopping.
@@ -114,7 +149,9 @@ impl Metrics {
 
     /// Values masked.
     pub fn masked(&self, class: &str, n: u64) {
-        self.masked.get_or_create(&ClassLabel { class: class.into() }).inc_by(n);
+        self.masked
+            .get_or_create(&ClassLabel { class: class.into() })
+            .inc_by(n);
     }
 
     /// The `OpenMetrics` text.
@@ -138,9 +175,16 @@ mod tests {
         metrics.bytes(Direction::Up, 7);
         metrics.masked("email", 2);
         let text = metrics.text();
-        let line = "portcullis_operations_total{protocol=\"http\",decision=\"deny\",reason=\"policy_forbid\"} 1";
+        let line =
+            "portcullis_operations_total{protocol=\"http\",decision=\"deny\",reason=\"policy_forbid\"} 1";
         assert!(text.contains(line), "{text}");
-        assert!(text.contains("portcullis_operation_bytes_total{direction=\"up\"} 7"), "{text}");
-        assert!(text.contains("portcullis_values_masked_total{class=\"email\"} 2"), "{text}");
+        assert!(
+            text.contains("portcullis_operation_bytes_total{direction=\"up\"} 7"),
+            "{text}"
+        );
+        assert!(
+            text.contains("portcullis_values_masked_total{class=\"email\"} 2"),
+            "{text}"
+        );
     }
 }

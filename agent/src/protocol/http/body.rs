@@ -108,7 +108,11 @@ impl BodyDecoder {
                 };
                 check_trailers(&input[..end])?;
                 self.state = State::Done;
-                Ok(Step { consumed: end, data: 0..0, trailers: 0..end - 2 })
+                Ok(Step {
+                    consumed: end,
+                    data: 0..0,
+                    trailers: 0..end - 2,
+                })
             }
         }
     }
@@ -116,18 +120,28 @@ impl BodyDecoder {
     fn size(&mut self, input: &[u8]) -> Result<Step, Fault> {
         let window = &input[..input.len().min(SIZE_LINE)];
         let Some(end) = memchr::memchr(b'\n', window) else {
-            return if input.len() >= SIZE_LINE { Err(Fault::ChunkSize) } else { Ok(Step::default()) };
+            return if input.len() >= SIZE_LINE {
+                Err(Fault::ChunkSize)
+            } else {
+                Ok(Step::default())
+            };
         };
         let digits = window[..end].strip_suffix(b"\r").ok_or(Fault::ChunkSize)?;
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
             return Err(Fault::ChunkSize);
         }
-        let size = digits.iter().fold(0u64, |n, b| n << 4 | u64::from(char::from(*b).to_digit(16).unwrap_or(0)));
+        let size = digits.iter().fold(0u64, |n, b| {
+            n << 4 | u64::from(char::from(*b).to_digit(16).unwrap_or(0))
+        });
         // A size near the end of the range is no body: it is there to overflow someone's counter.
         if size >> 60 != 0 {
             return Err(Fault::ChunkSize);
         }
-        self.state = if size == 0 { State::Trailers(Scanner::default()) } else { State::Data(size) };
+        self.state = if size == 0 {
+            State::Trailers(Scanner::default())
+        } else {
+            State::Data(size)
+        };
         Ok(taken(end + 1))
     }
 
@@ -149,18 +163,29 @@ fn fit(left: u64, available: usize) -> usize {
 }
 
 fn data(n: usize) -> Step {
-    Step { consumed: n, data: 0..n, trailers: 0..0 }
+    Step {
+        consumed: n,
+        data: 0..n,
+        trailers: 0..0,
+    }
 }
 
 fn taken(n: usize) -> Step {
-    Step { consumed: n, ..Step::default() }
+    Step {
+        consumed: n,
+        ..Step::default()
+    }
 }
 
 fn check_trailers(section: &[u8]) -> Result<(), Fault> {
     let mut lines = [httparse::EMPTY_HEADER; 64];
     match httparse::parse_headers(section, &mut lines) {
         Ok(httparse::Status::Complete((length, lines))) if length == section.len() => {
-            if lines.iter().any(|line| forbidden(line.name)) { Err(Fault::TrailerName) } else { Ok(()) }
+            if lines.iter().any(|line| forbidden(line.name)) {
+                Err(Fault::TrailerName)
+            } else {
+                Ok(())
+            }
         }
         _ => Err(Fault::Trailer),
     }
@@ -168,8 +193,15 @@ fn check_trailers(section: &[u8]) -> Result<(), Fault> {
 
 /// Fields that frame, route, authenticate or describe a message may not come after it (RFC 9110 section 6.5.1).
 fn forbidden(name: &str) -> bool {
-    const ALSO: [&str; 7] =
-        ["authorization", "cookie", "set-cookie", "trailer", "content-location", "location", "cache-control"];
+    const ALSO: [&str; 7] = [
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "trailer",
+        "content-location",
+        "location",
+        "cache-control",
+    ];
     !matches!(known(name), Known::Other | Known::Validator)
         || name.contains('_')
         || ALSO.iter().any(|n| n.eq_ignore_ascii_case(name))
@@ -202,8 +234,14 @@ mod tests {
     fn every_split_gives_the_same() {
         for (framing, input) in [
             (Framing::Length(5), &b"hello rest"[..]),
-            (Framing::Chunked, b"5\r\nhello\r\n00a\r\n, world!!!\r\n0\r\n\r\nrest"),
-            (Framing::Chunked, b"1\r\nx\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\nrest"),
+            (
+                Framing::Chunked,
+                b"5\r\nhello\r\n00a\r\n, world!!!\r\n0\r\n\r\nrest",
+            ),
+            (
+                Framing::Chunked,
+                b"1\r\nx\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\nrest",
+            ),
             (Framing::Chunked, b"5\r\nhello\r\n5;x=y\r\nworld\r\n0\r\n\r\n"),
             (Framing::Chunked, b"1\r\nx\r\n0\r\nHost: a\r\n\r\n"),
             (Framing::Close, b"all of it"),
@@ -241,14 +279,25 @@ mod tests {
             (b"0\r\nContent_Length: 1\r\n\r\n", Fault::TrailerName),
             (b"0\r\nAuthorization: x\r\n\r\n", Fault::TrailerName),
         ] {
-            assert_eq!(decode(Framing::Chunked, &[input]), Err(fault), "{}", input.escape_ascii());
+            assert_eq!(
+                decode(Framing::Chunked, &[input]),
+                Err(fault),
+                "{}",
+                input.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn an_end_in_the_middle_is_a_truncation() {
-        assert_eq!(BodyDecoder::new(Framing::Length(3)).end_of_input(), Err(Fault::Truncated));
-        assert_eq!(BodyDecoder::new(Framing::Chunked).end_of_input(), Err(Fault::Truncated));
+        assert_eq!(
+            BodyDecoder::new(Framing::Length(3)).end_of_input(),
+            Err(Fault::Truncated)
+        );
+        assert_eq!(
+            BodyDecoder::new(Framing::Chunked).end_of_input(),
+            Err(Fault::Truncated)
+        );
         assert_eq!(BodyDecoder::new(Framing::Close).end_of_input(), Ok(()));
         assert_eq!(BodyDecoder::new(Framing::None).end_of_input(), Ok(()));
     }

@@ -88,7 +88,12 @@ impl Gunzip {
     /// At the start of the content.
     #[must_use]
     pub fn new() -> Self {
-        Self { inner: Decompress::new_gzip(WINDOW), total_in: 0, total_out: 0, boundary: true }
+        Self {
+            inner: Decompress::new_gzip(WINDOW),
+            total_in: 0,
+            total_out: 0,
+            boundary: true,
+        }
     }
 
     /// Reads some of the input and appends at most 16 KiB of content. Returns how much input it took and whether
@@ -108,7 +113,10 @@ impl Gunzip {
             .decompress_vec(input, &mut room, FlushDecompress::None)
             .map_err(|_| Fault::EncodedContent)?;
         out.extend_from_slice(&room);
-        let (read, wrote) = (self.inner.total_in() - before_in, self.inner.total_out() - before_out);
+        let (read, wrote) = (
+            self.inner.total_in() - before_in,
+            self.inner.total_out() - before_out,
+        );
         self.total_in += read;
         self.total_out += wrote;
         if self.total_out > FREE_OUTPUT && self.total_out / RATIO > self.total_in {
@@ -118,7 +126,9 @@ impl Gunzip {
         match status {
             Status::StreamEnd => self.boundary = true,
             // No progress with input at hand: the data makes none.
-            Status::BufError if read == 0 && wrote == 0 && !input.is_empty() => return Err(Fault::EncodedContent),
+            Status::BufError if read == 0 && wrote == 0 && !input.is_empty() => {
+                return Err(Fault::EncodedContent);
+            }
             Status::Ok | Status::BufError => {}
         }
         Ok((taken, !self.boundary && room.len() == ROOM))
@@ -126,7 +136,11 @@ impl Gunzip {
 
     /// The content ended: whether that is well.
     pub fn finish(&self) -> Result<(), Fault> {
-        if self.boundary { Ok(()) } else { Err(Fault::EncodedContent) }
+        if self.boundary {
+            Ok(())
+        } else {
+            Err(Fault::EncodedContent)
+        }
     }
 }
 
@@ -145,12 +159,22 @@ impl Gzip {
     /// At the start of the content.
     #[must_use]
     pub fn new() -> Self {
-        Self { inner: Compress::new_gzip(Compression::new(1), WINDOW) }
+        Self {
+            inner: Compress::new_gzip(Compression::new(1), WINDOW),
+        }
     }
 
     /// Appends encoded content; with `flush`, all of it, so that the peer can read it now.
     pub fn push(&mut self, input: &[u8], flush: bool, out: &mut Vec<u8>) -> Result<(), Fault> {
-        self.run(input, if flush { FlushCompress::Sync } else { FlushCompress::None }, out)
+        self.run(
+            input,
+            if flush {
+                FlushCompress::Sync
+            } else {
+                FlushCompress::None
+            },
+            out,
+        )
     }
 
     /// Appends what is left and the end.
@@ -162,7 +186,10 @@ impl Gzip {
         loop {
             out.reserve(ROOM);
             let before = self.inner.total_in();
-            let status = self.inner.compress_vec(input, out, flush).map_err(|_| Fault::EncodedContent)?;
+            let status = self
+                .inner
+                .compress_vec(input, out, flush)
+                .map_err(|_| Fault::EncodedContent)?;
             let taken = usize::try_from(self.inner.total_in() - before).map_err(|_| Fault::EncodedContent)?;
             input = input.get(taken..).unwrap_or_default();
             let room_left = out.len() < out.capacity();
@@ -189,7 +216,8 @@ mod tests {
 
     fn accept(lines: &str) -> String {
         let mut head = Head::default();
-        head.parse_request(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes()).unwrap();
+        head.parse_request(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes())
+            .unwrap();
         let mut out = Vec::new();
         accept_encoding(&head, &mut out);
         String::from_utf8(out).unwrap()
@@ -200,7 +228,10 @@ mod tests {
         let (gzip, identity) = ("Accept-Encoding: gzip\r\n", "Accept-Encoding: identity\r\n");
         assert_eq!(accept(""), identity);
         assert_eq!(accept("Accept-Encoding: gzip, deflate, br\r\n"), gzip);
-        assert_eq!(accept("Accept-Encoding: br\r\naccept-encoding: GZIP;q=0.5\r\n"), gzip);
+        assert_eq!(
+            accept("Accept-Encoding: br\r\naccept-encoding: GZIP;q=0.5\r\n"),
+            gzip
+        );
         assert_eq!(accept("Accept-Encoding: gzip;q=0, *\r\n"), identity);
         assert_eq!(accept("Accept-Encoding: gzip; q=0.000\r\n"), identity);
         assert_eq!(accept("Accept-Encoding: *\r\n"), gzip);
@@ -211,7 +242,9 @@ mod tests {
     fn pack(content: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut gzip = Gzip::new();
-        content.chunks(7_001).for_each(|c| gzip.push(c, c.len() % 2 == 0, &mut out).unwrap());
+        content
+            .chunks(7_001)
+            .for_each(|c| gzip.push(c, c.len() % 2 == 0, &mut out).unwrap());
         gzip.finish(&mut out).unwrap();
         out
     }
@@ -241,8 +274,14 @@ mod tests {
         for piece in 1..two.len() {
             assert_eq!(unpack(&two, piece).unwrap(), b"one two");
         }
-        assert_eq!(unpack(&packed[..packed.len() - 3], 100), Err(Fault::EncodedContent));
-        assert_eq!(unpack(b"this is not gzip at all", 100), Err(Fault::EncodedContent));
+        assert_eq!(
+            unpack(&packed[..packed.len() - 3], 100),
+            Err(Fault::EncodedContent)
+        );
+        assert_eq!(
+            unpack(b"this is not gzip at all", 100),
+            Err(Fault::EncodedContent)
+        );
     }
 
     #[test]
@@ -254,6 +293,10 @@ mod tests {
         gzip.finish(&mut bomb).unwrap();
         // Level 1 packs zeros less tightly than the limit; what is measured is that the limit is applied.
         let ratio = (64 << 20) / bomb.len();
-        assert_eq!(unpack(&bomb, 4096).is_err(), ratio as u64 > RATIO, "ratio {ratio}");
+        assert_eq!(
+            unpack(&bomb, 4096).is_err(),
+            ratio as u64 > RATIO,
+            "ratio {ratio}"
+        );
     }
 }

@@ -90,9 +90,12 @@ impl Fault {
     pub fn reason(self) -> Reason {
         match self {
             Self::HeadTooLarge | Self::TooManyHeaders => Reason::TooLarge,
-            Self::Http2 | Self::Connect | Self::Upgrade | Self::Expectation | Self::Version | Self::Truncated => {
-                Reason::ProtocolError
-            }
+            Self::Http2
+            | Self::Connect
+            | Self::Upgrade
+            | Self::Expectation
+            | Self::Version
+            | Self::Truncated => Reason::ProtocolError,
             Self::Encoding | Self::EncodedContent => Reason::EncodingUnreadable,
             _ => Reason::ProtocolAmbiguous,
         }

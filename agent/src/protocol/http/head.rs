@@ -111,7 +111,10 @@ impl Head {
             minor: request.version.unwrap_or(0),
         };
         // The version is the rest of the line, so a second blank or a trailing one shows here.
-        let rest = self.bytes.get(line.method + line.target + 2..).unwrap_or_default();
+        let rest = self
+            .bytes
+            .get(line.method + line.target + 2..)
+            .unwrap_or_default();
         if !rest.starts_with(b"HTTP/1.") || rest.get(8..10) != Some(b"\r\n") {
             return Err(Fault::StartLine);
         }
@@ -194,14 +197,20 @@ fn index(lines: &mut Vec<Line>, bytes: &[u8], headers: &[httparse::Header<'_>]) 
         Line {
             start: offset(start),
             name: offset(start + header.name.len()),
-            value: if blank { (0, 0) } else { (offset(value), offset(value + header.value.len())) },
+            value: if blank {
+                (0, 0)
+            } else {
+                (offset(value), offset(value + header.value.len()))
+            },
         }
     }));
 }
 
 fn fault_of(error: httparse::Error) -> Fault {
     match error {
-        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => Fault::HeaderLine,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
+            Fault::HeaderLine
+        }
         httparse::Error::TooManyHeaders => Fault::TooManyHeaders,
         httparse::Error::Version => Fault::Version,
         httparse::Error::Token => Fault::Target,
@@ -278,9 +287,16 @@ mod tests {
             b"HTTP/2 200 OK\r\n\r\n",
             b"ICY 200 OK\r\n\r\n",
         ] {
-            assert!(Head::default().parse_response(bad).is_err(), "{}", bad.escape_ascii());
+            assert!(
+                Head::default().parse_response(bad).is_err(),
+                "{}",
+                bad.escape_ascii()
+            );
         }
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
-        assert_eq!(Head::default().parse_request(many.as_bytes()), Err(Fault::TooManyHeaders));
+        assert_eq!(
+            Head::default().parse_request(many.as_bytes()),
+            Err(Fault::TooManyHeaders)
+        );
     }
 }

@@ -64,11 +64,19 @@ pub fn known(name: &str) -> Known {
 
 /// Names that CGI-like servers turn into those of framing fields.
 fn alias(name: &str) -> bool {
-    const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "host", "connection", "content-encoding"];
+    const FRAMING: [&str; 5] = [
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "connection",
+        "content-encoding",
+    ];
     name.contains('_')
         && FRAMING.iter().any(|f| {
             f.len() == name.len()
-                && f.bytes().zip(name.bytes()).all(|(a, b)| a == if b == b'_' { b'-' } else { b.to_ascii_lowercase() })
+                && f.bytes()
+                    .zip(name.bytes())
+                    .all(|(a, b)| a == if b == b'_' { b'-' } else { b.to_ascii_lowercase() })
         })
 }
 
@@ -135,8 +143,15 @@ pub fn facts(head: &Head, minor: u8) -> Result<Facts, Fault> {
             }
             Known::Connection => options(header.value, &mut facts)?,
             Known::Upgrade => {
-                let h2c = header.value.split(|b| *b == b',').all(|t| t.trim_ascii().eq_ignore_ascii_case(b"h2c"));
-                let kind = if h2c && facts.upgrade != Some(Upgrade::Other) { Upgrade::H2c } else { Upgrade::Other };
+                let h2c = header
+                    .value
+                    .split(|b| *b == b',')
+                    .all(|t| t.trim_ascii().eq_ignore_ascii_case(b"h2c"));
+                let kind = if h2c && facts.upgrade != Some(Upgrade::Other) {
+                    Upgrade::H2c
+                } else {
+                    Upgrade::Other
+                };
                 facts.upgrade = Some(kind);
             }
             Known::Other if alias(header.name) => return Err(Fault::FramingAlias),
@@ -160,7 +175,9 @@ fn length(value: &[u8]) -> Result<u64, Fault> {
 fn options(value: &[u8], facts: &mut Facts) -> Result<(), Fault> {
     for option in value.split(|b| *b == b',') {
         let option = option.trim_ascii();
-        let text = std::str::from_utf8(option).map_err(|_| Fault::HeaderLine)?.to_ascii_lowercase();
+        let text = std::str::from_utf8(option)
+            .map_err(|_| Fault::HeaderLine)?
+            .to_ascii_lowercase();
         match text.as_str() {
             "" => {}
             "close" => facts.close = true,
@@ -178,10 +195,31 @@ fn options(value: &[u8], facts: &mut Facts) -> Result<(), Fault> {
 /// Fields that nobody may have dropped by listing them: framing, routing, credentials, content.
 fn must_stay(name: &str) -> bool {
     const STAY: &[&str] = &[
-        "host", "content-length", "transfer-encoding", "content-type", "content-encoding", "content-range",
-        "authorization", "cookie", "set-cookie", "expect", "range", "if-range", "if-match", "if-none-match",
-        "if-modified-since", "if-unmodified-since", "accept-encoding", "cache-control", "etag", "location", "date",
-        "origin", "trailer", "vary", "www-authenticate",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "expect",
+        "range",
+        "if-range",
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "accept-encoding",
+        "cache-control",
+        "etag",
+        "location",
+        "date",
+        "origin",
+        "trailer",
+        "vary",
+        "www-authenticate",
     ];
     STAY.contains(&name) || alias(name)
 }

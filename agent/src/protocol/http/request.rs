@@ -73,7 +73,9 @@ impl Request {
         self.minor = line.minor;
         let bytes = self.head.bytes();
         let text = |range| bytes.get(range).and_then(|b| std::str::from_utf8(b).ok());
-        let method = text(0..line.method).filter(|m| m.len() <= METHOD).ok_or(Fault::Method)?;
+        let method = text(0..line.method)
+            .filter(|m| m.len() <= METHOD)
+            .ok_or(Fault::Method)?;
         self.method.push_str(method);
         let raw = text(line.method + 1..line.method + 1 + line.target).ok_or(Fault::Target)?;
         if method == "CONNECT" {
@@ -109,7 +111,11 @@ impl Request {
         }
     }
 
-    fn read_headers(&mut self, setting: Setting<'_>, absolute: Option<&target::Authority>) -> Result<(), Fault> {
+    fn read_headers(
+        &mut self,
+        setting: Setting<'_>,
+        absolute: Option<&target::Authority>,
+    ) -> Result<(), Fault> {
         self.expects_continue = false;
         self.encoding = super::encoding::Coding::Identity;
         let mut host = None;
@@ -145,7 +151,9 @@ impl Request {
             (None, Some(absolute)) => self.host.clone_from(&absolute.host),
             (None, None) => match setting.server_name {
                 Some(name) => self.host.push_str(&name.to_ascii_lowercase()),
-                None => self.host.push_str(&setting.destination.ip().to_canonical().to_string()),
+                None => self
+                    .host
+                    .push_str(&setting.destination.ip().to_canonical().to_string()),
             },
         }
         Ok(())
@@ -160,7 +168,10 @@ impl Request {
     /// Whether the method is one that may be sent again when the connection broke (RFC 9110 section 9.2.2).
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+        matches!(
+            self.method.as_str(),
+            "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
+        )
     }
 
     /// Whether the body, if any, was announced.
@@ -209,7 +220,11 @@ impl Request {
             out.push(b'?');
             out.extend_from_slice(query.as_bytes());
         }
-        out.extend_from_slice(if self.minor == 1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+        out.extend_from_slice(if self.minor == 1 {
+            b" HTTP/1.1\r\n"
+        } else {
+            b" HTTP/1.0\r\n"
+        });
     }
 }
 
@@ -218,7 +233,9 @@ fn same(raw: &str, target: &Target) -> bool {
     match &target.query {
         None => raw == target.path,
         Some(query) => {
-            raw.strip_prefix(target.path.as_str()).and_then(|r| r.strip_prefix('?')) == Some(query.as_str())
+            raw.strip_prefix(target.path.as_str())
+                .and_then(|r| r.strip_prefix('?'))
+                == Some(query.as_str())
         }
     }
 }

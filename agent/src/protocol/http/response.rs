@@ -43,8 +43,10 @@ impl Response {
             match known(header.name) {
                 Known::ContentType => {
                     types += 1;
-                    self.content_type =
-                        std::str::from_utf8(header.value).ok().filter(|_| types == 1).map(str::to_owned);
+                    self.content_type = std::str::from_utf8(header.value)
+                        .ok()
+                        .filter(|_| types == 1)
+                        .map(str::to_owned);
                 }
                 Known::ContentEncoding => {
                     encodings += 1;

@@ -27,7 +27,10 @@ pub fn parse(target: &str) -> Result<Target, Fault> {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (target, None),
     };
-    Ok(Target { path: path_of(path)?, query })
+    Ok(Target {
+        path: path_of(path)?,
+        query,
+    })
 }
 
 fn path_of(path: &str) -> Result<String, Fault> {
@@ -131,7 +134,10 @@ pub fn authority(text: &[u8]) -> Result<Authority, Fault> {
 
 fn name_of(name: &str) -> Result<String, Fault> {
     let label = |l: &str| {
-        !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        !l.is_empty()
+            && l.len() <= 63
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     // A final dot makes a second spelling of every name.
     if name.len() > 253 || !name.split('.').all(label) {
@@ -139,9 +145,10 @@ fn name_of(name: &str) -> Result<String, Fault> {
     }
     let last = name.rsplit('.').next().unwrap_or("");
     let numeric = last.bytes().all(|b| b.is_ascii_digit())
-        || last.strip_prefix("0x").or(last.strip_prefix("0X")).is_some_and(|d| {
-            d.bytes().all(|b| b.is_ascii_hexdigit())
-        });
+        || last
+            .strip_prefix("0x")
+            .or(last.strip_prefix("0X"))
+            .is_some_and(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
     // `127.1`, `0x7f000001` and `2130706433` are addresses to some resolvers and names to others.
     if numeric && name.parse::<Ipv4Addr>().is_err() {
         return Err(Fault::HostMalformed);
@@ -158,7 +165,11 @@ pub fn absolute(target: &str) -> Option<(&str, &str, String)> {
     }
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(split);
-    let origin = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    let origin = if rest.starts_with('/') {
+        rest.to_owned()
+    } else {
+        format!("/{rest}")
+    };
     Some((scheme, authority, origin))
 }
 
@@ -187,7 +198,11 @@ mod tests {
             ("/.well-known/x", "/.well-known/x", None),
         ] {
             let got = parse(input).unwrap();
-            assert_eq!((got.path.as_str(), got.query.as_deref()), (path, query), "{input}");
+            assert_eq!(
+                (got.path.as_str(), got.query.as_deref()),
+                (path, query),
+                "{input}"
+            );
             let again = parse(&got.path).unwrap();
             assert_eq!(again.path, got.path, "one form only");
         }
@@ -235,8 +250,32 @@ mod tests {
         assert_eq!(ok("[2001:DB8::0:1]:80"), Ok(("2001:db8::1".into(), Some(80))));
         assert_eq!(ok("a_b.c-d"), Ok(("a_b.c-d".into(), None)));
         for bad in [
-            "", ":80", "a:", "a:0", "a:65536", "a:+80", "a:8 0", "a b", "a/b", "a@b", "u:p@b", "a%2eb", "a..b", ".a", "a.",
-            "127.1", "0x7f000001", "2130706433", "256.0.0.1", "01.2.3.4", "[::1", "[::1]x", "[v1.x]", "::1", "a,b", "a;b",
+            "",
+            ":80",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+80",
+            "a:8 0",
+            "a b",
+            "a/b",
+            "a@b",
+            "u:p@b",
+            "a%2eb",
+            "a..b",
+            ".a",
+            "a.",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "256.0.0.1",
+            "01.2.3.4",
+            "[::1",
+            "[::1]x",
+            "[v1.x]",
+            "::1",
+            "a,b",
+            "a;b",
             "[fe80::1%25eth0]",
         ] {
             assert_eq!(ok(bad), Err(Fault::HostMalformed), "{bad}");

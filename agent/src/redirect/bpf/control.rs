@@ -318,7 +318,9 @@ impl State {
             program,
             link: info.map_or(0, |info| info.id),
             program_id: info.map_or(0, |info| info.program),
-            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours),
+            // A link outlives its cgroup by a moment, in which it says what it was.
+            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours)
+                && cgroup::id(path).is_ok_and(|found| found == cgroup),
         })
     }
 }

@@ -8,6 +8,7 @@
 
 use std::{
     fs, io,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -17,9 +18,14 @@ use nix::{
 };
 
 use super::load::AGENT;
-use crate::{model::CgroupId, redirect::RedirectError};
+use crate::{
+    model::CgroupId,
+    redirect::{RedirectError, sys},
+};
 
 const BPFFS: &str = "/sys/fs/bpf";
+/// What the names of links start with.
+const LINK: &str = "link_";
 
 /// The directory of one agent's pins.
 #[derive(Clone, Debug)]
@@ -65,7 +71,7 @@ impl Pins {
 
     /// The pin of the link on the agent's own cgroup.
     pub(super) fn agent_link(&self) -> PathBuf {
-        self.0.join(format!("link_{AGENT}"))
+        self.0.join(format!("{LINK}{AGENT}"))
     }
 
     /// The directory of one tag's links.
@@ -75,7 +81,7 @@ impl Pins {
 
     /// The pin of one tag's link.
     pub(super) fn link(&self, id: CgroupId, program: &str) -> PathBuf {
-        self.tag(id).join(format!("link_{program}"))
+        self.tag(id).join(format!("{LINK}{program}"))
     }
 
     /// The tags that have links, whether or not their cgroups still are.
@@ -117,6 +123,12 @@ fn is_bpffs(path: &Path) -> bool {
 /// # Errors
 /// When a pin cannot be removed. A directory that is not there is no error.
 pub fn remove(pin_dir: &Path) -> Result<(), RedirectError> {
+    for entry in walkdir::WalkDir::new(pin_dir).into_iter().filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(LINK) {
+            // What cannot be opened or detached is detached by its removal, a little later.
+            let _later = sys::obj_get(entry.path()).and_then(|link| sys::link_detach(link.as_fd()));
+        }
+    }
     match fs::remove_dir_all(pin_dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(pin_dir)(error)),
         _ => Ok(()),

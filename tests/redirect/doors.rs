@@ -1,0 +1,128 @@
+//! The other doors: UDP, raw sockets, devices; and the guard under them.
+
+use portcullis::redirect::bpf::Outcome;
+
+use crate::guard::{Cgroup, Pins, Workload, count, healthy, isolated, next, uplink};
+
+#[test]
+fn udp_is_denied_and_dns_is_exempt_and_counted() {
+    isolated(|| async {
+        uplink();
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        let denied = [
+            "udp-connect 192.0.2.254:443",
+            "udp-send 192.0.2.254:443",
+            "udp-connect [2001:db8::fe]:443",
+            "udp-send [2001:db8::fe]:443",
+            "udp-send [::ffff:192.0.2.254]:443",
+            "udp-send 127.0.0.1:5353",
+        ];
+        for command in denied {
+            assert_eq!(workload.ask(command), "err EPERM", "{command}");
+        }
+        assert_eq!(count(&control, id, Outcome::UdpDenied), denied.len() as u64);
+        assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "ok 1");
+        assert_eq!(workload.ask("udp-send [2001:db8::fe]:53"), "ok 1");
+        assert_eq!(workload.ask("udp-connect 192.0.2.254:53"), "ok 192.0.2.254:53");
+        assert_eq!(count(&control, id, Outcome::DnsExempt), 3);
+        assert_eq!(count(&control, id, Outcome::EgressDnsExempt), 2);
+        assert_eq!(count(&control, id, Outcome::EgressDropped), 0);
+        healthy(&control);
+    });
+}
+
+#[test]
+fn without_the_hooks_the_guard_still_keeps_packets_in() {
+    isolated(|| async {
+        uplink();
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        for program in ["connect4", "connect6", "sendmsg4", "sendmsg6", "sock_create"] {
+            std::fs::remove_file(pins.link(id, program)).unwrap();
+        }
+        let missing = control.attached().unwrap();
+        assert_eq!(missing.iter().filter(|program| !program.ok).count(), 5);
+        let mut workload = Workload::new(&cgroup.0);
+        for command in [
+            "udp-send 192.0.2.254:443",
+            "udp-send [2001:db8::fe]:443",
+            "udp-send [::ffff:192.0.2.254]:5300",
+            "ping 192.0.2.254:0",
+        ] {
+            assert_eq!(workload.ask(command), "err EPERM", "{command}");
+        }
+        assert_eq!(count(&control, id, Outcome::EgressDropped), 4);
+        for command in ["tcp-brief 192.0.2.254:443", "tcp-brief [2001:db8::fe]:443"] {
+            let before = count(&control, id, Outcome::EgressDropped);
+            assert!(workload.ask(command).starts_with("err"), "{command}");
+            assert!(count(&control, id, Outcome::EgressDropped) > before, "{command}");
+        }
+        // To DNS, but in fragments: whole when it meets the guard, so it passes as the one datagram that it is. With
+        // IP options, it is not plain.
+        assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "ok 1");
+        assert_eq!(workload.ask("udp-options 192.0.2.254:53"), "err EPERM");
+        // Loopback is not the guard's business.
+        assert_eq!(workload.ask("udp-send 127.0.0.1:9999"), "ok 1");
+        healthy(&control);
+    });
+}
+
+#[test]
+fn sockets_that_cannot_be_redirected_cannot_be_made() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        for (socket, what) in [
+            ("2 3 1", "raw ICMP"),
+            ("2 3 255", "raw IP"),
+            ("10 3 58", "raw ICMPv6"),
+            ("2 1 262", "MPTCP"),
+            ("10 1 262", "MPTCP over IPv6"),
+        ] {
+            assert_eq!(workload.ask(&format!("socket {socket}")), "err EPERM", "{what}");
+        }
+        assert_eq!(count(&control, id, Outcome::SocketDenied), 5);
+        // Not in every kernel, and ping not for everybody: refused in one way or another.
+        for (socket, what) in [
+            ("2 2 1", "ping"),
+            ("2 2 136", "UDP-Lite"),
+            ("2 1 132", "SCTP"),
+            ("2 5 132", "SCTP"),
+        ] {
+            let answer = workload.ask(&format!("socket {socket}"));
+            assert!(answer.starts_with("err"), "{what}: {answer}");
+        }
+        for (socket, what) in [
+            ("2 1 0", "TCP"),
+            ("10 1 6", "TCP"),
+            ("2 2 0", "UDP"),
+            ("10 2 17", "UDP"),
+        ] {
+            assert_eq!(workload.ask(&format!("socket {socket}")), "ok", "{what}");
+        }
+        healthy(&control);
+    });
+}
+
+#[test]
+fn a_socket_bound_to_a_device_is_redirected_all_the_same() {
+    isolated(|| async {
+        uplink();
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        for address in ["203.0.113.9:80", "[2001:db8::7]:80"] {
+            let answer = workload.ask(&format!("tcp-device v0 {address}"));
+            assert!(answer.starts_with("ok"), "{answer}");
+            assert_eq!(next(&mut agent).await.original_dst.0.to_string(), address);
+        }
+        healthy(&control);
+    });
+}

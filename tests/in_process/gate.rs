@@ -45,7 +45,7 @@ async fn a_denial_explains_itself_and_the_connection_lives_on() -> Result<()> {
     assert_eq!(problem["reason"], "policy_forbid", "{problem}");
     assert_eq!(problem["policies"][0], "no-delete", "{problem}");
     let entry = problem["entry"].as_str().unwrap();
-    let recorded = format!("SELECT decision FROM operations WHERE entry = '{entry}'");
+    let recorded = format!("SELECT decision FROM operations WHERE id = '{entry}'");
     assert_eq!(rig.rows(&recorded)?, ["deny"], "the entry is there before the workload is told");
     assert!(upstream.seen().is_empty(), "nothing of a denied request goes upstream");
     let answer = exchange(&mut workload, &format!("GET /customers/1 HTTP/1.1\r\nHost: {host}\r\n\r\n")).await?;

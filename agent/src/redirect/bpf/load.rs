@@ -36,7 +36,7 @@ pub(super) const WORKLOAD: [&str; 9] = [
 pub(super) const AGENT: &str = "agent_ops";
 
 /// One program as the kernel verified it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct ProgramInfo {
     /// Its name.
     pub name: String,

@@ -114,7 +114,7 @@ impl Cell {
     pub fn check(&self) -> Result<Arc<Identity>, Reason> {
         let published = self.published.load();
         match &published.verdict {
-            Ok(identity) if self.clock.now_ns() < published.until_ns => Ok(Arc::clone(identity)),
+            Ok(identity) if self.clock.coarse_ns() < published.until_ns => Ok(Arc::clone(identity)),
             Ok(_) => Err(Reason::IdentityExpired),
             Err(reason) => Err(*reason),
         }

@@ -7,20 +7,9 @@ use super::{
     fault::Fault,
 };
 use crate::{
-    mask::{Counts, Format, MaskRules, Masker},
-    model::{ClassSet, ClassTable},
+    mask::{Counts, Format, Handling, MaskRules, Masker},
+    model::ClassSet,
 };
-
-/// What is done with content of a type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handling {
-    /// It is read so, and may be passed on at these boundaries.
-    Read(Format, Boundary),
-    /// It is read as text unless it begins like binary data.
-    Sniff,
-    /// It is passed on unread.
-    Opaque,
-}
 
 /// Where a stream of values has an end that no value crosses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,62 +22,53 @@ pub enum Boundary {
     EmptyLine,
 }
 
-/// What is done with content of this type. Only media and archives, which masking would break, pass unread.
-#[must_use]
-pub fn handling(content_type: Option<&str>) -> Handling {
-    let kind = content_type.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    match kind.as_str() {
-        "text/event-stream" => Handling::Read(Format::Text, Boundary::EmptyLine),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines"
-        | "application/json-seq" | "application/stream+json" => Handling::Read(Format::Json, Boundary::Line),
-        "application/x-www-form-urlencoded" => Handling::Read(Format::Form, Boundary::End),
-        "application/json" | "text/json" => Handling::Read(Format::Json, Boundary::End),
-        "image/svg+xml" => Handling::Read(Format::Text, Boundary::End),
-        "application/gzip" | "application/x-gzip" | "application/zip" | "application/pdf" | "application/wasm"
-        | "application/zstd" | "application/x-xz" | "application/x-bzip2" | "application/x-7z-compressed"
-        | "application/vnd.debian.binary-package" | "application/x-debian-package" | "application/java-archive" => {
-            Handling::Opaque
+impl Boundary {
+    /// The boundary of a type.
+    #[must_use]
+    pub fn of(content_type: Option<&str>) -> Self {
+        match media(content_type).as_str() {
+            "text/event-stream" => Self::EmptyLine,
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/jsonlines"
+            | "application/stream+json" => Self::Line,
+            _ => Self::End,
         }
-        "" | "application/octet-stream" | "binary/octet-stream" | "application/x-tar" => Handling::Sniff,
-        k if k.ends_with("+json") => Handling::Read(Format::Json, Boundary::End),
-        k if ["image/", "audio/", "video/", "font/"].iter().any(|p| k.starts_with(p)) => Handling::Opaque,
-        _ => Handling::Read(Format::Text, Boundary::End),
     }
 }
 
-/// Whether content begins like binary data: a NUL in its first KiB.
-#[must_use]
-pub fn looks_binary(start: &[u8]) -> bool {
-    memchr::memchr(0, &start[..start.len().min(1024)]).is_some()
+fn media(content_type: Option<&str>) -> String {
+    content_type.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
-/// Every class there is: for what is stored before policy has said what may be revealed.
+/// Whether a type says for itself that its content is not text.
 #[must_use]
-pub fn every_class(table: &ClassTable) -> ClassSet {
-    table.iter().map(|(id, _)| id).collect()
+pub fn is_binary(content_type: Option<&str>) -> bool {
+    Format::of(content_type, &[]) == Handling::Binary
 }
 
-/// Text as it may be stored; `None` when nothing in it had to be masked.
+/// Text of a request as it may be stored before policy has said what may be revealed; `None` when it stays.
 #[must_use]
-pub fn text(rules: &MaskRules, value: &str) -> Option<String> {
-    let (masked, counts) = rules.mask_text(every_class(rules.classes()), value);
+pub fn path(rules: &Arc<MaskRules>, value: &str) -> Option<String> {
+    let mut counts = Counts::default();
+    let masked = rules.mask_path(rules.all(), value, &mut counts);
     (!counts.is_empty()).then(|| masked.into_owned())
 }
 
-/// A query string as it may be stored; `None` when nothing in it had to be masked.
+/// A query string likewise.
 #[must_use]
-pub fn query(rules: &MaskRules, value: &str) -> Option<String> {
-    let (masked, counts) = rules.query(every_class(rules.classes()), value);
+pub fn query(rules: &Arc<MaskRules>, value: &str) -> Option<String> {
+    let mut counts = Counts::default();
+    let masked = rules.mask_query(rules.all(), value, &mut counts);
     (!counts.is_empty()).then(|| masked.into_owned())
 }
 
 /// One body on its way: decoded, masked, encoded again.
 pub struct MaskedBody {
-    rules: Arc<MaskRules>,
     classes: ClassSet,
-    format: Format,
+    content_type: Option<String>,
     boundary: Boundary,
     masker: Masker,
+    /// How it is read: known once its first bytes are.
+    handling: Option<Handling>,
     /// What maskers that are through have counted.
     counts: Counts,
     gunzip: Option<Gunzip>,
@@ -102,22 +82,22 @@ pub struct MaskedBody {
 }
 
 impl MaskedBody {
-    /// A body of this format and encoding; `reencode` gives it back in the encoding it came in.
+    /// A body of this type and encoding; `reencode` gives it back in the encoding it came in.
     #[must_use]
     pub fn new(
         rules: &Arc<MaskRules>,
         classes: ClassSet,
-        (format, boundary): (Format, Boundary),
+        content_type: Option<&str>,
         coding: Coding,
         reencode: bool,
     ) -> Self {
         let gzip = coding == Coding::Gzip;
         Self {
-            rules: Arc::clone(rules),
             classes,
-            format,
-            boundary,
-            masker: Masker::new(Arc::clone(rules), classes, format),
+            content_type: content_type.map(str::to_owned),
+            boundary: Boundary::of(content_type),
+            masker: Masker::new(Arc::clone(rules), classes, Format::Text),
+            handling: None,
             counts: Counts::default(),
             gunzip: gzip.then(Gunzip::new),
             gzip: (gzip && reencode).then(Gzip::new),
@@ -125,6 +105,36 @@ impl MaskedBody {
             masked: Vec::new(),
             line_empty: true,
             unflushed: false,
+        }
+    }
+
+    /// Masks a body that is not encoded and all at hand; `None` when nothing had to be masked.
+    pub fn whole(&mut self, content: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        if self.settle(content)?.is_none() {
+            return Ok(None);
+        }
+        let masked = self.masker.scan_whole(content);
+        self.counts.merge(self.masker.counts());
+        Ok(masked)
+    }
+
+    /// Decides how the body is read, by its first bytes.
+    fn settle(&mut self, start: &[u8]) -> Result<Option<Format>, Fault> {
+        let handling = match self.handling {
+            Some(handling) => handling,
+            None => {
+                let handling = Format::of(self.content_type.as_deref(), start);
+                self.handling = Some(handling);
+                if let Handling::Mask(format) = handling {
+                    self.masker.reset(self.classes, format);
+                }
+                handling
+            }
+        };
+        match handling {
+            Handling::Mask(format) => Ok(Some(format)),
+            Handling::Binary => Ok(None),
+            Handling::Unreadable => Err(Fault::Encoding),
         }
     }
 
@@ -152,12 +162,16 @@ impl MaskedBody {
     }
 
     fn mask(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        if plain.is_empty() {
+            return Ok(());
+        }
+        let Some(format) = self.settle(plain)? else { return self.encode(plain, out) };
         let mut masked = std::mem::take(&mut self.masked);
         masked.clear();
         let boundary = self.last_boundary(plain);
         self.masker.push(&plain[..boundary], &mut masked);
-        if boundary > 0 && self.boundary != Boundary::End {
-            self.renew(&mut masked);
+        if boundary > 0 {
+            self.renew(format, &mut masked);
         }
         self.masker.push(&plain[boundary..], &mut masked);
         let done = self.encode(&masked, out);
@@ -166,10 +180,10 @@ impl MaskedBody {
     }
 
     /// Ends one value so that it can be passed on, and starts the next.
-    fn renew(&mut self, masked: &mut Vec<u8>) {
+    fn renew(&mut self, format: Format, masked: &mut Vec<u8>) {
         self.masker.finish(masked);
         self.counts.merge(self.masker.counts());
-        self.masker = Masker::new(Arc::clone(&self.rules), self.classes, self.format);
+        self.masker.reset(self.classes, format);
     }
 
     /// The place after the last boundary in the content; 0 when there is none.
@@ -222,7 +236,9 @@ impl MaskedBody {
         }
         let mut masked = std::mem::take(&mut self.masked);
         masked.clear();
-        self.renew(&mut masked);
+        if let Some(Handling::Mask(format)) = self.handling {
+            self.renew(format, &mut masked);
+        }
         self.encode(&masked, out)?;
         match &mut self.gzip {
             Some(gzip) => gzip.finish(out),

@@ -22,7 +22,7 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
     let shown = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
     let authority = if to.port() == default_port { shown } else { format!("{shown}:{}", to.port()) };
     let id: Arc<str> = format!("{authority}{path}").into();
-    let masked_path = mask::text(gate.mask(), &path);
+    let masked_path = mask::path(gate.mask(), &path);
     let masked_query = request.target.query.as_deref().map(|q| (q, mask::query(gate.mask(), q)));
     let context = |path: Arc<str>, query: Option<&str>| {
         let mut record = std::collections::BTreeMap::from([

@@ -1,5 +1,7 @@
 //! Heads as they are stored: credentials masked always, everything else as the principal may see it.
 
+use std::sync::Arc;
+
 use super::{
     head::{Head, Header},
     headers::{Known, known},
@@ -12,17 +14,15 @@ use crate::{
 
 /// A header line's value with what may not be shown masked; `None` when it stays. Fields that frame the message are
 /// not looked at: changing one would change the message.
-pub fn shown(rules: &MaskRules, classes: ClassSet, header: &Header<'_>, counts: &mut Counts) -> Option<Vec<u8>> {
+pub fn shown(rules: &Arc<MaskRules>, classes: ClassSet, header: &Header<'_>, counts: &mut Counts) -> Option<Vec<u8>> {
     if classes.is_empty() || !matches!(known(header.name), Known::Other | Known::Range | Known::IfRange) {
         return None;
     }
-    let (value, masked) = rules.header(classes, header.name, header.value)?;
-    counts.merge(&masked);
-    Some(value)
+    rules.mask_header_value(classes, header.name, header.value, counts)
 }
 
 /// Appends a header line as it is stored: `value` where one was already masked, the credential hidden in any case.
-pub fn keep(rules: &MaskRules, header: &Header<'_>, value: Option<&[u8]>, out: &mut Vec<u8>) {
+pub fn keep(rules: &Arc<MaskRules>, header: &Header<'_>, value: Option<&[u8]>, out: &mut Vec<u8>) {
     let current = value.unwrap_or(header.value);
     match rules.record_header(header.name, current) {
         Some(hidden) => line(header.name, &hidden, out),
@@ -44,7 +44,7 @@ pub fn line(name: &str, value: &[u8], out: &mut Vec<u8>) {
 /// Appends a request's head as it is stored.
 pub fn request_head(
     request: &Request,
-    rules: &MaskRules,
+    rules: &Arc<MaskRules>,
     classes: ClassSet,
     counts: &mut Counts,
     out: &mut Vec<u8>,
@@ -54,7 +54,7 @@ pub fn request_head(
     out.extend_from_slice(b"\r\n");
 }
 
-fn lines(head: &Head, rules: &MaskRules, classes: ClassSet, counts: &mut Counts, out: &mut Vec<u8>) {
+fn lines(head: &Head, rules: &Arc<MaskRules>, classes: ClassSet, counts: &mut Counts, out: &mut Vec<u8>) {
     for header in head.headers() {
         let value = shown(rules, classes, &header, counts);
         keep(rules, &header, value.as_deref(), out);
@@ -63,7 +63,7 @@ fn lines(head: &Head, rules: &MaskRules, classes: ClassSet, counts: &mut Counts,
 
 fn start_line(
     request: &Request,
-    rules: &MaskRules,
+    rules: &Arc<MaskRules>,
     classes: ClassSet,
     counts: &mut Counts,
     out: &mut Vec<u8>,
@@ -71,14 +71,12 @@ fn start_line(
     if classes.is_empty() {
         return request.write_start_line(out);
     }
-    let (path, found) = rules.mask_text(classes, &request.target.path);
-    counts.merge(&found);
+    let path = rules.mask_path(classes, &request.target.path, counts);
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(path.as_bytes());
     if let Some(query) = &request.target.query {
-        let (query, found) = rules.query(classes, query);
-        counts.merge(&found);
+        let query = rules.mask_query(classes, query, counts);
         out.push(b'?');
         out.extend_from_slice(query.as_bytes());
     }

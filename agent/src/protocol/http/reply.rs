@@ -9,7 +9,7 @@ use super::{
     forward::{Failure, HIGH},
     head::Scanner,
     headers::{self, Framing, Known, known},
-    mask::{Boundary, Handling, MaskedBody, handling, looks_binary},
+    mask::{Boundary, MaskedBody, is_binary},
     record,
     request::Request,
     response::Response,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     gate::{Gate, Permit},
-    mask::{Counts, Format},
+    mask::{Counts, Format, Handling},
     model::{ClassSet, Direction},
     protocol::wire::Leg,
 };
@@ -139,13 +139,11 @@ impl<'a> Reply<'a> {
                     self.phase = Phase::Sniff;
                 }
                 Phase::Sniff => {
-                    let sniffs = !self.classes.is_empty()
-                        && handling(response.content_type.as_deref()) == Handling::Sniff
-                        && !matches!(response.framing, Framing::None | Framing::Length(0));
-                    if sniffs && up.input.is_empty() && !up.eof {
+                    let start = self.start(response, &up.input).map_err(Failure::Response)?;
+                    if start.is_none() && !up.eof {
                         return Ok(());
                     }
-                    self.begin(request, response, &up.input, last).map_err(Failure::Response)?;
+                    self.begin(request, response, start.unwrap_or_default(), last).map_err(Failure::Response)?;
                     self.phase = Phase::Body;
                     if self.mode != Mode::Held {
                         let lines = match self.mode {
@@ -200,37 +198,61 @@ impl<'a> Reply<'a> {
         Ok(())
     }
 
+    /// The first bytes of the content, which tell text from anything else; `None` while they are awaited. An event
+    /// stream is text by its definition, and its head must not wait for its first event.
+    fn start<'b>(&self, response: &Response, input: &'b [u8]) -> Result<Option<&'b [u8]>, Fault> {
+        let plain = response.encoding == Coding::Identity && !self.classes.is_empty();
+        let events = Boundary::of(response.content_type.as_deref()) == Boundary::EmptyLine;
+        if !plain || is_empty(response.framing) || events {
+            return Ok(Some(&[]));
+        }
+        let mut decoder = BodyDecoder::new(response.framing);
+        let mut rest = input;
+        while !decoder.is_done() {
+            let step = decoder.step(rest)?;
+            if !step.data.is_empty() {
+                return Ok(Some(&rest[step.data]));
+            }
+            if step.consumed == 0 {
+                return Ok(None);
+            }
+            rest = &rest[step.consumed..];
+        }
+        Ok(Some(&[]))
+    }
+
     /// Decides how the body goes down, by its type and framing.
     fn begin(&mut self, request: &Request, response: &Response, start: &[u8], last: bool) -> Result<(), Fault> {
         let framing = response.framing;
         self.decoder = BodyDecoder::new(framing);
         self.close = last || !request.keep_alive || !response.keep_alive;
-        let empty = matches!(framing, Framing::None | Framing::Length(0));
-        let format = match handling(response.content_type.as_deref()) {
-            _ if self.classes.is_empty() || empty => None,
-            Handling::Opaque => None,
-            Handling::Sniff if response.encoding == Coding::Identity && looks_binary(start) => None,
-            Handling::Sniff => Some((Format::Text, Boundary::End)),
-            Handling::Read(format, boundary) => Some((format, boundary)),
-        };
+        let content_type = response.content_type.as_deref();
         if !self.classes.is_empty() && response.status == 206 {
             return Err(Fault::PartialContent);
         }
-        let Some(format) = format else {
+        let readable = match response.encoding {
+            _ if self.classes.is_empty() || is_empty(framing) => false,
+            Coding::Identity => match Format::of(content_type, start) {
+                Handling::Mask(_) => true,
+                Handling::Binary => false,
+                Handling::Unreadable => return Err(Fault::Encoding),
+            },
+            _ if is_binary(content_type) => false,
+            Coding::Gzip => true,
+            Coding::Other => return Err(Fault::Encoding),
+        };
+        if !readable {
             if framing == Framing::Chunked && request.minor == 0 {
                 self.mode = Mode::Bare;
                 self.close = true;
             }
             return Ok(());
-        };
-        if response.encoding == Coding::Other {
-            return Err(Fault::Encoding);
         }
         self.encoded = response.encoding == Coding::Gzip;
-        self.body = Some(MaskedBody::new(self.gate.mask(), self.classes, format, response.encoding, true));
+        self.body = Some(MaskedBody::new(self.gate.mask(), self.classes, content_type, response.encoding, true));
         let hold = self.gate.limits().hold_bytes as u64;
         self.mode = match framing {
-            Framing::Length(n) if n <= hold && format.1 == Boundary::End => Mode::Held,
+            Framing::Length(n) if n <= hold && Boundary::of(content_type) == Boundary::End => Mode::Held,
             Framing::Close => Mode::Bare,
             _ if request.minor == 1 => Mode::Chunks,
             _ => Mode::Bare,
@@ -261,6 +283,11 @@ impl<'a> Reply<'a> {
             return Ok(false);
         }
         let data = &up.input[step.data.clone()];
+        if self.mode == Mode::Held && !self.encoded {
+            self.original.extend_from_slice(data);
+            up.input.advance(step.consumed);
+            return Ok(true);
+        }
         if let Some(body) = &mut self.body {
             self.scratch.clear();
             body.push(data, &mut self.scratch).map_err(Failure::Response)?;
@@ -345,6 +372,15 @@ impl<'a> Reply<'a> {
         permit: &mut Permit,
     ) -> Result<(), Failure> {
         let Some(mut body) = self.body.take() else { return Ok(()) };
+        if self.mode == Mode::Held && !self.encoded {
+            let masked = body.whole(&self.original).map_err(Failure::Response)?;
+            permit.add_masked(body.counts());
+            let lines = masked.as_ref().map_or(Lines::Verbatim, |m| Lines::Length(m.len()));
+            self.head(request, response, lines, masked.is_some(), down, permit).await?;
+            let content = masked.as_deref().unwrap_or(&self.original);
+            down.output.extend_from_slice(content);
+            return Ok(permit.record(Direction::Down, content).await?);
+        }
         self.scratch.clear();
         body.finish(&mut self.scratch).map_err(Failure::Response)?;
         let rest = std::mem::take(&mut self.scratch);
@@ -462,6 +498,10 @@ impl<'a> Reply<'a> {
         permit.add_masked(&counts);
         Ok(permit.record(Direction::Down, &kept).await?)
     }
+}
+
+fn is_empty(framing: Framing) -> bool {
+    matches!(framing, Framing::None | Framing::Length(0))
 }
 
 /// One chunk.

@@ -7,7 +7,7 @@ use super::{
     encoding::Coding,
     fault::Fault,
     forward::{Failure, HIGH},
-    mask::{Handling, MaskedBody, handling},
+    mask::{MaskedBody, is_binary},
     request::Request,
 };
 use crate::{
@@ -34,19 +34,13 @@ pub(super) struct Upload {
 impl Upload {
     pub(super) fn new(request: &Request, permit: &Permit, gate: &Gate) -> Result<Self, Fault> {
         let classes = permit.obligations().mask;
+        let content_type = request.content_type.as_deref();
         let mut copy = None;
         if request.has_body() && !classes.is_empty() {
-            let format = match handling(request.content_type.as_deref()) {
-                Handling::Read(format, boundary) => Some((format, boundary)),
-                // What is stored is only ever text, so masking cannot break it.
-                Handling::Sniff => Some((crate::mask::Format::Text, super::mask::Boundary::End)),
-                Handling::Opaque => None,
-            };
-            if let Some(format) = format {
-                if request.encoding == Coding::Other {
-                    return Err(Fault::Encoding);
-                }
-                copy = Some(MaskedBody::new(gate.mask(), classes, format, request.encoding, false));
+            match request.encoding {
+                Coding::Other if is_binary(content_type) => {}
+                Coding::Other => return Err(Fault::Encoding),
+                coding => copy = Some(MaskedBody::new(gate.mask(), classes, content_type, coding, false)),
             }
         }
         Ok(Self {

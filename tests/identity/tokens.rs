@@ -164,7 +164,10 @@ async fn skew_is_bounded() {
         rig.put("rubbish");
         rig.denied(Reason::IdentityInvalid).await;
         let mut claims = json!({ "iat": now, "nbf": now, "exp": now + 60 });
-        claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         rig.put(&rig.minted("w", 0, &claims));
         match expected {
             None => rig.bound("w").await,

@@ -74,6 +74,8 @@ pub enum Fault {
     TrailerName,
     #[error("the message ends before it is complete")]
     Truncated,
+    #[error("the head took too long to come")]
+    Slow,
     #[error("the status is malformed or may not be sent now")]
     Status,
     #[error("the content encoding cannot be read")]
@@ -97,6 +99,7 @@ impl Fault {
             | Self::Version
             | Self::Truncated => Reason::ProtocolError,
             Self::Encoding | Self::EncodedContent => Reason::EncodingUnreadable,
+            Self::Slow => Reason::Timeout,
             _ => Reason::ProtocolAmbiguous,
         }
     }
@@ -117,6 +120,7 @@ impl Fault {
             Self::HeadTooLarge | Self::TooManyHeaders => 431,
             Self::Version | Self::Http2 => 505,
             Self::Connect | Self::Upgrade => 501,
+            Self::Slow => 408,
             Self::Expectation => 417,
             Self::Encoding | Self::EncodedContent => 415,
             _ => 400,

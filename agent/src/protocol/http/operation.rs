@@ -1,0 +1,69 @@
+//! A request as an operation: what policy decides on, and what of it may be kept.
+
+use std::sync::Arc;
+
+use super::{mask, request::Request};
+use crate::{
+    gate::Gate,
+    model::{Destination, Operation, OperationId, Resource, Value},
+};
+
+/// The operation that a request, or what was understood of one, asks for.
+pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
+    let to = gate.original_dst().0;
+    let (scheme, default_port) = if gate.tls().is_some() { ("https", 443) } else { ("http", 80) };
+    // A request that could not be read has no host of its own.
+    let host: Arc<str> = if request.host.is_empty() {
+        to.ip().to_canonical().to_string().into()
+    } else {
+        request.host.as_str().into()
+    };
+    let path: Arc<str> = request.target.path.as_str().into();
+    let shown = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+    let authority = if to.port() == default_port { shown } else { format!("{shown}:{}", to.port()) };
+    let id: Arc<str> = format!("{authority}{path}").into();
+    let masked_path = mask::text(gate.mask(), &path);
+    let masked_query = request.target.query.as_deref().map(|q| (q, mask::query(gate.mask(), q)));
+    let context = |path: Arc<str>, query: Option<&str>| {
+        let mut record = std::collections::BTreeMap::from([
+            ("method", Value::from(request.method.as_str())),
+            ("scheme", Value::from(scheme)),
+            ("host", Value::String(Arc::clone(&host))),
+            ("port", Value::Long(to.port().into())),
+            ("path", Value::String(path)),
+            ("host_verified", Value::Bool(host_verified)),
+        ]);
+        if let Some(query) = query {
+            record.insert("query", Value::from(query));
+        }
+        if let Some(content_type) = &request.content_type {
+            record.insert("content_type", Value::from(content_type.as_str()));
+        }
+        Value::Record(record)
+    };
+    let changed = masked_path.is_some() || masked_query.as_ref().is_some_and(|(_, masked)| masked.is_some());
+    let recorded_context = changed.then(|| {
+        let path = masked_path.as_deref().map_or_else(|| Arc::clone(&path), Arc::from);
+        context(path, masked_query.as_ref().map(|(raw, masked)| masked.as_deref().unwrap_or(raw)))
+    });
+    Operation {
+        id: OperationId::new(),
+        protocol: "http",
+        action: "http:request",
+        resource: Resource {
+            kind: "HttpEndpoint",
+            id,
+            attributes: Vec::new(),
+            parents: vec![("HttpHost", Arc::clone(&host))],
+        },
+        destination: Destination {
+            address: to.ip(),
+            port: to.port(),
+            name: (!request.host.is_empty()).then(|| Arc::clone(&host)),
+            name_verified: host_verified,
+        },
+        context: ("http", context(Arc::clone(&path), request.target.query.as_deref())),
+        recorded_context,
+        recorded_resource: masked_path.map(|path| format!("{authority}{path}").into()),
+    }
+}

@@ -1,0 +1,130 @@
+//! The answer to a request that may not pass: RFC 9457, written so that a program can act on it.
+
+use bytes::BytesMut;
+use serde::Serialize;
+
+use crate::{gate::Denied, model::Reason};
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    reason: Reason,
+    policies: &'a [std::sync::Arc<str>],
+    entry: String,
+    guidance: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    approval: &'a [std::sync::Arc<str>],
+}
+
+/// What an answer says beside the denial.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// What happened, for a human.
+    pub detail: &'a str,
+    /// Whether the connection closes after it.
+    pub close: bool,
+    /// Whether the request was HEAD, whose answer has no body.
+    pub head: bool,
+    /// HTTP/1.0 or 1.1 of the request.
+    pub minor: u8,
+}
+
+/// The status that a reason answers to.
+#[must_use]
+pub fn status_of(reason: Reason) -> u16 {
+    match reason {
+        Reason::ProtocolAmbiguous | Reason::ProtocolError => 400,
+        Reason::TooLarge => 413,
+        Reason::NameMismatch => 421,
+        Reason::LedgerUnavailable | Reason::Overloaded | Reason::Draining | Reason::Interrupted => 503,
+        Reason::Timeout => 504,
+        Reason::UpstreamUnreachable
+        | Reason::UpstreamUntrusted
+        | Reason::UpstreamProtocolError
+        | Reason::UpstreamIsAgent
+        | Reason::EncodingUnreadable
+        | Reason::PeerClosed => 502,
+        _ => 403,
+    }
+}
+
+/// The phrase beside a status.
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+/// What happened, in one sentence, where nothing more specific is known.
+#[must_use]
+pub fn detail_of(denied: &Denied) -> &str {
+    if let Some(message) = &denied.message {
+        return message;
+    }
+    match denied.reason {
+        Reason::PolicyForbid => "A policy of this host forbids this request.",
+        Reason::PolicyDefaultDeny => "No policy of this host permits this request.",
+        Reason::PolicyError => "A policy of this host could not be evaluated.",
+        Reason::ApprovalRequired => "A human must approve this request first.",
+        Reason::NameMismatch => "The Host header names another host than the TLS server name.",
+        Reason::LedgerUnavailable => "The request could not be recorded, so it was not sent.",
+        Reason::UpstreamUnreachable => "The destination could not be reached.",
+        Reason::UpstreamUntrusted => "The destination's certificate could not be verified.",
+        Reason::UpstreamProtocolError => "The destination's answer could not be understood.",
+        Reason::UpstreamIsAgent => "The destination is the agent itself.",
+        Reason::EncodingUnreadable => "The content's encoding cannot be read.",
+        Reason::Timeout => "The other side took too long.",
+        Reason::PeerClosed => "The destination closed the connection without an answer.",
+        _ => "The workload has no valid identity.",
+    }
+}
+
+/// Writes the whole answer.
+pub fn write(denied: &Denied, answer: Answer<'_>, out: &mut BytesMut) {
+    let problem = Problem {
+        r#type: format!("urn:portcullis:reason:{}", denied.reason),
+        title: title(answer.status),
+        status: answer.status,
+        detail: answer.detail,
+        reason: denied.reason,
+        policies: &denied.policies,
+        entry: denied.entry.to_string(),
+        guidance: denied.reason.guidance(),
+        approval: &denied.approval,
+    };
+    // Strings and numbers always serialise; an empty body would still carry the status.
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let connection = match (answer.close, answer.minor) {
+        (true, _) => "connection: close\r\n",
+        (false, 0) => "connection: keep-alive\r\n",
+        (false, _) => "",
+    };
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\n{connection}\r\n",
+        answer.status,
+        title(answer.status),
+        body.len(),
+    );
+    out.extend_from_slice(head.as_bytes());
+    if !answer.head {
+        out.extend_from_slice(&body);
+    }
+}

@@ -1,0 +1,481 @@
+//! The response's way down: read strictly, masked where policy asks, recorded as it is sent.
+
+use bytes::{Buf as _, BytesMut};
+
+use super::{
+    body::BodyDecoder,
+    encoding::Coding,
+    fault::Fault,
+    forward::{Failure, HIGH},
+    head::Scanner,
+    headers::{self, Framing, Known, known},
+    mask::{Boundary, Handling, MaskedBody, handling, looks_binary},
+    record,
+    request::Request,
+    response::Response,
+    upload::ENCODED,
+};
+use crate::{
+    gate::{Gate, Permit},
+    mask::{Counts, Format},
+    model::{ClassSet, Direction},
+    protocol::wire::Leg,
+};
+
+/// The most interim responses before a final one.
+const INTERIM: usize = 64;
+
+enum Phase {
+    Head(Scanner),
+    /// The head is read, and the first bytes of the body say how to treat it.
+    Sniff,
+    Body,
+    Done,
+}
+
+/// How the body goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// As it came, with its framing.
+    Verbatim,
+    /// Content only: the end of the connection delimits it.
+    Bare,
+    /// Content in chunks of our own.
+    Chunks,
+    /// Kept until it is complete, so that its length is known.
+    Held,
+}
+
+/// How the head's framing lines are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Verbatim,
+    Length(usize),
+    Chunked,
+    Close,
+}
+
+/// One response.
+pub(super) struct Reply<'a> {
+    gate: &'a Gate,
+    classes: ClassSet,
+    phase: Phase,
+    mode: Mode,
+    decoder: BodyDecoder,
+    body: Option<MaskedBody>,
+    encoded: bool,
+    held: Vec<u8>,
+    original: Vec<u8>,
+    scratch: Vec<u8>,
+    trailers: Vec<u8>,
+    interim: usize,
+    /// Bytes of the final response were handed downstream.
+    pub begun: bool,
+    /// Upstream said `100 Continue`.
+    pub continued: bool,
+    /// The connections close after it.
+    pub close: bool,
+    /// The final status, once known.
+    pub status: u16,
+}
+
+impl<'a> Reply<'a> {
+    pub(super) fn new(permit: &Permit, gate: &'a Gate) -> Self {
+        Self {
+            gate,
+            classes: permit.obligations().mask,
+            phase: Phase::Head(Scanner::default()),
+            mode: Mode::Verbatim,
+            decoder: BodyDecoder::new(Framing::None),
+            body: None,
+            encoded: false,
+            held: Vec::new(),
+            original: Vec::new(),
+            scratch: Vec::new(),
+            trailers: Vec::new(),
+            interim: 0,
+            begun: false,
+            continued: false,
+            close: false,
+            status: 0,
+        }
+    }
+
+    /// Whether all of it was handed downstream.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Done)
+    }
+
+    /// Whether not even its head has come.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.phase, Phase::Head(_))
+    }
+
+    /// Moves what there is room for. `last` asks that the connections close after this response.
+    pub(super) async fn advance(
+        &mut self,
+        request: &Request,
+        response: &mut Response,
+        up: &mut Leg,
+        down: &mut Leg,
+        permit: &mut Permit,
+        last: bool,
+    ) -> Result<(), Failure> {
+        while down.output.len() < HIGH {
+            match &mut self.phase {
+                Phase::Done => return Ok(()),
+                Phase::Head(scanner) => {
+                    let limit = self.gate.limits().head_bytes;
+                    let Some(length) = scanner.scan(&up.input, limit).map_err(Failure::Response)? else {
+                        return Ok(());
+                    };
+                    response.parse(&up.input[..length], &request.method).map_err(Failure::Response)?;
+                    up.input.advance(length);
+                    if response.is_interim() {
+                        self.pass_interim(request, response, down, permit).await?;
+                        continue;
+                    }
+                    self.status = response.status;
+                    self.phase = Phase::Sniff;
+                }
+                Phase::Sniff => {
+                    let sniffs = !self.classes.is_empty()
+                        && handling(response.content_type.as_deref()) == Handling::Sniff
+                        && !matches!(response.framing, Framing::None | Framing::Length(0));
+                    if sniffs && up.input.is_empty() && !up.eof {
+                        return Ok(());
+                    }
+                    self.begin(request, response, &up.input, last).map_err(Failure::Response)?;
+                    self.phase = Phase::Body;
+                    if self.mode != Mode::Held {
+                        let lines = match self.mode {
+                            Mode::Chunks => Lines::Chunked,
+                            Mode::Bare if response.framing != Framing::Close => Lines::Close,
+                            _ => Lines::Verbatim,
+                        };
+                        self.head(request, response, lines, self.body.is_some(), down, permit).await?;
+                    }
+                }
+                Phase::Body => {
+                    if self.decoder.is_done() {
+                        self.end(request, response, down, permit).await?;
+                        self.phase = Phase::Done;
+                        return Ok(());
+                    }
+                    if !self.body_step(request, response, up, down, permit).await? {
+                        return self.flush(down, permit).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Upstream sent its last byte: whether the response is complete by that.
+    pub(super) fn end_of_input(&mut self) -> Result<(), Failure> {
+        match self.phase {
+            Phase::Body | Phase::Sniff => self.decoder.end_of_input().map_err(Failure::Response),
+            Phase::Head(_) => Err(Failure::NoAnswer),
+            Phase::Done => Ok(()),
+        }
+    }
+
+    async fn pass_interim(
+        &mut self,
+        request: &Request,
+        response: &Response,
+        down: &mut Leg,
+        permit: &mut Permit,
+    ) -> Result<(), Failure> {
+        self.phase = Phase::Head(Scanner::default());
+        self.interim += 1;
+        if self.interim > INTERIM {
+            return Err(Failure::Response(Fault::Status));
+        }
+        self.continued |= response.status == 100;
+        // HTTP/1.0 knows none of these.
+        if request.minor == 1 {
+            self.write_head(response, Lines::Verbatim, false, down, permit, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides how the body goes down, by its type and framing.
+    fn begin(&mut self, request: &Request, response: &Response, start: &[u8], last: bool) -> Result<(), Fault> {
+        let framing = response.framing;
+        self.decoder = BodyDecoder::new(framing);
+        self.close = last || !request.keep_alive || !response.keep_alive;
+        let empty = matches!(framing, Framing::None | Framing::Length(0));
+        let format = match handling(response.content_type.as_deref()) {
+            _ if self.classes.is_empty() || empty => None,
+            Handling::Opaque => None,
+            Handling::Sniff if response.encoding == Coding::Identity && looks_binary(start) => None,
+            Handling::Sniff => Some((Format::Text, Boundary::End)),
+            Handling::Read(format, boundary) => Some((format, boundary)),
+        };
+        if !self.classes.is_empty() && response.status == 206 {
+            return Err(Fault::PartialContent);
+        }
+        let Some(format) = format else {
+            if framing == Framing::Chunked && request.minor == 0 {
+                self.mode = Mode::Bare;
+                self.close = true;
+            }
+            return Ok(());
+        };
+        if response.encoding == Coding::Other {
+            return Err(Fault::Encoding);
+        }
+        self.encoded = response.encoding == Coding::Gzip;
+        self.body = Some(MaskedBody::new(self.gate.mask(), self.classes, format, response.encoding, true));
+        let hold = self.gate.limits().hold_bytes as u64;
+        self.mode = match framing {
+            Framing::Length(n) if n <= hold && format.1 == Boundary::End => Mode::Held,
+            Framing::Close => Mode::Bare,
+            _ if request.minor == 1 => Mode::Chunks,
+            _ => Mode::Bare,
+        };
+        self.close |= self.mode == Mode::Bare;
+        Ok(())
+    }
+
+    /// One piece of the body; `false` when more input is needed.
+    async fn body_step(
+        &mut self,
+        request: &Request,
+        response: &Response,
+        up: &mut Leg,
+        down: &mut Leg,
+        permit: &mut Permit,
+    ) -> Result<bool, Failure> {
+        if up.input.is_empty() {
+            return Ok(false);
+        }
+        let limit = if self.encoded { ENCODED } else { HIGH };
+        let mut step =
+            self.decoder.step(&up.input[..up.input.len().min(limit)]).map_err(Failure::Response)?;
+        if step.consumed == 0 {
+            step = self.decoder.step(&up.input).map_err(Failure::Response)?;
+        }
+        if step.consumed == 0 {
+            return Ok(false);
+        }
+        let data = &up.input[step.data.clone()];
+        if let Some(body) = &mut self.body {
+            self.scratch.clear();
+            body.push(data, &mut self.scratch).map_err(Failure::Response)?;
+            self.trailers.extend_from_slice(&up.input[step.trailers.clone()]);
+            if self.mode == Mode::Held {
+                self.original.extend_from_slice(data);
+                self.held.extend_from_slice(&self.scratch);
+                up.input.advance(step.consumed);
+                if self.held.len() > 2 * self.gate.limits().hold_bytes {
+                    self.let_go(request, response, down, permit).await?;
+                }
+                return Ok(true);
+            }
+            up.input.advance(step.consumed);
+            let out = std::mem::take(&mut self.scratch);
+            let sent = self.send(&out, down, permit).await;
+            self.scratch = out;
+            return sent.map(|()| true);
+        }
+        match self.mode {
+            Mode::Verbatim => down.output.extend_from_slice(&up.input[..step.consumed]),
+            _ => down.output.extend_from_slice(data),
+        }
+        if !data.is_empty() {
+            permit.record(Direction::Down, data).await?;
+        }
+        up.input.advance(step.consumed);
+        Ok(true)
+    }
+
+    /// Masked content grew beyond what is held: it goes down as a stream after all.
+    async fn let_go(
+        &mut self,
+        request: &Request,
+        response: &Response,
+        down: &mut Leg,
+        permit: &mut Permit,
+    ) -> Result<(), Failure> {
+        let (mode, lines) =
+            if request.minor == 1 { (Mode::Chunks, Lines::Chunked) } else { (Mode::Bare, Lines::Close) };
+        self.mode = mode;
+        self.close |= mode == Mode::Bare;
+        self.original = Vec::new();
+        self.head(request, response, lines, true, down, permit).await?;
+        let held = std::mem::take(&mut self.held);
+        self.send(&held, down, permit).await
+    }
+
+    /// Content downstream, in the framing chosen.
+    async fn send(&mut self, content: &[u8], down: &mut Leg, permit: &mut Permit) -> Result<(), Failure> {
+        if content.is_empty() {
+            return Ok(());
+        }
+        if self.mode == Mode::Chunks {
+            chunk(content, &mut down.output);
+        } else {
+            down.output.extend_from_slice(content);
+        }
+        Ok(permit.record(Direction::Down, content).await?)
+    }
+
+    /// Nothing more is at hand: nothing that can be passed on stays back.
+    async fn flush(&mut self, down: &mut Leg, permit: &mut Permit) -> Result<(), Failure> {
+        if let Some(body) = &mut self.body
+            && self.mode != Mode::Held
+        {
+            self.scratch.clear();
+            body.flush(&mut self.scratch).map_err(Failure::Response)?;
+            let out = std::mem::take(&mut self.scratch);
+            let sent = self.send(&out, down, permit).await;
+            self.scratch = out;
+            return sent;
+        }
+        Ok(())
+    }
+
+    async fn end(
+        &mut self,
+        request: &Request,
+        response: &Response,
+        down: &mut Leg,
+        permit: &mut Permit,
+    ) -> Result<(), Failure> {
+        let Some(mut body) = self.body.take() else { return Ok(()) };
+        self.scratch.clear();
+        body.finish(&mut self.scratch).map_err(Failure::Response)?;
+        let rest = std::mem::take(&mut self.scratch);
+        permit.add_masked(body.counts());
+        if self.mode != Mode::Held {
+            self.send(&rest, down, permit).await?;
+            if self.mode == Mode::Chunks {
+                down.output.extend_from_slice(b"0\r\n");
+                let trailers = self.masked_trailers(permit);
+                down.output.extend_from_slice(&trailers);
+                down.output.extend_from_slice(b"\r\n");
+                permit.record(Direction::Down, &trailers).await?;
+            }
+            return Ok(());
+        }
+        let changed = !body.counts().is_empty();
+        let content = if changed {
+            self.held.extend_from_slice(&rest);
+            std::mem::take(&mut self.held)
+        } else {
+            std::mem::take(&mut self.original)
+        };
+        let lines = if changed { Lines::Length(content.len()) } else { Lines::Verbatim };
+        self.head(request, response, lines, changed, down, permit).await?;
+        down.output.extend_from_slice(&content);
+        Ok(permit.record(Direction::Down, &content).await?)
+    }
+
+    /// Trailer lines, without those that name bytes which are no longer sent.
+    fn masked_trailers(&self, permit: &mut Permit) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut counts = Counts::default();
+        let mut lines = [httparse::EMPTY_HEADER; 64];
+        let mut section = self.trailers.clone();
+        section.extend_from_slice(b"\r\n");
+        if let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) {
+            for line in lines.iter().filter(|l| known(l.name) != Known::Validator) {
+                let header = super::head::Header { name: line.name, value: line.value, line: &[] };
+                let value = record::shown(self.gate.mask(), self.classes, &header, &mut counts);
+                record::line(line.name, value.as_deref().unwrap_or(line.value), &mut out);
+            }
+        }
+        permit.add_masked(&counts);
+        out
+    }
+
+    /// The final head, downstream and into the record.
+    async fn head(
+        &mut self,
+        _request: &Request,
+        response: &Response,
+        lines: Lines,
+        changed: bool,
+        down: &mut Leg,
+        permit: &mut Permit,
+    ) -> Result<(), Failure> {
+        self.begun = true;
+        let close = self.close && (lines == Lines::Close || response.keep_alive);
+        self.write_head(response, lines, changed, down, permit, close).await
+    }
+
+    async fn write_head(
+        &self,
+        response: &Response,
+        lines: Lines,
+        changed: bool,
+        down: &mut Leg,
+        permit: &mut Permit,
+        close: bool,
+    ) -> Result<(), Failure> {
+        let rules = self.gate.mask();
+        let facts = response.facts();
+        let mut counts = Counts::default();
+        let mut out = Vec::with_capacity(response.head().bytes().len() + 64);
+        out.extend_from_slice(response.head().start_line());
+        let mut kept = out.clone();
+        for header in response.head().headers() {
+            let field = known(header.name);
+            let gone = match field {
+                Known::ContentLength => lines != Lines::Verbatim,
+                Known::TransferEncoding => matches!(lines, Lines::Close | Lines::Length(_)),
+                Known::Validator => changed,
+                Known::AcceptRanges => !self.classes.is_empty(),
+                Known::Connection => close || facts.rewrite_connection,
+                _ => headers::ends_here(field, header.name, header.value, facts),
+            };
+            if let (Known::ContentLength, Lines::Length(n)) = (field, lines) {
+                let value = n.to_string();
+                record::line(header.name, value.as_bytes(), &mut out);
+                record::line(header.name, value.as_bytes(), &mut kept);
+            }
+            if gone {
+                continue;
+            }
+            let value = record::shown(rules, self.classes, &header, &mut counts);
+            match &value {
+                Some(value) => record::line(header.name, value, &mut out),
+                None => out.extend_from_slice(header.line),
+            }
+            record::keep(rules, &header, value.as_deref(), &mut kept);
+        }
+        let mut tail = Vec::new();
+        if lines == Lines::Chunked && !facts.chunked {
+            tail.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if close {
+            tail.extend_from_slice(b"Connection: close\r\n");
+        } else if facts.rewrite_connection {
+            headers::write_connection(facts, false, &mut tail);
+        }
+        tail.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&tail);
+        kept.extend_from_slice(&tail);
+        down.output.extend_from_slice(&out);
+        permit.add_masked(&counts);
+        Ok(permit.record(Direction::Down, &kept).await?)
+    }
+}
+
+/// One chunk.
+fn chunk(content: &[u8], out: &mut BytesMut) {
+    let mut digits = [0u8; 16];
+    let mut at = digits.len();
+    let mut left = content.len();
+    while left > 0 {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[left & 15];
+        left >>= 4;
+    }
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(content);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,140 @@
+//! A connection whose protocol is not recognised: one operation, then bytes both ways.
+//!
+//! Only metadata and byte counts are claimed of it; nothing is masked, and no payload is recorded.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::{
+    Detection, Hint, Protocol, ProtocolError,
+    wire::{Leg, Pumped, Reading, Wire},
+};
+use crate::{
+    gate::{Dial, Gate, Permit},
+    io::BoxStream,
+    model::{Destination, Direction, Operation, OperationId, Reason, Resource, Side, Value},
+};
+
+/// Bytes kept of either direction while the other side is not reading.
+const ROOM: usize = 256 * 1024;
+
+/// The fallback: blind TCP.
+pub struct Tcp;
+
+impl Protocol for Tcp {
+    fn name(&self) -> &'static str {
+        "tcp"
+    }
+
+    fn detect(&self, hint: &Hint<'_>) -> Detection {
+        if hint.first_bytes.is_empty() { Detection::ServerSpeaksFirst } else { Detection::Yes }
+    }
+
+    fn serve<'a>(
+        &'a self,
+        downstream: BoxStream,
+        upstream: &'a dyn Dial,
+        gate: &'a Gate,
+    ) -> BoxFuture<'a, Result<(), ProtocolError>> {
+        Box::pin(serve(downstream, upstream, gate))
+    }
+}
+
+async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -> Result<(), ProtocolError> {
+    let permit = match gate.authorize(operation(gate)).await {
+        Ok(permit) => permit,
+        // There is no error that every protocol understands: the connection ends.
+        Err(denied) => return Err(ProtocolError::Refused(denied.reason)),
+    };
+    let mut wire = Wire::new(downstream);
+    match dial.connect(&permit).await {
+        Ok(stream) => wire.up = Some(Leg::new(stream)),
+        Err(error) => {
+            permit.finish(error.reason, "").await?;
+            return Err(ProtocolError::Cut(error.reason));
+        }
+    }
+    relay(wire, permit, gate.limits().idle_timeout).await
+}
+
+async fn relay(mut wire: Wire, mut permit: Permit, idle: Duration) -> Result<(), ProtocolError> {
+    let mut counted = (0, 0);
+    let (mut up_shut, mut down_shut) = (false, false);
+    let (reason, result) = loop {
+        let Some(up) = &mut wire.up else { break (Reason::Completed, Ok(())) };
+        move_bytes(&mut wire.down, up);
+        move_bytes(up, &mut wire.down);
+        let (up_now, down_now) = (up.written, wire.down.written);
+        permit.add_bytes(Direction::Up, up_now - counted.0);
+        permit.add_bytes(Direction::Down, down_now - counted.1);
+        counted = (up_now, down_now);
+        if wire.down.eof && up.is_flushed() && !up_shut {
+            up_shut = true;
+            // A side that cannot be told has gone; the other direction shows it.
+            let _ = up.shutdown().await;
+        }
+        if up.eof && wire.down.is_flushed() && !down_shut {
+            down_shut = true;
+            let _ = wire.down.shutdown().await;
+        }
+        if (up_shut && down_shut) || up.deaf {
+            break (Reason::Completed, Ok(()));
+        }
+        let reading =
+            Reading { downstream: up.output.len() < ROOM, upstream: wire.down.output.len() < ROOM };
+        match wire.pump(reading, Instant::now() + idle).await {
+            Ok(Pumped::Progress) => {}
+            Ok(Pumped::TimedOut) => break (Reason::Timeout, Err(ProtocolError::Timeout)),
+            Err(broken) => {
+                let error = match broken.side {
+                    Side::Downstream => ProtocolError::Downstream(broken.error),
+                    Side::Upstream => ProtocolError::Upstream(broken.error),
+                };
+                break (Reason::PeerClosed, Err(error));
+            }
+        }
+    };
+    permit.finish(reason, "").await?;
+    result
+}
+
+/// Input of one side becomes output of the other; the buffers change places where that saves the copy.
+fn move_bytes(from: &mut Leg, to: &mut Leg) {
+    if to.output.is_empty() {
+        std::mem::swap(&mut from.input, &mut to.output);
+    } else {
+        to.output.extend_from_slice(&from.input);
+        from.input.clear();
+    }
+}
+
+fn operation(gate: &Gate) -> Operation {
+    let destination = gate.original_dst().0;
+    let name = gate.tls().and_then(|tls| tls.server_name.clone());
+    let context = match &name {
+        Some(name) => Value::record([("server_name", Value::String(Arc::clone(name)))]),
+        None => Value::record([]),
+    };
+    Operation {
+        id: OperationId::new(),
+        protocol: "tcp",
+        action: "tcp:connect",
+        resource: Resource {
+            kind: "TcpEndpoint",
+            id: destination.to_string().into(),
+            attributes: Vec::new(),
+            parents: Vec::new(),
+        },
+        destination: Destination {
+            address: destination.ip(),
+            port: destination.port(),
+            name_verified: name.is_some(),
+            name,
+        },
+        context: ("tcp", context),
+        recorded_context: None,
+        recorded_resource: None,
+    }
+}

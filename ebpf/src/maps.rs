@@ -4,12 +4,15 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::{Array, HashMap, LruHashMap, PerCpuHashMap, SkStorage},
     helpers::generated::bpf_sk_storage_get,
     macros::btf_map,
 };
 use portcullis_abi::{Config, Counters, Flow, MAX_INFLIGHT, MAX_TAGGED, Record, SITE_SLOTS, Tag};
+
+/// Memory for what is there, not for what could be: only the agent inserts, and on many CPUs it would be much.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 /// What the agent tells the programs.
 #[btf_map]
@@ -17,11 +20,11 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 
 /// The tagged cgroups, by id.
 #[btf_map]
-pub static TAGGED: HashMap<u64, Tag, MAX_TAGGED> = HashMap::new();
+pub static TAGGED: HashMap<u64, Tag, MAX_TAGGED, ON_DEMAND> = HashMap::new();
 
 /// Outcomes, by id of the tagged cgroup; made by the agent together with the tag.
 #[btf_map]
-pub static COUNTERS: PerCpuHashMap<u64, Counters, MAX_TAGGED> = PerCpuHashMap::new();
+pub static COUNTERS: PerCpuHashMap<u64, Counters, MAX_TAGGED, ON_DEMAND> = PerCpuHashMap::new();
 
 /// Failures, by site.
 #[btf_map]

@@ -105,15 +105,19 @@ unsafe fn established(ctx: &SockOpsContext) {
     let Some(found) = maps::INFLIGHT.get_ptr(&flow) else {
         return;
     };
+    let copy = unsafe { *found };
+    // An entry that the map evicts is reused at once: only if it is still there now, the copy was of it.
+    if maps::INFLIGHT.remove(&flow).is_err() {
+        return failed(ctx, Site::AcceptEvicted);
+    }
     let sk = unsafe { read_volatile(&raw const (*ops).__bindgen_anon_2.sk) };
     if sk.is_null() {
         return failed(ctx, Site::AcceptSocket);
     }
     match unsafe { maps::record(&maps::ACCEPTED, sk, true) } {
-        Some(record) => unsafe { *record = *found },
+        Some(record) => *record = copy,
         None => failed(ctx, Site::AcceptStorage),
     }
-    let _gone_already = maps::INFLIGHT.remove(&flow);
 }
 
 /// The flow, from the workload's side. The local port is in host order here, the remote one is not.

@@ -1,0 +1,45 @@
+//! Real clients through the real redirect: curl, openssl, Python requests, Node fetch, started by `portcullis run` and
+//! otherwise unchanged. Needs root; being unable to run is a failure.
+
+mod streams;
+mod tools;
+
+use anyhow::Result;
+use e2e::{
+    backend::SECRETS,
+    site::{Options, Site},
+    world::World,
+};
+
+/// Runs a test in a world and a site of its own.
+fn with_site(name: &str, test: impl FnOnce(&mut Site<'_>) -> Result<()> + Send) {
+    let result = World::enter(|world| {
+        let mut site = Site::start(world, name, &Options::default())?;
+        test(&mut site).map_err(|e| e.context(format!("the daemon's log:\n{}", tail(&site.daemon.log()))))
+    });
+    if let Err(error) = result {
+        panic!("{error:?}");
+    }
+}
+
+/// The last lines of a log.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// Personal data that a text shows.
+fn shown(text: &str) -> Vec<&'static str> {
+    SECRETS.into_iter().filter(|s| text.contains(s)).collect()
+}
+
+#[test]
+fn without_a_tag_nothing_changes() {
+    with_site("untagged", |site| {
+        let mut curl = site.world.host("curl");
+        let said = e2e::child::Said::by(curl.args(["-sS", "https://api.internal/customers"]))?.ok()?;
+        assert_eq!(shown(&said), SECRETS);
+        assert_eq!(site.backend.seen(), ["GET /customers"]);
+        Ok(())
+    });
+}

@@ -22,10 +22,16 @@ async fn refreshed_tokens_keep_connections_and_other_subjects_end_them() {
     let (identity, mut ended) = rig.handle.bind().unwrap();
     // In place, not renamed.
     std::fs::write(rig.token_file(), rig.good("a")).unwrap();
-    until("refreshed", || rig.handle.check().is_ok_and(|i| i.token_id != identity.token_id)).await;
+    until("refreshed", || {
+        rig.handle.check().is_ok_and(|i| i.token_id != identity.token_id)
+    })
+    .await;
     assert!(futures(&mut ended).is_none());
     rig.put(&rig.good("b"));
-    assert_eq!(tokio::time::timeout(LIMIT, ended).await.unwrap(), Reason::IdentityReplaced);
+    assert_eq!(
+        tokio::time::timeout(LIMIT, ended).await.unwrap(),
+        Reason::IdentityReplaced
+    );
     rig.bound("b").await;
     assert_eq!(rig.events(), ["bound", "refreshed", "bound"]);
 }
@@ -56,10 +62,16 @@ async fn half_written_files_end_nothing() {
     std::fs::write(rig.token_file(), &fresh).unwrap();
     // Nor does a file that is gone for a while.
     std::fs::remove_file(rig.token_file()).unwrap();
-    until("the error shows", || rig.identities.status()[0].last_error.is_some()).await;
+    until("the error shows", || {
+        rig.identities.status()[0].last_error.is_some()
+    })
+    .await;
     assert!(rig.handle.check().is_ok());
     rig.put(&rig.good("a"));
-    until("the error goes", || rig.identities.status()[0].last_error.is_none()).await;
+    until("the error goes", || {
+        rig.identities.status()[0].last_error.is_none()
+    })
+    .await;
     assert!(futures(&mut ended).is_none());
 }
 
@@ -79,21 +91,36 @@ async fn expiry_ends_operations_and_connections() {
     // At once, with no task having run.
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityExpired);
     assert_eq!(rig.handle.bind().err(), Some(Reason::IdentityExpired));
-    assert_eq!(tokio::time::timeout(LIMIT, ended).await.unwrap(), Reason::IdentityExpired);
+    assert_eq!(
+        tokio::time::timeout(LIMIT, ended).await.unwrap(),
+        Reason::IdentityExpired
+    );
     assert_eq!(rig.handle.ended().await, Reason::IdentityExpired);
-    until("told", || rig.events().contains(&"expired:identity_expired".into())).await;
+    until("told", || {
+        rig.events().contains(&"expired:identity_expired".into())
+    })
+    .await;
     rig.put(&rig.good("a"));
     rig.bound("a").await;
 }
 
 #[tokio::test]
 async fn a_hundred_connections_end_on_a_real_clock() {
-    let rig = Rig::with(Issuer::start(loopback()).await.unwrap(), Clock::System, "skew = \"0s\"", timing()).await;
+    let rig = Rig::with(
+        Issuer::start(loopback()).await.unwrap(),
+        Clock::System,
+        "skew = \"0s\"",
+        timing(),
+    )
+    .await;
     rig.put(&rig.minted("a", 3, &json!({})));
     rig.bound("a").await;
     let waiting: Vec<_> = (0..100).map(|_| tokio::spawn(rig.handle.ended())).collect();
     for task in waiting {
-        assert_eq!(tokio::time::timeout(LIMIT, task).await.unwrap().unwrap(), Reason::IdentityExpired);
+        assert_eq!(
+            tokio::time::timeout(LIMIT, task).await.unwrap().unwrap(),
+            Reason::IdentityExpired
+        );
     }
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityExpired);
 }
@@ -106,7 +133,10 @@ async fn revoked_at_once_and_over_restarts() {
     let ended = rig.handle.ended();
     rig.identities.revoke(&name(), ADMIN).unwrap();
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityRevoked);
-    assert_eq!(tokio::time::timeout(LIMIT, ended).await.unwrap(), Reason::IdentityRevoked);
+    assert_eq!(
+        tokio::time::timeout(LIMIT, ended).await.unwrap(),
+        Reason::IdentityRevoked
+    );
     rig.identities.revoke(&name(), ADMIN).unwrap();
     // A fresh token does not restore it.
     rig.put(&rig.good("a"));
@@ -118,18 +148,35 @@ async fn revoked_at_once_and_over_restarts() {
     again.settled().await;
     let status = again.status().remove(0);
     assert_eq!(status.reason, Some(Reason::IdentityRevoked));
-    assert!(status.revoked_since.is_some() && status.subject.as_deref() == Some("a"), "{status:?}");
+    assert!(
+        status.revoked_since.is_some() && status.subject.as_deref() == Some("a"),
+        "{status:?}"
+    );
     drop(again);
 
     rig.identities.restore(&name(), ADMIN).unwrap();
     assert!(rig.handle.check().is_ok(), "at once: the token was kept fresh");
     rig.identities.restore(&name(), ADMIN).unwrap();
-    assert_eq!(rig.events(), ["bound", "revoked:identity_revoked", "refreshed", "restored"]);
-    assert!(rig.said().contains(r#""actor":{"pid":42,"uid":0}"#.replace('"', "\\\"").as_str()), "{}", rig.said());
+    assert_eq!(
+        rig.events(),
+        ["bound", "revoked:identity_revoked", "refreshed", "restored"]
+    );
+    assert!(
+        rig.said()
+            .contains(r#""actor":{"pid":42,"uid":0}"#.replace('"', "\\\"").as_str()),
+        "{}",
+        rig.said()
+    );
 
     let stranger = WorkloadName::new("stranger").unwrap();
-    for result in [rig.identities.revoke(&stranger, ADMIN), rig.identities.restore(&stranger, ADMIN)] {
-        assert!(matches!(result, Err(IdentityError::UnknownWorkload(_))), "{result:?}");
+    for result in [
+        rig.identities.revoke(&stranger, ADMIN),
+        rig.identities.restore(&stranger, ADMIN),
+    ] {
+        assert!(
+            matches!(result, Err(IdentityError::UnknownWorkload(_))),
+            "{result:?}"
+        );
     }
 }
 
@@ -140,7 +187,10 @@ async fn a_revocation_that_cannot_be_stored_holds() {
     rig.bound("a").await;
     std::fs::write(&rig.config.host.data_dir, "a file in the way").unwrap();
     let result = rig.identities.revoke(&name(), ADMIN);
-    assert!(matches!(result, Err(IdentityError::RevocationsWrite { .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(IdentityError::RevocationsWrite { .. })),
+        "{result:?}"
+    );
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityRevoked);
     assert!(rig.identities.restore(&name(), ADMIN).is_err());
     assert_eq!(rig.handle.check().unwrap_err(), Reason::IdentityRevoked);
@@ -157,7 +207,10 @@ async fn no_start_with_an_unreadable_list() {
     std::fs::write(rig.config.host.data_dir.join("revoked.json"), "{\"v\":1,").unwrap();
     let (events, _) = sink();
     let result = Identities::start_with(&rig.config, Clock::System, events, timing());
-    assert!(matches!(result.err(), Some(IdentityError::RevocationsRead { .. })));
+    assert!(matches!(
+        result.err(),
+        Some(IdentityError::RevocationsRead { .. })
+    ));
 }
 
 #[tokio::test]
@@ -175,14 +228,23 @@ async fn reload_disturbs_only_what_changed() {
     both.workload.push(second);
     rig.identities.reload(&both).unwrap();
     rig.identities.settled().await;
-    assert!(rig.identities.handle(&both.workload[1].name).unwrap().check().is_ok());
+    assert!(
+        rig.identities
+            .handle(&both.workload[1].name)
+            .unwrap()
+            .check()
+            .is_ok()
+    );
     assert_eq!((futures(&mut ended), rig.issuer.requests("/jwks")), (None, asked));
 
     // What cannot be used changes nothing.
     let mut bad = both.clone();
     bad.workload.remove(0);
     bad.issuer[0].algorithms = vec!["HS256".into()];
-    assert!(matches!(rig.identities.reload(&bad), Err(IdentityError::Algorithm { .. })));
+    assert!(matches!(
+        rig.identities.reload(&bad),
+        Err(IdentityError::Algorithm { .. })
+    ));
     assert_eq!(rig.identities.status().len(), 2);
 
     // Another skew: the same token, verified anew.
@@ -198,7 +260,10 @@ async fn reload_disturbs_only_what_changed() {
     audience.issuer[0].audience = "https://other.example".into();
     rig.identities.reload(&audience).unwrap();
     rig.denied(Reason::IdentityWrongAudience).await;
-    assert_eq!(tokio::time::timeout(LIMIT, ended).await.unwrap(), Reason::IdentityWrongAudience);
+    assert_eq!(
+        tokio::time::timeout(LIMIT, ended).await.unwrap(),
+        Reason::IdentityWrongAudience
+    );
 
     // Gone.
     rig.identities.reload(&both).unwrap();
@@ -228,6 +293,9 @@ async fn issuers_that_cannot_be_used() {
     ] {
         let config = config(&rig.dir, url, lines, "token_file = \"/t\"");
         let (events, _) = sink();
-        assert!(Identities::start(&config, Clock::System, events).is_err(), "{url} {lines}");
+        assert!(
+            Identities::start(&config, Clock::System, events).is_err(),
+            "{url} {lines}"
+        );
     }
 }

@@ -97,7 +97,13 @@ pub fn sink() -> (EventSink, Arc<Mutex<Vec<LifecycleEvent>>>) {
 impl Rig {
     /// A workload with a token file, not written yet, on the host's clock.
     pub async fn new() -> Self {
-        Self::with(Issuer::start(loopback()).await.unwrap(), Clock::System, "", timing()).await
+        Self::with(
+            Issuer::start(loopback()).await.unwrap(),
+            Clock::System,
+            "",
+            timing(),
+        )
+        .await
     }
 
     /// The same with a clock, lines for `[[issuer]]` and timing.
@@ -157,7 +163,11 @@ impl Rig {
     /// Waits for a subject.
     pub async fn bound(&self, sub: &str) {
         let start = Instant::now();
-        while !self.handle.check().is_ok_and(|identity| &*identity.subject == sub) {
+        while !self
+            .handle
+            .check()
+            .is_ok_and(|identity| &*identity.subject == sub)
+        {
             assert!(
                 start.elapsed() < Duration::from_secs(20),
                 "never {sub}: {:?}",

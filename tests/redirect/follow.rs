@@ -82,7 +82,7 @@ async fn the_attribute_tags_and_outlives_the_agent() {
 
     // The next agent finds it, and over a pattern.
     let (present, mut events) = follow(&top, &[("agent-*", "by-config")]);
-    assert_eq!(present, [tag.clone()]);
+    assert_eq!(present, std::slice::from_ref(&tag));
     assert_eq!(tags::get(&cgroup.0).unwrap(), Some(name("by-hand")));
     let mount = portcullis::redirect::cgroup::find_mount().unwrap();
     assert!(tags::list(&mount).contains(&(cgroup.0.clone(), name("by-hand"))));

@@ -9,13 +9,16 @@ use std::{
         Once,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sched::{CloneFlags, unshare};
 use portcullis::{
     model::CgroupId,
-    redirect::{self, BpfRedirector, Control, Options, Redirected, Redirector as _, bpf::Outcome, cgroup},
+    redirect::{
+        self, BpfRedirector, Control, Options, RedirectError, Redirected, Redirector as _, bpf::Outcome,
+        cgroup,
+    },
 };
 
 /// How long anything may take before the test has failed.
@@ -154,10 +157,22 @@ impl Pins {
         self.0.join(format!("tags/{}/link_{program}", id.0))
     }
 
+    /// Starts an agent. The port of one that has just ended may be held for a moment by a child that another test is
+    /// starting: between fork and exec it has this process's descriptors.
     pub fn start(&self) -> (BpfRedirector, Control) {
-        let agent = BpfRedirector::start(&self.options()).expect("these tests need root and eBPF");
-        let control = agent.control();
-        (agent, control)
+        let start = Instant::now();
+        loop {
+            match BpfRedirector::start(&self.options()) {
+                Err(RedirectError::PortUsed { .. }) if start.elapsed() < DEADLINE => {
+                    std::thread::yield_now();
+                }
+                agent => {
+                    let agent = agent.expect("these tests need root and eBPF");
+                    let control = agent.control();
+                    return (agent, control);
+                }
+            }
+        }
     }
 }
 
@@ -214,6 +229,22 @@ impl Workload {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Does one thing until it is answered like this.
+    pub fn until(&mut self, command: &str, wanted: &str) {
+        let start = Instant::now();
+        loop {
+            let answer = self.ask(command);
+            if answer == wanted {
+                return;
+            }
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{command}: {answer}, waited for {wanted}"
+            );
+            std::thread::yield_now();
+        }
     }
 
     /// Does one thing, which must not wait for the agent: this thread may be the agent's.

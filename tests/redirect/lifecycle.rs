@@ -62,6 +62,59 @@ fn the_next_agent_takes_over_links_and_counts() {
     });
 }
 
+/// What the workload connects to is really there, one missed hook away.
+#[test]
+fn nothing_escapes_while_agents_come_and_go() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let escaped = std::net::TcpListener::bind("127.9.9.9:8080").unwrap();
+        escaped.set_nonblocking(true).unwrap();
+        let (agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        drop((agent, control));
+        let mut workload = Workload::new(&cgroup.0);
+        workload.tell("hammer 127.9.9.9:8080");
+        let mut arrived = 0;
+        for _ in 0..10 {
+            let (mut agent, _control) = pins.start();
+            for _ in 0..100 {
+                assert_eq!(
+                    next(&mut agent).await.original_dst.0.to_string(),
+                    "127.9.9.9:8080"
+                );
+                arrived += 1;
+            }
+        }
+        let answer = workload.ask("");
+        println!("{arrived} arrived; taken and refused: {answer}");
+        let (taken, refused) = answer.strip_prefix("ok ").unwrap().split_once(' ').unwrap();
+        let (taken, refused): (u64, u64) = (taken.parse().unwrap(), refused.parse().unwrap());
+        assert!(taken >= arrived && refused > 0, "{answer}");
+        assert!(escaped.accept().is_err(), "escaped");
+        let (_agent, control) = pins.start();
+        assert_eq!(count(&control, id, Outcome::TcpRedirected), taken + refused);
+    });
+}
+
+#[test]
+fn a_tag_that_was_only_begun_is_finished() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        for program in ["connect4", "egress"] {
+            std::fs::remove_file(pins.link(id, program)).unwrap();
+        }
+        control.tag(&cgroup.0).unwrap();
+        assert!(control.attached().unwrap().iter().all(|program| program.ok));
+        drop((agent, control));
+        std::fs::remove_dir_all(pins.link(id, "").parent().unwrap()).unwrap();
+        let (_agent, control) = pins.start();
+        assert_eq!(control.tagged(), [(id, cgroup.0.clone())]);
+        assert!(control.attached().unwrap().iter().all(|program| program.ok));
+    });
+}
+
 #[test]
 fn what_is_no_longer_wanted_is_removed() {
     isolated(|| async {

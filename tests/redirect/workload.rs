@@ -23,7 +23,8 @@ sockopt_impl!(
 
 fn main() -> anyhow::Result<()> {
     let mut state = State::default();
-    for line in io::stdin().lock().lines() {
+    // Line by line, without the lock: `hammer` reads one itself.
+    for line in std::iter::from_fn(|| line().transpose()) {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
         match state.run(&words) {
@@ -33,6 +34,12 @@ fn main() -> anyhow::Result<()> {
         io::stdout().flush()?;
     }
     Ok(())
+}
+
+fn line() -> io::Result<Option<String>> {
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line)?;
+    Ok((read > 0).then(|| line.trim_end().to_owned()))
 }
 
 /// `EPERM`, or the error's words where the kernel did not refuse.
@@ -49,6 +56,7 @@ fn name(error: &anyhow::Error) -> String {
 #[derive(Default)]
 struct State {
     tcp: Option<TcpStream>,
+    udp: Option<UdpSocket>,
 }
 
 impl State {
@@ -97,6 +105,20 @@ impl State {
                 let sent = udp(address)?.send_to(b"x", address)?;
                 Ok(sent.to_string())
             }
+            ["udp-device", device, address] => {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+                socket.bind_device(Some(device.as_bytes()))?;
+                let sent = socket.send_to(b"x", &address.parse::<SocketAddr>()?.into())?;
+                Ok(sent.to_string())
+            }
+            // Connected now, used later.
+            ["udp-keep", address] => {
+                let socket = udp(address)?;
+                socket.connect(address)?;
+                self.udp = Some(socket);
+                Ok(String::new())
+            }
+            ["udp-kept"] => Ok(self.udp.as_ref().context("not kept")?.send(b"x")?.to_string()),
             // With an IP option (RFC 791 "no operation", padded): no longer a plain header.
             ["udp-options", address] => {
                 let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
@@ -117,6 +139,7 @@ impl State {
                 Ok(String::new())
             }
             ["storm", count] => storm(count.parse()?),
+            ["hammer", address] => hammer(address.parse()?),
             ["time", count, address] => time(count.parse()?, address.parse()?),
             _ => Err(anyhow!("no such command")),
         }
@@ -172,4 +195,22 @@ fn time(count: usize, to: SocketAddr) -> anyhow::Result<String> {
     times.sort_unstable();
     let median = times.get(count / 2).context("none")?;
     Ok(median.as_nanos().to_string())
+}
+
+/// Connects until the next line on standard input: how many were taken, and how many refused.
+fn hammer(to: SocketAddr) -> anyhow::Result<String> {
+    let end = std::thread::spawn(|| io::stdin().lock().read_line(&mut String::new()));
+    let (mut taken, mut refused) = (0_u32, 0_u32);
+    while !end.is_finished() {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        match socket.connect(&to.into()) {
+            Ok(()) => taken += 1,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused += 1,
+            // The agent ended between the handshake and the accept.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => refused += 1,
+            Err(error) => return Err(error.into()),
+        }
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(format!("{taken} {refused}"))
 }

@@ -13,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::config::{self, Config, ConfigError};
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const CONFIG_FILE: &str = "/etc/portcullis/portcullis.toml";
@@ -202,6 +201,20 @@ pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
         .enable_all()
         .build()?;
     Ok(runtime.block_on(future))
+}
+
+/// An error and its causes in one line, without the causes that a message tells already.
+#[must_use]
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 #[cfg(test)]

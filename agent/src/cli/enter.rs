@@ -17,6 +17,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::{
         prctl,
+        signal::SigSet,
         socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname},
         stat::{SFlag, fstat},
     },
@@ -24,7 +25,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::trust::Mount;
+use super::{control::chain, trust::Mount};
 
 /// Exit status when the command could not be started for a reason of ours; as env(1) and container tools have it.
 pub const FAILED: u8 = 125;
@@ -72,12 +73,17 @@ pub struct User {
 #[must_use]
 pub fn enter(args: &Args) -> ExitCode {
     if let Err(why) = prepare(&args.plan) {
-        eprintln!("portcullis run: {why:#}\nThe command was not started.");
+        eprintln!("portcullis run: {}\nThe command was not started.", chain(&why));
         return ExitCode::from(FAILED);
     }
     let Some((program, rest)) = args.command.split_first() else {
         return ExitCode::from(FAILED);
     };
+    // The parent had blocked what it forwards, and a mask survives exec.
+    if let Err(e) = SigSet::empty().thread_set_mask() {
+        eprintln!("portcullis run: cannot unblock signals: {e}");
+        return ExitCode::from(FAILED);
+    }
     let error = Command::new(program).args(rest).exec();
     eprintln!("portcullis run: {}: {error}", program.display());
     ExitCode::from(match error.kind() {

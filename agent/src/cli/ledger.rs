@@ -1,4 +1,4 @@
-//! `portcullis sessions`, `export`, `verify`
+//! `portcullis export`, `verify`
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -6,9 +6,9 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use super::{block_on, control::Control};
+use super::{block_on, control::Control, time::moment};
 use crate::{
     clock::Clock,
     config::Config,
@@ -77,7 +77,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let key = match &args.key {
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            Some(text.trim().parse::<VerifierKey>().with_context(|| path.display().to_string())?)
+            Some(VerifierKey::parse(text.trim()).with_context(|| path.display().to_string())?)
         }
         None => None,
     };
@@ -114,17 +114,6 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A moment as people write it, in nanoseconds since 1970 UTC.
-fn moment(text: &str, now_ns: i64) -> anyhow::Result<i64> {
-    if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(now_ns.saturating_sub(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX)));
-    }
-    let Ok(at) = text.parse::<jiff::Timestamp>() else {
-        bail!("'{text}' is no time: write 2026-11-21T06:00:00Z, or how long ago, as 24h or 7d");
-    };
-    Ok(i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX))
-}
-
 /// Progress on a terminal; nothing elsewhere.
 struct Bar {
     what: &'static str,
@@ -150,17 +139,5 @@ impl Bar {
         if self.tty {
             eprint!("\r\x1b[K");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments() {
-        assert_eq!(moment("1970-01-01T00:00:01Z", 0).unwrap(), 1_000_000_000);
-        assert_eq!(moment("1h", 3_600_000_000_001).unwrap(), 1);
-        assert!(moment("yesterday", 0).unwrap_err().to_string().contains("24h"));
     }
 }

@@ -4,8 +4,10 @@ mod cgroup;
 mod daemon;
 mod enter;
 mod ledger;
+mod sessions;
 mod status;
 mod tag;
+mod time;
 mod verify_bpf;
 mod workload;
 
@@ -61,7 +63,7 @@ enum Command {
     Policy(policy::Args),
     /// List and show recorded sessions.
     #[command(subcommand)]
-    Sessions(ledger::Sessions),
+    Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(ledger::ExportArgs),
     /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
@@ -98,7 +100,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Enter(args) => Ok(enter::enter(&args)),
         Command::Workload(command) => workload::run(&command, &config()?),
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
-        Command::Sessions(command) => ledger::sessions(&command, &config()?),
+        Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => ledger::export(&args, &config()?),
         Command::Verify(args) => ledger::verify(&args),
         Command::VerifyBpf(args) => verify_bpf::run(&args),

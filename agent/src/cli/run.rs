@@ -80,7 +80,10 @@ pub fn run(args: &Args, config: anyhow::Result<Config>) -> ExitCode {
     match config.and_then(|config| supervise(args, &config)) {
         Ok(status) => status,
         Err(why) => {
-            eprintln!("portcullis run: {why:#}\nThe command was not started.");
+            eprintln!(
+                "portcullis run: {}\nThe command was not started.",
+                control::chain(&why)
+            );
             ExitCode::from(enter::FAILED)
         }
     }
@@ -268,8 +271,8 @@ fn status_code(status: ExitStatus) -> u8 {
     code.and_then(|c| u8::try_from(c).ok()).unwrap_or(enter::FAILED)
 }
 
-/// Signals for the command, read from a descriptor. Blocked from before the command starts, so none is lost; std
-/// unblocks all in the child, and one that was ignored (nohup) stays ignored there.
+/// Signals for the command, read from a descriptor. Blocked from before the command starts, so none is lost;
+/// `enter` unblocks them, and one that was ignored (nohup) stays ignored there.
 struct Signals {
     set: SigSet,
     fd: SignalFd,

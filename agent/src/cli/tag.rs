@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{block_on, control::Control};
-use crate::{config::Config, model::WorkloadName, redirect::{cgroup, tags}};
+use crate::{config::Config, model::WorkloadName, redirect::cgroup};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TagArgs {
@@ -57,6 +57,5 @@ fn below_mount(given: &str) -> anyhow::Result<String> {
     if path == "/" {
         bail!("the root cgroup cannot be a workload: the agent and the host's own services are in it");
     }
-    let _ = tags::XATTR;
     Ok(path)
 }

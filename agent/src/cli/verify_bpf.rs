@@ -16,10 +16,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["PROGRAM", "KIND", "INSTRUCTIONS VERIFIED", "BYTES JITED"]);
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["PROGRAM", "KIND", "INSTRUCTIONS VERIFIED", "BYTES"]);
     for p in &programs {
-        table.add_row([p.name.clone(), p.kind.clone(), p.instructions.to_string(), p.jited_bytes.to_string()]);
+        let number = |n: Option<u32>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        table.add_row([p.name.clone(), p.kind.to_owned(), number(p.verified_instructions), number(p.bytes)]);
     }
     println!("{table}");
     Ok(ExitCode::SUCCESS)

@@ -35,7 +35,7 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode
                 return Ok(ExitCode::SUCCESS);
             }
             let mut table = comfy_table::Table::new();
-            table.load_preset(comfy_table::presets::NOTHING);
+            table.load_style(comfy_table::presets::NOTHING);
             table.set_header(["WORKLOAD", "STATE", "SUBJECT", "ISSUER", "UNTIL", "LAST ERROR"]);
             for w in &status.workloads {
                 table.add_row([

@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use self::dial::UpstreamDial;
-pub use self::workloads::Workloads;
+pub use self::workloads::{Tag, Workloads};
 use crate::{
     config::Limits,
     detect::{self, Sniffed},
@@ -72,6 +72,7 @@ struct Accepted {
 #[derive(Default)]
 struct Ended {
     operations: u64,
+    bytes: (u64, u64),
     protocol: Option<&'static str>,
     downstream: Option<TlsBody>,
     upstream: Option<TlsBody>,
@@ -128,6 +129,8 @@ impl Front {
         self.shared.metrics.closed(reason);
         let closing = Closing {
             operations: ended.operations,
+            bytes_up: ended.bytes.0,
+            bytes_down: ended.bytes.1,
             protocol: ended.protocol,
             reason,
             downstream: ended.downstream.as_ref(),
@@ -195,6 +198,7 @@ impl Front {
             },
         };
         ended.operations = gate.operations();
+        ended.bytes = gate.bytes();
         ended.upstream = dial.facts.lock().unwrap_or_else(PoisonError::into_inner).take();
         reason
     }

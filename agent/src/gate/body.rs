@@ -303,6 +303,10 @@ struct OriginalBody {
 #[derive(Serialize)]
 struct SessionBody<'a> {
     at: Rfc3339,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_down: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_up: Option<u64>,
     cgroup_id: u64,
     destination: OriginalBody,
     event: &'a str,
@@ -328,6 +332,10 @@ struct SessionBody<'a> {
 pub struct Closing<'a> {
     /// Operations decided on it.
     pub operations: u64,
+    /// Bytes that allowed operations sent to the destination.
+    pub bytes_up: u64,
+    /// Bytes that they sent to the workload.
+    pub bytes_down: u64,
     /// The protocol that was served, if any was recognised.
     pub protocol: Option<&'a str>,
     /// Why it ended.
@@ -367,6 +375,8 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
     let closing = p.closing.as_ref();
     let body = SessionBody {
         at: Rfc3339(p.at),
+        bytes_down: closing.map(|c| c.bytes_down),
+        bytes_up: closing.map(|c| c.bytes_up),
         cgroup_id: p.cgroup_id,
         destination: OriginalBody {
             address: p.destination.0.ip(),

@@ -92,6 +92,9 @@ pub(crate) struct Inner {
     mask: Arc<MaskRules>,
     /// Why the connection is being ended from outside, for permits that are dropped by it.
     ending: Ending,
+    /// Bytes of allowed operations.
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
 }
 
 /// One connection's gate.
@@ -159,6 +162,8 @@ impl Gate {
             workload: connection.workload.clone(),
             mask: Arc::clone(&connection.mask),
             ending: Ending::default(),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
         });
         let process = body::process(&connection.process);
         Self {
@@ -205,6 +210,12 @@ impl Gate {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.operations.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that ended operations carried: up, down.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.inner.bytes_up.load(Ordering::Relaxed), self.inner.bytes_down.load(Ordering::Relaxed))
     }
 
     /// Whether any operation was allowed.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -167,6 +167,8 @@ impl Permit {
                 shared.metrics.masked(name, *n);
             }
         }
+        self.inner.bytes_up.fetch_add(self.up.wire, Ordering::Relaxed);
+        self.inner.bytes_down.fetch_add(self.down.wire, Ordering::Relaxed);
         shared.metrics.bytes(Direction::Up, self.up.wire);
         shared.metrics.bytes(Direction::Down, self.down.wire);
         let (up, down) = (payload(&mut self.up.digest), payload(&mut self.down.digest));

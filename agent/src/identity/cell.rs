@@ -3,18 +3,14 @@
 //! Readers take no lock: they load one pointer and compare the clock. Writers take a mutex, publish, and then end the
 //! life of what is over, so that whoever is told of an end finds it published already.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Poll, Waker},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, futures::OwnedNotified, watch};
+use tokio::sync::watch;
 
 use super::{
     event::{Actor, Event, EventSink, LifecycleEvent},
+    life::{Ended, Life},
     revoked::Revocation,
     verify::Failure,
 };
@@ -118,7 +114,7 @@ impl Cell {
     pub fn check(&self) -> Result<Arc<Identity>, Reason> {
         let published = self.published.load();
         match &published.verdict {
-            Ok(identity) if self.clock.now_ns() < published.until_ns => Ok(Arc::clone(identity)),
+            Ok(identity) if self.clock.coarse_ns() < published.until_ns => Ok(Arc::clone(identity)),
             Ok(_) => Err(Reason::IdentityExpired),
             Err(reason) => Err(*reason),
         }
@@ -353,77 +349,170 @@ fn same_party(a: &Identity, b: &Identity) -> bool {
     a.issuer == b.issuer && a.subject == b.subject && a.on_behalf_of == b.on_behalf_of
 }
 
-/// The span during which a workload is the same party without a break, over any number of tokens.
-#[derive(Default)]
-struct Life {
-    reason: OnceLock<Reason>,
-    notify: Arc<Notify>,
-}
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future as _,
+        pin::Pin,
+        sync::atomic::{AtomicI64, AtomicUsize, Ordering},
+        task::{Context, Poll, Wake, Waker},
+    };
 
-impl Life {
-    fn new() -> Arc<Self> {
-        Arc::default()
+    use super::*;
+
+    type Told = (Event, Option<Reason>);
+
+    struct Rig {
+        cell: Cell,
+        seat: u64,
+        at: Arc<AtomicI64>,
+        told: Arc<Mutex<Vec<Told>>>,
     }
 
-    fn over(reason: Reason) -> Arc<Self> {
-        Arc::new(Self {
-            reason: OnceLock::from(reason),
-            notify: Arc::default(),
-        })
+    fn rig() -> Rig {
+        let at = Arc::new(AtomicI64::new(0));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&told);
+        let events: EventSink =
+            Arc::new(move |e: LifecycleEvent| list.lock().unwrap().push((e.event, e.reason)));
+        let name = WorkloadName::new("w").unwrap();
+        let cell = Cell::new(name, Clock::Manual(Arc::clone(&at)), events, None);
+        let seat = cell.seat();
+        Rig { cell, seat, at, told }
     }
 
-    fn end(&self, reason: Reason) {
-        // Already over: the first reason stands.
-        let _ = self.reason.set(reason);
-        self.notify.notify_waiters();
-    }
-
-    fn ended(self: &Arc<Self>) -> Ended {
-        Ended {
-            // Made before the reason is first looked at: an end in between is not missed.
-            notified: Box::pin(Arc::clone(&self.notify).notified_owned()),
-            life: Arc::clone(self),
-            waker: None,
+    fn identity(subject: &str, token: &str) -> Identity {
+        Identity {
+            issuer: "i".into(),
+            issuer_name: "i".into(),
+            subject: subject.into(),
+            groups: Arc::from([]),
+            token_id: token.into(),
+            key_id: "k".into(),
+            issued_at: None,
+            expires_at: 0,
+            on_behalf_of: None,
         }
     }
-}
 
-/// Resolves to the reason when the identity it was taken from is over. Any number of polls; each costs a load and a
-/// comparison of wakers after the first.
-pub struct Ended {
-    life: Arc<Life>,
-    notified: Pin<Box<OwnedNotified>>,
-    /// The waker that `notified` has, so that it is not locked at each poll.
-    waker: Option<Waker>,
-}
-
-impl Ended {
-    /// The reason, if it is over.
-    #[must_use]
-    pub fn reason(&self) -> Option<Reason> {
-        self.life.reason.get().copied()
+    fn failure(reason: Reason) -> Failure {
+        Failure::new(reason, "m")
     }
-}
 
-impl Future for Ended {
-    type Output = Reason;
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reason> {
-        if let Some(reason) = self.reason() {
-            return Poll::Ready(reason);
+    fn poll(ended: &mut Ended, counter: &Arc<Counter>) -> Poll<Reason> {
+        let waker = Waker::from(Arc::clone(counter));
+        Pin::new(ended).poll(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn wakes_once_and_whoever_polled_last() {
+        let rig = rig();
+        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        let (first, second) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+        let mut ended = rig.cell.ended();
+        let never_polled = rig.cell.ended();
+        for _ in 0..3 {
+            assert!(poll(&mut ended, &first).is_pending());
         }
-        if self
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            return Poll::Pending;
+        assert!(poll(&mut ended, &second).is_pending());
+        rig.cell.verified(rig.seat, identity("a", "2"), 200);
+        assert_eq!(second.0.load(Ordering::Relaxed), 0, "a refresh is no end");
+        rig.cell.verified(rig.seat, identity("b", "3"), 200);
+        assert_eq!(
+            (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)),
+            (0, 1)
+        );
+        assert_eq!(poll(&mut ended, &second), Poll::Ready(Reason::IdentityReplaced));
+        assert_eq!(never_polled.reason(), Some(Reason::IdentityReplaced));
+        assert_eq!(rig.cell.ended().reason(), None);
+    }
+
+    #[test]
+    fn expires_by_the_clock_alone() {
+        let rig = rig();
+        assert_eq!(rig.cell.check(), Err(Reason::IdentityMissing));
+        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        rig.at.store(99, Ordering::Release);
+        assert!(rig.cell.check().is_ok());
+        rig.cell.expire();
+        assert!(rig.cell.check().is_ok());
+        rig.at.store(100, Ordering::Release);
+        assert_eq!(rig.cell.check(), Err(Reason::IdentityExpired));
+        let ended = rig.cell.ended();
+        assert_eq!(ended.reason(), None);
+        rig.cell.expire();
+        assert_eq!(ended.reason(), Some(Reason::IdentityExpired));
+        // Turning the clock back does not bring it back.
+        rig.at.store(0, Ordering::Release);
+        assert_eq!(rig.cell.check(), Err(Reason::IdentityExpired));
+    }
+
+    #[test]
+    fn failures_are_told_once_and_keep_what_they_may() {
+        let rig = rig();
+        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        let ended = rig.cell.ended();
+        for _ in 0..3 {
+            rig.cell
+                .failed(rig.seat, &failure(Reason::IdentityIssuerUnreachable), true);
         }
-        self.waker = Some(cx.waker().clone());
-        match self.notified.as_mut().poll(cx) {
-            // The reason is set before anyone is notified.
-            Poll::Ready(()) => Poll::Ready(self.reason().unwrap_or(Reason::IdentityMissing)),
-            Poll::Pending => Poll::Pending,
-        }
+        assert!(rig.cell.check().is_ok());
+        rig.cell
+            .failed(rig.seat, &failure(Reason::IdentityInvalid), false);
+        rig.cell
+            .failed(rig.seat, &failure(Reason::IdentityInvalid), false);
+        assert_eq!(ended.reason(), Some(Reason::IdentityInvalid));
+        rig.cell.failed(rig.seat, &failure(Reason::IdentityMissing), true);
+        assert_eq!(
+            rig.cell.check(),
+            Err(Reason::IdentityMissing),
+            "nothing was held to keep"
+        );
+        let told = rig.told.lock().unwrap().clone();
+        assert_eq!(
+            told,
+            [
+                (Event::Bound, None),
+                (Event::Failed, Some(Reason::IdentityIssuerUnreachable)),
+                (Event::Failed, Some(Reason::IdentityInvalid)),
+                (Event::Failed, Some(Reason::IdentityMissing)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_former_keeper_writes_nothing() {
+        let rig = rig();
+        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        let next = rig.cell.seat();
+        rig.cell.verified(rig.seat, identity("b", "2"), 100);
+        rig.cell
+            .failed(rig.seat, &failure(Reason::IdentityInvalid), false);
+        assert_eq!(&*rig.cell.check().unwrap().subject, "a");
+        // And what it left stands only until the first verdict of the next.
+        rig.cell
+            .failed(next, &failure(Reason::IdentityIssuerUnreachable), true);
+        assert_eq!(rig.cell.check(), Err(Reason::IdentityIssuerUnreachable));
+    }
+
+    #[test]
+    fn another_human_is_another_party() {
+        let rig = rig();
+        let for_human = |human: &str| Identity {
+            on_behalf_of: Some(human.into()),
+            ..identity("a", human)
+        };
+        rig.cell.verified(rig.seat, for_human("x"), 100);
+        let ended = rig.cell.ended();
+        rig.cell.verified(rig.seat, for_human("y"), 100);
+        assert_eq!(ended.reason(), Some(Reason::IdentityReplaced));
     }
 }

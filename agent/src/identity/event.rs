@@ -70,7 +70,8 @@ pub struct LifecycleEvent {
     pub detail: Option<String>,
 }
 
-/// Where events go. Called from tasks of this module and from [`super::Identities::revoke`]: it must not block.
+/// Where events go. Called from tasks of this module and from [`super::Identities::revoke`]: it must neither
+/// block nor call back into this module.
 pub type EventSink = Arc<dyn Fn(LifecycleEvent) + Send + Sync>;
 
 /// The members are in the order of their names: canonical JSON wants them sorted.

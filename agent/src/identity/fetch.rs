@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Url, header, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -142,15 +143,16 @@ impl Fetcher {
         &self,
         url: &Url,
         form: Zeroizing<String>,
-        authorization: Option<&Zeroizing<String>>,
+        authorization: Option<Zeroizing<String>>,
     ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
         let mut request = self
             .client
             .post(url.clone())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.as_bytes().to_vec());
+            // Owned, not copied: wiped when the library drops it.
+            .body(Bytes::from_owner(form));
         if let Some(value) = authorization
-            && let Ok(mut value) = header::HeaderValue::from_str(value)
+            && let Ok(mut value) = header::HeaderValue::from_maybe_shared(Bytes::from_owner(value))
         {
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);

@@ -159,7 +159,10 @@ impl Keeper {
             Ok(identity) => {
                 memory.doubted = None;
                 self.accept(identity, memory);
-                Again::At(i64::MAX)
+                match memory.stamp {
+                    Some(stamp) if stamp.is_fresh() => Again::In(self.timing.file_poll),
+                    _ => Again::At(i64::MAX),
+                }
             }
             Err(mut wrong) => {
                 // The second time round the keys may not have been fetched again; the first answer counts.

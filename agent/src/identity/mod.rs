@@ -2,7 +2,8 @@
 //! revokes it.
 //!
 //! `verify` is the heart, without IO. `issuer` has the keys, `source` the tokens, `keeper` (one task for each
-//! workload) brings them together and writes to its `cell`, which the path of every operation reads without a lock.
+//! workload) brings them together and writes to its `cell`, which the path of every operation reads without a lock;
+//! `life` is what connections wait on.
 
 mod assertion;
 mod cell;
@@ -12,6 +13,7 @@ mod fetch;
 mod issuer;
 mod jwks;
 mod keeper;
+mod life;
 mod revoked;
 mod source;
 mod status;
@@ -29,9 +31,9 @@ use arc_swap::ArcSwap;
 use rand::Rng as _;
 use tokio::task::AbortHandle;
 
-pub use cell::{Ended, LastError};
 pub use error::IdentityError;
 pub use event::{Actor, Event, EventSink, LifecycleEvent};
+pub use life::Ended;
 pub use revoked::Revocation;
 pub use status::WorkloadStatus;
 
@@ -71,7 +73,7 @@ impl Default for Timing {
             refetch_min: Duration::from_secs(10),
             http_timeout: Duration::from_secs(10),
             retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(60),
+            retry_max: Duration::from_secs(30),
         }
     }
 }

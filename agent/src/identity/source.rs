@@ -1,7 +1,8 @@
 //! Where a workload's token comes from: a file that someone keeps fresh, or the issuer's token endpoint.
 //!
-//! Tokens, client secrets and private keys are wiped when dropped, and appear in no error. They are read from their
-//! files each time they are needed, so that replacing the file is all that rotation takes.
+//! Tokens, client secrets and private keys are wiped when this module drops them (buffers inside the HTTP library are
+//! not), and appear in no error. They are read from their files each time they are needed, so that replacing the file
+//! is all that rotation takes.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -20,7 +21,7 @@ use super::{
     issuer::{Issuer, Metadata},
     verify::{Failure, MAX_TOKEN},
 };
-use crate::{config, model::Reason};
+use crate::{clock::Clock, config, model::Reason};
 
 /// A token; wiped when dropped.
 pub type Token = Zeroizing<String>;
@@ -99,6 +100,17 @@ impl Source {
     }
 }
 
+impl Stamp {
+    /// Whether the file was changed so short a time ago that a further change might leave the same stamp: file times
+    /// advance by ticks of up to 10 ms.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        let (seconds, nanos) = self.changed;
+        let changed = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Clock::System.now_ns().saturating_sub(changed) < 50_000_000
+    }
+}
+
 /// The present version of a token file; `None` when it is not there.
 pub async fn stamp(path: &Path) -> Option<Stamp> {
     let meta = tokio::fs::metadata(path).await.ok()?;
@@ -134,6 +146,9 @@ async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, F
     if !meta.is_file() {
         // Opening a pipe would wait for a writer.
         return Err(missing("is not a regular file"));
+    }
+    if meta.mode() & 0o007 != 0 {
+        tracing::warn!(file = %path.display(), "{key} can be used by everyone on this host");
     }
     let file = tokio::fs::File::open(path)
         .await
@@ -205,7 +220,7 @@ impl Client {
         }
         form.add("audience", audience);
         let authorization = self.authenticate(&mut form, metadata, endpoint, now).await?;
-        let body = issuer.fetcher.post(&url, form.0, authorization.as_ref()).await?;
+        let body = issuer.fetcher.post(&url, form.0, authorization).await?;
         let mut answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| content(endpoint, "the answer holds no access_token"))?;
         let token = Zeroizing::new(std::mem::take(&mut answer.access_token));

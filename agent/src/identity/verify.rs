@@ -117,7 +117,7 @@ pub fn verify(token: &str, rules: &Rules, keys: &Keys, now: i64) -> Result<Ident
     })
 }
 
-/// The `kid` a token asks for, unverified; for messages only.
+/// One part of a token, decoded. Strict base64url: without padding, without bits to spare.
 fn part<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, Failure> {
     let bytes = URL_SAFE_NO_PAD
         .decode(text)
@@ -222,7 +222,8 @@ fn check_required(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Fail
     for (name, expected) in &rules.required_claims {
         let fits = match claim(claims, name) {
             Some(Value::String(text)) => text == expected,
-            Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string() == *expected,
+            Some(Value::Bool(value)) => expected.parse() == Ok(*value),
+            Some(Value::Number(value)) => value.as_i64().is_some_and(|value| expected.parse() == Ok(value)),
             _ => false,
         };
         if !fits {
@@ -288,6 +289,144 @@ fn token_id(claims: &Map<String, Value>, token: &str) -> Arc<str> {
         _ => {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
             hex::encode(&digest.as_ref()[..16]).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header as JwtHeader, jwk::Jwk};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    struct Rig {
+        rules: Rules,
+        keys: Keys,
+        key: EncodingKey,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let pair = rcgen::KeyPair::generate().unwrap();
+            let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+            let mut jwk =
+                serde_json::to_value(Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap()).unwrap();
+            jwk["kid"] = json!("k");
+            Self {
+                rules: Rules {
+                    name: "i".into(),
+                    issuer: "https://i.example".into(),
+                    audience: "a".into(),
+                    algorithms: vec![Algorithm::ES256],
+                    groups_claim: "https://i.example/groups".into(),
+                    required_claims: BTreeMap::new(),
+                    skew: 10,
+                },
+                keys: Keys::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap(),
+                key,
+            }
+        }
+
+        fn token(&self, extra: &Value) -> String {
+            let mut claims = json!({ "iss": "https://i.example", "aud": "a", "sub": "s", "exp": NOW + 60 });
+            for (name, value) in extra.as_object().unwrap() {
+                claims[name] = value.clone();
+            }
+            let mut header = JwtHeader::new(Algorithm::ES256);
+            header.kid = Some("k".into());
+            jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+        }
+
+        fn verify(&self, token: &str, now: i64) -> Result<Identity, Reason> {
+            verify(token, &self.rules, &self.keys, now).map_err(|failure| failure.reason)
+        }
+    }
+
+    #[test]
+    fn the_last_second() {
+        let rig = Rig::new();
+        let token = rig.token(&json!({ "nbf": NOW, "iat": NOW }));
+        for (now, expected) in [
+            (NOW - 11, Err(Reason::IdentityNotYetValid)),
+            (NOW - 10, Ok(NOW + 60)),
+            (NOW + 69, Ok(NOW + 60)),
+            (NOW + 70, Err(Reason::IdentityExpired)),
+        ] {
+            assert_eq!(
+                rig.verify(&token, now).map(|identity| identity.expires_at),
+                expected,
+                "{now}"
+            );
+        }
+    }
+
+    #[test]
+    fn claims_named_by_a_url() {
+        let rig = Rig::new();
+        let identity = rig
+            .verify(&rig.token(&json!({ "https://i.example/groups": ["g"] })), NOW)
+            .unwrap();
+        assert_eq!(*identity.groups, [Arc::from("g")]);
+    }
+
+    #[test]
+    fn required_values_of_each_type() {
+        let mut rig = Rig::new();
+        for (value, expected, fits) in [
+            (json!("x"), "x", true),
+            (json!("X"), "x", false),
+            (json!(["x"]), "x", false),
+            (json!(7), "7", true),
+            (json!(7.5), "7", false),
+            (json!("7"), "7", true),
+            (json!(true), "true", true),
+            (json!(true), "1", false),
+            (json!(null), "null", false),
+        ] {
+            rig.rules.required_claims = BTreeMap::from([("c".into(), expected.into())]);
+            let result = rig.verify(&rig.token(&json!({ "c": value })), NOW);
+            assert_eq!(result.is_ok(), fits, "{value} for {expected}");
+        }
+    }
+
+    #[test]
+    fn the_same_header_member_twice() {
+        let rig = Rig::new();
+        let token = rig.token(&json!({}));
+        let rest = token.split_once('.').unwrap().1;
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","alg":"ES256","kid":"k"}"#);
+        assert_eq!(
+            rig.verify(&format!("{header}.{rest}"), NOW),
+            Err(Reason::IdentityInvalid)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_panic_on_anything(text in "\\PC{0,200}") {
+            let rig = Rig::new();
+            prop_assert!(rig.verify(&text, NOW).is_err());
+        }
+
+        #[test]
+        fn no_panic_on_any_json(header in "[{}\\[\\]\":,a-z0-9]{0,60}", payload in "[{}\\[\\]\":,a-z0-9]{0,60}") {
+            let rig = Rig::new();
+            let token = format!("{}.{}.AAAA", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+            prop_assert!(rig.verify(&token, NOW).is_err());
+        }
+
+        #[test]
+        fn no_changed_byte_passes(at in any::<prop::sample::Index>(), byte in "[A-Za-z0-9_.-]") {
+            let rig = Rig::new();
+            let token = rig.token(&json!({}));
+            let at = at.index(token.len());
+            let mut changed = token.clone();
+            changed.replace_range(at..=at, &byte);
+            prop_assert_eq!(rig.verify(&changed, NOW).is_ok(), changed == token);
         }
     }
 }

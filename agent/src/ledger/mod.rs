@@ -15,6 +15,7 @@ mod error;
 mod export;
 mod frame;
 pub mod note;
+pub mod query;
 mod queue;
 mod read;
 mod record;
@@ -61,6 +62,9 @@ mod tests;
 
 /// The most bytes that one entry's body may have.
 pub const ENTRY_MAX: usize = 1 << 20;
+
+/// The most bytes that the text of one policy set may have.
+pub const POLICY_SET_MAX: usize = 2 << 20;
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]
@@ -283,7 +287,7 @@ impl Ledger {
         if hex::encode(tree::sha256(&[text.as_bytes()])) != hash {
             return Err(LedgerError::PolicySetHash { hash: hash.into() });
         }
-        let limit = lock_free_limit();
+        let limit = POLICY_SET_MAX;
         if text.len() > limit {
             return Err(LedgerError::TooLarge {
                 bytes: text.len(),
@@ -344,6 +348,7 @@ impl Inner {
         let _ = threads.sealer.join();
         self.shared.queue.close();
         let _ = threads.writer.join();
+        self.shared.state.release();
     }
 }
 
@@ -351,11 +356,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// The largest policy set.
-fn lock_free_limit() -> usize {
-    ENTRY_MAX * 2
 }
 
 /// Metadata only: a descriptor on the database that is closed in this process would drop SQLite's locks.

@@ -82,4 +82,11 @@ impl StateFile {
         self.file.write_all_at(&text, 0)?;
         self.file.sync_data()
     }
+
+    /// Lets the next process have the ledger while handles on this one are still about.
+    pub(super) fn release(&self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "ledger.state cannot be unlocked");
+        }
+    }
 }

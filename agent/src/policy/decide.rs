@@ -350,5 +350,8 @@ fn entities(
     if found.is_empty() {
         return Ok(Entities::empty());
     }
-    Entities::from_entities(found, None).map_err(|e| Unaskable::Cedar(e.to_string()))
+    // Adding to nothing, not `from_entities`: that one looks for cycles in the whole graph, a fifth of a decision's cost.
+    Entities::empty()
+        .add_entities(found, None)
+        .map_err(|e| Unaskable::Cedar(e.to_string()))
 }

@@ -185,17 +185,18 @@ fn annotations(rule: &Rule, warnings: &mut Vec<Problem>, problems: &mut Vec<Prob
 
 /// Cedar's message without its own naming of the policy, which is a number here.
 fn plain(diagnostic: &dyn miette::Diagnostic) -> String {
-    let text = diagnostic.to_string();
+    unnamed(&diagnostic.to_string()).into()
+}
+
+fn unnamed(text: &str) -> &str {
     match text.strip_prefix("for policy `") {
-        Some(rest) => rest
-            .split_once("`, ")
-            .map_or_else(|| rest.into(), |(_, m)| m.into()),
+        Some(rest) => rest.split_once("`, ").map_or(rest, |(_, message)| message),
         None => text,
     }
 }
 
 fn help(diagnostic: &dyn miette::Diagnostic) -> Option<String> {
-    let help = diagnostic.help().map(|h| h.to_string());
+    let help = diagnostic.help().map(|h| unnamed(&h.to_string()).to_owned());
     let label = diagnostic
         .labels()
         .and_then(|mut l| l.find_map(|l| l.label().map(String::from)));

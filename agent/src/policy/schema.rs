@@ -117,6 +117,8 @@ mod tests {
         assert_eq!(schema.actions["tcp:connect"].within.len(), 2);
         assert!(schema.records.contains("http") && schema.records.contains("process"));
         assert!(schema.types.contains_key("HttpEndpoint"));
+        // Questions for `reveal` are asked with the operation's own action entity, so it needs none.
+        assert!(schema.actions[REVEAL].entity.is_none());
         // `reveal` sees what the operation sees: decisions are remembered under what the operation's context holds.
         for (name, action) in &schema.actions {
             for (member, of) in &action.context {

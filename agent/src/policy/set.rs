@@ -30,6 +30,7 @@ pub struct PolicySet {
     hash: Arc<str>,
     text: Arc<str>,
     generation: u64,
+    files: Vec<File>,
     rules: Vec<Rule>,
     warnings: Vec<Problem>,
     pub(super) schema: &'static Schema,
@@ -83,6 +84,7 @@ impl PolicySet {
         Ok(Self {
             hash,
             text,
+            files: files.to_vec(),
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             indexes: index::build(schema, &names, &rules)?,
             rules,
@@ -110,6 +112,12 @@ impl PolicySet {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The files that it was made of, for whoever keeps policy sets as evidence.
+    #[must_use]
+    pub fn files(&self) -> &[File] {
+        &self.files
     }
 
     /// All policies, in order.
@@ -142,7 +150,7 @@ fn validate(schema: &Schema, rules: &[Rule], warnings: &mut Vec<Problem>) -> Res
     let of = |id: &cedar_policy::PolicyId| place(id).and_then(|n| rules.get(n));
     let mut problems: Vec<_> = result
         .validation_errors()
-        .filter_map(|e| Some(of(e.policy_id())?.problem(e)))
+        .filter_map(|e| Some(nearest_action(schema, of(e.policy_id())?.problem(e))))
         .collect();
     // An error that belongs to no policy must not be lost.
     if problems.is_empty() && !result.validation_passed() {
@@ -159,6 +167,20 @@ fn validate(schema: &Schema, rules: &[Rule], warnings: &mut Vec<Problem>) -> Res
         problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         Err(PolicyError::Problems(problems))
     }
+}
+
+/// Cedar's own proposal for an unknown action goes by edit distance alone, and proposes `reveal` for `http:reqest`.
+fn nearest_action(schema: &Schema, mut problem: Problem) -> Problem {
+    let unknown = problem
+        .message
+        .split_once("unrecognized action `Action::\"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    if let Some((unknown, _)) = unknown {
+        let score = |name: &str| strsim::jaro_winkler(unknown, name);
+        let nearest = schema.actions.keys().max_by(|a, b| score(a).total_cmp(&score(b)));
+        problem.help = nearest.map(|name| format!("did you mean `Action::\"{name}\"`?"));
+    }
+    problem
 }
 
 /// A policy's place in the set, which is its id inside Cedar.

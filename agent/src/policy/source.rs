@@ -139,6 +139,23 @@ mod tests {
         assert_eq!(statements(";").len(), 1);
     }
 
+    proptest::proptest! {
+        /// Nothing but white space and comments lies between statements, whatever the text.
+        #[test]
+        fn nothing_is_lost(text in "([a-z\"\\\\;/é\n ]|//){0,40}") {
+            let mut at = 0;
+            for statement in statements(&text) {
+                let between = &text[at..statement.offset];
+                proptest::prop_assert!(
+                    between.lines().all(|l| l.trim().is_empty() || l.trim().starts_with("//"))
+                );
+                at = statement.offset + statement.text.len();
+            }
+            let rest = &text[at..];
+            proptest::prop_assert!(rest.lines().all(|l| l.trim().is_empty() || l.trim().starts_with("//")));
+        }
+    }
+
     #[test]
     fn names_order_the_files() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

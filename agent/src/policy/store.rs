@@ -144,7 +144,13 @@ impl Change {
         }
     }
 
-    /// Whether anything differs, comments and order included.
+    /// The `detail` of a `change` entry.
+    #[must_use]
+    pub fn detail(&self) -> serde_json::Value {
+        serde_json::json!({ "added": self.added, "changed": self.changed, "removed": self.removed })
+    }
+
+    /// Whether nothing differs, comments and order included.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.before == self.after

@@ -242,6 +242,14 @@ fn errors_name_the_place_and_the_remedy() {
     )]);
     assert!(error.starts_with("a.cedar:4: policy 'a.cedar:2'"), "{error}");
     assert!(error.contains("method"), "{error}");
+    let error = errors(&[(
+        "a.cedar",
+        "permit(principal, action == Action::\"http:reqest\", resource);",
+    )]);
+    assert!(
+        error.contains("did you mean `Action::\"http:request\"`?"),
+        "{error}"
+    );
     let error = errors(&[("a.cedar", "permit(principal == ?principal, action, resource);")]);
     assert!(error.contains("a.cedar:1: templates"), "{error}");
     let error = errors(&[(

@@ -18,7 +18,7 @@ mod watch;
 
 use futures_util::future::BoxFuture;
 
-pub use bpf::{BpfRedirector, Control, Options, remove, verify};
+pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
 pub use tags::{Source, Tag, TagEvent, Tags};

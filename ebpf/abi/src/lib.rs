@@ -193,11 +193,13 @@ pub enum Site {
     AcceptSocket = 13,
     /// PASSIVE_ESTABLISHED_CB: no socket storage.
     AcceptStorage = 14,
+    /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
+    AcceptEvicted = 15,
 }
 
 impl Site {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Config,
         Self::ConnectUntagged,
         Self::ConnectStorage,
@@ -213,6 +215,7 @@ impl Site {
         Self::SynInflight,
         Self::AcceptSocket,
         Self::AcceptStorage,
+        Self::AcceptEvicted,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -234,6 +237,7 @@ impl Site {
             Self::SynInflight => "syn_inflight",
             Self::AcceptSocket => "accept_socket",
             Self::AcceptStorage => "accept_storage",
+            Self::AcceptEvicted => "accept_evicted",
         }
     }
 }

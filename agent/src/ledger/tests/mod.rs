@@ -1,7 +1,9 @@
 //! Tests of the ledger as a whole.
 
 mod basic;
+mod reading;
 mod tamper;
+mod trouble;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

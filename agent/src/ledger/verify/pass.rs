@@ -105,6 +105,7 @@ pub(super) fn run(
             });
         }
     }
+    pass.nothing_cut_off()?;
     pass.frames_before(&mut frames, u64::MAX)?;
     (pass.progress)(Progress {
         done: uint(total),
@@ -294,7 +295,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Report, VerifyError> {
+    /// Whether there is a checkpoint over more than there is.
+    fn nothing_cut_off(&mut self) -> Result<(), VerifyError> {
         let entries = self.tree.size();
         if let Some((size, _)) = self.checkpoints.next() {
             return Err(VerifyError::Checkpoint {
@@ -302,9 +304,14 @@ impl Pass<'_> {
                 flaw: CheckpointFlaw::Truncated { entries },
             });
         }
-        if let Some((size, _)) = self.cached.filter(|(size, _)| *size > entries) {
-            return Err(VerifyError::Tree { size });
+        if let Some((size, _)) = self.cached.as_ref().filter(|(size, _)| *size > entries) {
+            return Err(VerifyError::Tree { size: *size });
         }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Report, VerifyError> {
+        let entries = self.tree.size();
         let (open, unclaimed) = self.claims.left();
         Ok(Report {
             origin: self.keys.first().map(|k| k.name().to_owned()).unwrap_or_default(),

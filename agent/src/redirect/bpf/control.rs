@@ -80,7 +80,7 @@ impl Control {
     }
 
     /// Tags a cgroup by its directory: from now on, the sockets of its processes and of its descendants' are redirected,
-    /// denied or exempt. Tagging it again changes nothing.
+    /// denied or exempt. Tagging it again puts back what is missing.
     ///
     /// Blocks for some milliseconds.
     ///
@@ -172,15 +172,12 @@ fn sum(values: &PerCpuValues<abi::Counters>) -> abi::Counters {
 impl State {
     fn tag(&mut self, directory: &Path) -> Result<CgroupId, RedirectError> {
         let id = cgroup::id(directory)?;
-        if self.tags.contains_key(&id) {
-            return Ok(id);
-        }
         self.check(directory)?;
         self.enter(id)?;
+        self.tags.insert(id, directory.to_path_buf());
         if !self.covered(directory) {
             self.hook(id, directory)?;
         }
-        self.tags.insert(id, directory.to_path_buf());
         for (below, _) in self.below(directory) {
             self.pins.remove_tag(below)?;
         }
@@ -269,14 +266,10 @@ impl State {
     pub(super) fn take_over(&mut self) -> Result<(), RedirectError> {
         let pinned = self.pins.tagged()?;
         let marked: Vec<CgroupId> = self.tagged.keys().filter_map(Result::ok).map(CgroupId).collect();
-        let mount = self.mount.clone();
-        for (id, directory) in cgroup::tree(&mount) {
-            if pinned.contains(&id) {
-                self.enter(id)?;
-                self.hook(id, &directory)?;
-                self.tags.insert(id, directory);
-            } else if marked.contains(&id) {
-                self.tags.insert(id, directory);
+        for (id, directory) in cgroup::tree(&self.mount.clone()) {
+            if pinned.contains(&id) || marked.contains(&id) {
+                // Also what that agent had only begun when it ended.
+                self.tag(&directory)?;
             }
         }
         for id in pinned.into_iter().chain(marked) {

@@ -36,7 +36,7 @@ pub(super) const WORKLOAD: [&str; 9] = [
 pub(super) const AGENT: &str = "agent_ops";
 
 /// One program as the kernel verified it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct ProgramInfo {
     /// Its name.
     pub name: String,
@@ -48,15 +48,26 @@ pub struct ProgramInfo {
     pub bytes: Option<u32>,
 }
 
+/// Whether the programs log their failures as debug lines, beside counting them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logging {
+    On,
+    Off,
+}
+
 /// Loads the object, with maps shared through `pins` if given.
-pub(super) fn load(pins: Option<&Pins>) -> Result<Ebpf, RedirectError> {
+pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
     let btf = Btf::of_kernel()?;
     let offset = |member| {
         btf.offset("task_struct", member)
             .ok_or(RedirectError::Btf("task_struct is not as expected"))
     };
     let (leader, start) = (offset("group_leader")?, offset("start_boottime")?);
-    let level = log_level();
+    // A constant of the programs: without logging the verifier removes the code.
+    let level = match logging {
+        Logging::On => aya_log::Level::Debug as u8,
+        Logging::Off => 0,
+    };
     let mut loader = EbpfLoader::new();
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
@@ -77,15 +88,6 @@ pub(super) fn load(pins: Option<&Pins>) -> Result<Ebpf, RedirectError> {
     Ok(ebpf)
 }
 
-/// What the programs log: nothing unless debug lines are wanted. Higher levels do not occur.
-fn log_level() -> u8 {
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        aya_log::Level::Debug as u8
-    } else {
-        0
-    }
-}
-
 fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
@@ -96,12 +98,13 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
     }
 }
 
-/// Loads every program without attaching it: what the running kernel says of it.
+/// Loads every program without attaching it, with and without logging: what the running kernel says of it without.
 ///
 /// # Errors
 /// When the kernel refuses one; the error has the verifier's words.
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
-    let ebpf = load(None)?;
+    load(None, Logging::On)?;
+    let ebpf = load(None, Logging::Off)?;
     ebpf.programs()
         .map(|(name, program)| {
             let info = program.info().map_err(|source| RedirectError::Program {

@@ -30,7 +30,7 @@ pub use load::{ProgramInfo, verify};
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 
-use self::{control::State, listen::Listeners, pin::Pins};
+use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
 use super::{RedirectError, Redirected, Redirector, cgroup, sys};
 use crate::model::{CgroupId, Origin, OriginalDst};
 
@@ -72,8 +72,15 @@ impl BpfRedirector {
         let listeners = Listeners::bind(options.port)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
-        let mut ebpf = load::load(Some(&pins))?;
-        forward_log(&mut ebpf);
+        let logging = if tracing::enabled!(tracing::Level::DEBUG) {
+            Logging::On
+        } else {
+            Logging::Off
+        };
+        let mut ebpf = load::load(Some(&pins), logging)?;
+        if logging == Logging::On {
+            forward_log(&mut ebpf);
+        }
         let mut config: Array<_, abi::Config> = take(&mut ebpf, "CONFIG")?;
         let config_value = abi::Config {
             netns,
@@ -198,11 +205,8 @@ fn original_dst(record: &abi::Record) -> OriginalDst {
     OriginalDst((address, record.port).into())
 }
 
-/// The programs' debug lines, as log records; only while debug is on when the agent starts.
+/// The programs' debug lines, as records of the `log` crate, which tracing-subscriber takes in.
 fn forward_log(ebpf: &mut Ebpf) {
-    if !tracing::enabled!(tracing::Level::DEBUG) {
-        return;
-    }
     let logger = aya_log::EbpfLogger::init(ebpf)
         .map_err(|error| error.to_string())
         .and_then(|logger| sys::readable(logger).map_err(|error| error.to_string()));

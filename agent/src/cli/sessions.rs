@@ -1,0 +1,180 @@
+//! `portcullis sessions list|show`
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+
+use super::time::moment;
+use crate::{
+    clock::Clock,
+    config::Config,
+    ledger::query::{Filter, OperationRow, Reader, SessionShow},
+    model::{OperationId, SessionId},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List connections, the newest last.
+    List(ListArgs),
+    /// Show one connection: its operations, and with --payload what went over it, masked.
+    Show(ShowArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Only of this workload.
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// Only from this time on: RFC 3339, or how long ago (`24h`).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// The last so many; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+    /// An export or ledger instead of this host's own.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// The session's id, as `list` prints it.
+    id: uuid::Uuid,
+    /// Also the recorded payload of each operation.
+    #[arg(long)]
+    payload: bool,
+    /// An export or ledger instead of this host's own.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::List(args) => list(args, config),
+        Command::Show(args) => show(args, config),
+    }
+}
+
+fn open(file: Option<&PathBuf>, config: &Config) -> anyhow::Result<Reader> {
+    let own = config.host.data_dir.join("ledger.db");
+    let path = file.unwrap_or(&own);
+    Reader::open(path).with_context(|| format!("{}: has the daemon run here?", path.display()))
+}
+
+fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let now = Clock::System.now_ns();
+    let time = |text: &Option<String>| text.as_deref().map(|t| moment(t, now)).transpose();
+    let filter = Filter {
+        since_ns: time(&args.since)?,
+        until_ns: time(&args.until)?,
+        workload: args.workload.clone(),
+        limit: (args.limit > 0).then_some(args.limit),
+    };
+    let rows = open(args.file.as_ref(), config)?.sessions(&filter)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["SESSION", "OPENED", "WORKLOAD", "PROCESS", "DESTINATION", "PROTOCOL", "OPS", "END"]);
+    for r in &rows {
+        let text = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
+        let port = r.port.unwrap_or_default();
+        table.add_row([
+            r.session.clone(),
+            r.opened_at.as_deref().and_then(|t| t.get(..19)).unwrap_or("-").to_owned(),
+            text(&r.workload),
+            text(&r.process_exe),
+            format!("{}:{port}", text(&r.address)),
+            text(&r.protocol),
+            r.operations.map_or_else(|| "-".into(), |n| n.to_string()),
+            text(&r.reason),
+        ]);
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let reader = open(args.file.as_ref(), config)?;
+    let found = reader.session(SessionId(args.id))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&with_payload(&found, &reader, args.payload)?)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let s = &found.session;
+    let text = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
+    println!("Session    {}", s.session);
+    println!("Workload   {}", text(&s.workload));
+    println!("Process    {} (pid {})", text(&s.process_exe), s.process_pid.unwrap_or_default());
+    println!("To         {}:{}", text(&s.address), s.port.unwrap_or_default());
+    println!("Protocol   {}", text(&s.protocol));
+    println!("Open       {} to {}", text(&s.opened_at), text(&s.closed_at));
+    println!("Ended      {}", text(&s.reason));
+    for operation in &found.list {
+        print(operation);
+        if args.payload {
+            print_payload(&reader, operation)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(o: &OperationRow) {
+    println!("\n{} {} {} {}", o.at, o.decision, o.action, o.resource.as_deref().unwrap_or("-"));
+    println!("  id {}, subject {}", o.id, o.subject.as_deref().unwrap_or("-"));
+    println!("  {} by policies [{}]", o.reason, o.policies.join(", "));
+    if let Some(outcome) = &o.outcome {
+        println!(
+            "  {outcome} {}: {} bytes up, {} down, {} us",
+            o.status.as_deref().unwrap_or(""),
+            o.bytes_up.unwrap_or_default(),
+            o.bytes_down.unwrap_or_default(),
+            o.duration_us.unwrap_or_default()
+        );
+    }
+    if let Some(masked) = o.masked.as_ref().filter(|m| !m.is_empty()) {
+        let classes: Vec<_> = masked.iter().map(|(class, n)| format!("{class} {n}")).collect();
+        println!("  masked: {}", classes.join(", "));
+    }
+}
+
+fn print_payload(reader: &Reader, operation: &OperationRow) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for frame in reader.frames(OperationId(operation.id.parse()?))? {
+        let mark = if frame.direction == "up" { '>' } else { '<' };
+        for line in String::from_utf8_lossy(&frame.bytes).lines() {
+            // The bytes are a stranger's: nothing in them may drive this terminal.
+            let plain: String = line.chars().map(|c| if c.is_control() && c != '\t' { '.' } else { c }).collect();
+            writeln!(out, "  {mark} {plain}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The session as JSON, each operation with its payload where that is asked for.
+fn with_payload(found: &SessionShow, reader: &Reader, payload: bool) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(found)?;
+    if !payload {
+        return Ok(value);
+    }
+    for (operation, row) in found.list.iter().zip(value["list"].as_array_mut().into_iter().flatten()) {
+        let frames = reader.frames(OperationId(operation.id.parse()?))?;
+        let frames: Vec<_> = frames
+            .iter()
+            .map(|f| serde_json::json!({ "direction": f.direction, "text": String::from_utf8_lossy(&f.bytes) }))
+            .collect();
+        row["payload"] = frames.into();
+    }
+    Ok(value)
+}

@@ -1,0 +1,164 @@
+//! Fields by name: JSON keys and dotted paths, and form fields.
+
+use std::collections::HashMap;
+
+use super::coding::Coding;
+use crate::model::{ClassId, ClassSet};
+
+/// A key as far as the rules know it: [`Symbol::OTHER`] is every key that no rule names.
+pub(super) type Symbol = u16;
+
+/// No rule names this key.
+pub(super) const OTHER: Symbol = 0;
+/// An element of an array.
+pub(super) const INDEX: Symbol = 0x7FFF;
+/// `*` in a path.
+const ANY: Symbol = 0x7FFE;
+/// The longest name, without blanks, `_` and `-`.
+const NAME_MAX: usize = 96;
+/// The most components of a path.
+const PATH_MAX: usize = 8;
+/// The longest key, as written, that is looked up: a name in which every character is a `\u` escape.
+pub(super) const KEY_MAX: usize = 1024;
+
+/// Names of fields and the classes they belong to.
+#[derive(Debug)]
+pub(super) struct Names {
+    symbols: HashMap<Box<[u8]>, Symbol>,
+    /// By symbol, the classes of a key wherever it stands.
+    direct: Vec<Vec<ClassId>>,
+    /// Paths with their last component first.
+    paths: Vec<(Vec<Symbol>, ClassId)>,
+    /// By the first letter, the last letters that occur (mod 32): one look rules out most keys.
+    letters: [u32; 256],
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            symbols: HashMap::new(),
+            direct: vec![Vec::new()],
+            paths: Vec::new(),
+            letters: [0; 256],
+        }
+    }
+}
+
+impl Names {
+    /// Adds a key or a dotted path; `false` when it cannot be one.
+    pub(super) fn add(&mut self, path: &str, class: ClassId) -> bool {
+        let parts: Vec<&str> = path.split('.').collect();
+        if parts.len() > PATH_MAX {
+            return false;
+        }
+        let mut symbols = Vec::with_capacity(parts.len());
+        for part in parts.iter().rev() {
+            let Some(symbol) = (if *part == "*" { Some(ANY) } else { self.intern(part) }) else {
+                return false;
+            };
+            symbols.push(symbol);
+        }
+        match symbols[..] {
+            [ANY] => return false,
+            [symbol] => self.direct[usize::from(symbol)].push(class),
+            _ => self.paths.push((symbols, class)),
+        }
+        true
+    }
+
+    fn intern(&mut self, name: &str) -> Option<Symbol> {
+        let mut buffer = [0; NAME_MAX];
+        let name = plain(name.as_bytes(), &mut buffer)?;
+        let (first, last) = (*name.first()?, *name.last()?);
+        if let Some(symbol) = self.symbols.get(name) {
+            return Some(*symbol);
+        }
+        let symbol = Symbol::try_from(self.direct.len()).ok().filter(|s| *s < ANY)?;
+        self.letters[usize::from(first)] |= 1 << (last & 31);
+        self.symbols.insert(name.into(), symbol);
+        self.direct.push(Vec::new());
+        Some(symbol)
+    }
+
+    /// A key as written.
+    pub(super) fn find(&self, raw: &[u8], coding: Coding, escaped: bool) -> Symbol {
+        if raw.len() > KEY_MAX {
+            return OTHER;
+        }
+        if escaped {
+            let mut key = Vec::with_capacity(raw.len());
+            coding.decode(raw, true, &mut key);
+            return self.look_up(&key);
+        }
+        self.look_up(raw)
+    }
+
+    fn look_up(&self, key: &[u8]) -> Symbol {
+        let (Some(first), Some(last)) = (key.first(), key.last()) else {
+            return OTHER;
+        };
+        if self.letters[usize::from(first.to_ascii_lowercase())] >> (last & 31) & 1 == 0
+            && !(is_dropped(*first) || is_dropped(*last))
+        {
+            return OTHER;
+        }
+        let mut buffer = [0; NAME_MAX];
+        plain(key, &mut buffer)
+            .and_then(|key| self.symbols.get(key).copied())
+            .unwrap_or(OTHER)
+    }
+
+    /// The class, of those to be masked, of the value at a key below containers, outermost first.
+    pub(super) fn class(&self, symbol: Symbol, above: &[Symbol], set: ClassSet) -> Option<ClassId> {
+        let direct = self.direct.get(usize::from(symbol)).into_iter().flatten();
+        if let Some(class) = direct.copied().find(|c| set.contains(*c)) {
+            return Some(class);
+        }
+        if self.paths.is_empty() {
+            return None;
+        }
+        self.paths
+            .iter()
+            .find(|(path, class)| set.contains(*class) && ends_with(path, symbol, above))
+            .map(|(_, class)| *class)
+    }
+
+    /// Whether elements of arrays have to be asked about: when a path can end at one.
+    pub(super) fn names_elements(&self) -> bool {
+        self.paths.iter().any(|(path, _)| path.first() == Some(&ANY))
+    }
+}
+
+/// Whether a path (last component first) fits the end of where a value stands. `*` is any key or index; an index
+/// that no `*` stands for is passed over, so that `customer.ssn` also finds it in a list of customers.
+fn ends_with(path: &[Symbol], at: Symbol, above: &[Symbol]) -> bool {
+    let Some((want, rest)) = path.split_first() else {
+        return true;
+    };
+    let up = || match (rest.is_empty(), above.split_last()) {
+        (true, _) => true,
+        (false, Some((symbol, above))) => ends_with(rest, *symbol & INDEX, above),
+        (false, None) => false,
+    };
+    if (*want == ANY || *want == at) && up() {
+        return true;
+    }
+    at == INDEX
+        && above
+            .split_last()
+            .is_some_and(|(symbol, above)| ends_with(path, *symbol & INDEX, above))
+}
+
+fn is_dropped(b: u8) -> bool {
+    matches!(b, b'_' | b'-' | b' ')
+}
+
+/// The name in lower case without `_`, `-` and blanks; `None` when it is too long.
+fn plain<'a>(name: &[u8], buffer: &'a mut [u8; NAME_MAX]) -> Option<&'a [u8]> {
+    let mut len = 0;
+    for b in name.iter().filter(|b| !is_dropped(**b)) {
+        *buffer.get_mut(len)? = b.to_ascii_lowercase();
+        len += 1;
+    }
+    Some(&buffer[..len])
+}

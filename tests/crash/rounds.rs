@@ -1,0 +1,95 @@
+//! kill -9 under load, again and again.
+
+use std::{collections::HashSet, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    child::Process,
+    ledger::Reader,
+    site::{Options, Site},
+};
+
+use super::with_site;
+
+/// How often; `PORTCULLIS_CRASH_ROUNDS` takes another number, for a quick look.
+const ROUNDS: u32 = 200;
+
+#[test]
+fn every_operation_that_the_upstream_saw_has_its_entry() {
+    let rounds = std::env::var("PORTCULLIS_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    with_site("rounds", &Options::default(), |site| {
+        let load = start_load(site)?;
+        let mut seen = Seen::default();
+        let mut interrupted = 0;
+        for round in 0..rounds {
+            // Long enough for some operations, and never at the same point.
+            let before = site.backend.seen().len();
+            std::thread::sleep(Duration::from_millis(u64::from(rand::random_range(5..80u32))));
+            site.daemon.kill9();
+            interrupted += u32::from(site.backend.seen().len() > before);
+            site.daemon.launch().with_context(|| format!("round {round}"))?;
+            seen.compare(site).with_context(|| format!("round {round}"))?;
+            let ledger = site.daemon.ledger().display().to_string();
+            let said = site.daemon.cli(&["verify", &ledger])?;
+            ensure!(said.code == 0, "round {round}: verify: {said:?}");
+        }
+        for mut one in load {
+            one.kill9();
+        }
+        println!("{rounds} rounds, {} operations seen by the upstream, {} entries", seen.upstream, seen.recorded.len());
+        // A load that reached nothing would prove nothing.
+        ensure!(interrupted * 2 > rounds, "only {interrupted} of {rounds} kills had operations under way");
+        Ok(())
+    });
+}
+
+/// Three curls that never stop, plain and TLS, reading and writing; each request has a number of its own.
+fn start_load(site: &Site<'_>) -> Result<Vec<Process>> {
+    let ca = site.daemon.data_dir().join("ca.pem");
+    let each = [("a", "http", ""), ("b", "https", ""), ("c", "http", "-d x=1")];
+    each.iter()
+        .map(|(name, scheme, more)| {
+            // A refused connect costs curl nothing; without the pause it would use up the numbers.
+            let script = format!(
+                "n=0; while :; do n=$((n+1)); \
+                 curl -s -o /dev/null --max-time 20 --cacert '{}' {more} \"{scheme}://api.internal/op/{name}$n-[1-40]\"; \
+                 sleep 0.01; done",
+                ca.display()
+            );
+            let mut command = site.workload().tagged("sh");
+            command.args(["-c", &script]);
+            Process::start(&format!("load-{name}"), site.world.dir(), &mut command)
+        })
+        .collect()
+}
+
+/// What the upstream has seen, against what is recorded.
+#[derive(Default)]
+struct Seen {
+    upstream: usize,
+    recorded: HashSet<String>,
+    last: i64,
+}
+
+impl Seen {
+    fn compare(&mut self, site: &Site<'_>) -> Result<()> {
+        // First the upstream: whatever it has seen by now was recorded before.
+        let seen = site.backend.seen();
+        let ledger = Reader::open(&site.daemon.ledger())?;
+        let sql = format!(
+            "SELECT json_extract(body, '$.resource.id'), seq FROM entry \
+             WHERE seq > {} AND json_extract(body, '$.kind') = 'operation' ORDER BY seq",
+            self.last
+        );
+        for row in ledger.rows(&sql)? {
+            self.last = row[1].parse()?;
+            self.recorded.insert(row[0].clone());
+        }
+        for request in &seen[self.upstream..] {
+            let path = request.split_once(' ').map_or("", |r| r.1);
+            ensure!(self.recorded.contains(&format!("api.internal{path}")), "{request} has no entry");
+        }
+        self.upstream = seen.len();
+        Ok(())
+    }
+}

@@ -3,10 +3,7 @@
 //! Bias: towards a protocol that reads what it carries. What none recognises is the fallback's, a `tcp:connect` for
 //! policy to allow.
 
-use std::{
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -48,7 +45,7 @@ pub fn is_client_hello(bytes: &[u8]) -> Detection {
     };
     match length {
         _ if !plausible => Detection::No,
-        Some(n) if n < 4 || n > 0x4000 => Detection::No,
+        Some(n) if !(4..=0x4000).contains(&n) => Detection::No,
         _ if bytes.len() < 6 => Detection::NeedMore,
         _ => Detection::Yes,
     }
@@ -64,7 +61,11 @@ pub async fn sniff_tls(stream: BoxStream, limits: &Limits) -> Result<Sniffed, Re
         verdict => Some(verdict == Detection::Yes),
     })
     .await?;
-    Ok(if verdict == Some(true) { Sniffed::Tls(stream) } else { Sniffed::Plain(stream) })
+    Ok(if verdict == Some(true) {
+        Sniffed::Tls(stream)
+    } else {
+        Sniffed::Plain(stream)
+    })
 }
 
 /// Which protocol carries a connection.
@@ -78,13 +79,22 @@ pub async fn protocol<'r>(
     tls: bool,
     limits: &Limits,
 ) -> Result<(&'r dyn Protocol, BoxStream), Reason> {
-    let (verdict, stream) = look(stream, limits, |bytes| choose(registry, bytes, original_dst.0, tls)).await?;
+    let (verdict, stream) = look(stream, limits, |bytes| {
+        choose(registry, bytes, original_dst.0, tls)
+    })
+    .await?;
     match verdict {
         Some(Some(protocol)) => Ok((protocol, stream)),
         Some(None) => Ok((registry.fallback(), stream)),
         None => {
-            let hint = Hint { first_bytes: &[], original_dst: original_dst.0, tls };
-            let first = registry.iter().find(|p| p.detect(&hint) == Detection::ServerSpeaksFirst);
+            let hint = Hint {
+                first_bytes: &[],
+                original_dst: original_dst.0,
+                tls,
+            };
+            let first = registry
+                .iter()
+                .find(|p| p.detect(&hint) == Detection::ServerSpeaksFirst);
             Ok((first.unwrap_or_else(|| registry.fallback()), stream))
         }
     }
@@ -97,7 +107,11 @@ fn choose<'r>(
     original_dst: SocketAddr,
     tls: bool,
 ) -> Option<Option<&'r dyn Protocol>> {
-    let hint = Hint { first_bytes, original_dst, tls };
+    let hint = Hint {
+        first_bytes,
+        original_dst,
+        tls,
+    };
     let mut waiting = false;
     for protocol in registry.iter() {
         match protocol.detect(&hint) {
@@ -136,8 +150,11 @@ async fn look<T: Default>(
             Err(_) => break Some(T::default()),
         }
     };
-    let stream: BoxStream =
-        if bytes.is_empty() { stream } else { Box::new(Rewound::new(bytes.freeze(), stream)) };
+    let stream: BoxStream = if bytes.is_empty() {
+        stream
+    } else {
+        Box::new(Rewound::new(bytes.freeze(), stream))
+    };
     Ok((verdict, stream))
 }
 
@@ -148,7 +165,10 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { handshake_timeout: Duration::from_secs(3), ..Limits::default() }
+        Limits {
+            handshake_timeout: Duration::from_secs(3),
+            ..Limits::default()
+        }
     }
 
     #[test]
@@ -160,7 +180,13 @@ mod tests {
         for n in 6..=hello.len() {
             assert_eq!(is_client_hello(&hello[..n]), Detection::Yes, "{n}");
         }
-        for no in [&b"GET / HTTP/1.1"[..], b"\x16\x02\x01", b"\x16\x03\x01\x00\x00", b"\x16\x03\x01\xff\xff", b"\x16\x03\x01\x02\x00\x02"] {
+        for no in [
+            &b"GET / HTTP/1.1"[..],
+            b"\x16\x02\x01",
+            b"\x16\x03\x01\x00\x00",
+            b"\x16\x03\x01\xff\xff",
+            b"\x16\x03\x01\x02\x00\x02",
+        ] {
             assert_eq!(is_client_hello(no), Detection::No, "{}", no.escape_ascii());
         }
     }
@@ -182,8 +208,9 @@ mod tests {
         };
         let limits = limits();
         let found = async {
-            let (protocol, mut stream) =
-                protocol(&registry, Box::new(ours), to, false, &limits).await.unwrap();
+            let (protocol, mut stream) = protocol(&registry, Box::new(ours), to, false, &limits)
+                .await
+                .unwrap();
             let mut rest = Vec::new();
             let _ = tokio::time::timeout(Duration::from_millis(50), stream.read_to_end(&mut rest)).await;
             (protocol.name(), rest)

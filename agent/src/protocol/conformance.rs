@@ -17,10 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{Protocol, ProtocolError};
 use crate::{
-    gate::{
-        Dial, DialError, Permit,
-        testing::Rig,
-    },
+    gate::{Dial, DialError, Permit, testing::Rig},
     io::BoxStream,
 };
 
@@ -54,13 +51,20 @@ impl Turn {
     /// Waits for the end of a message and answers in one piece.
     #[must_use]
     pub fn new(until: &[u8], say: &[u8]) -> Self {
-        Self { until: until.to_vec(), say: vec![say.to_vec()], close: false }
+        Self {
+            until: until.to_vec(),
+            say: vec![say.to_vec()],
+            close: false,
+        }
     }
 
     /// The same, and closes.
     #[must_use]
     pub fn closing(until: &[u8], say: &[u8]) -> Self {
-        Self { close: true, ..Self::new(until, say) }
+        Self {
+            close: true,
+            ..Self::new(until, say)
+        }
     }
 }
 
@@ -78,17 +82,27 @@ impl Upstream {
     /// A destination that takes these turns, over as many connections as it takes.
     #[must_use]
     pub fn new(turns: &[Turn]) -> Self {
-        Self { turns: Arc::new(Mutex::new(turns.iter().cloned().collect())), ..Self::default() }
+        Self {
+            turns: Arc::new(Mutex::new(turns.iter().cloned().collect())),
+            ..Self::default()
+        }
     }
 
     async fn play(self, mut stream: DuplexStream) {
         let mut since = Vec::new();
         loop {
-            let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let turn = self
+                .turns
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             let Some(turn) = turn else { break };
             while !since.ends_with(&turn.until) {
                 if self.read(&mut stream, &mut since).await == 0 {
-                    self.turns.lock().unwrap_or_else(PoisonError::into_inner).push_front(turn);
+                    self.turns
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push_front(turn);
                     return;
                 }
             }
@@ -109,10 +123,13 @@ impl Upstream {
     }
 
     async fn read(&self, stream: &mut DuplexStream, since: &mut Vec<u8>) -> usize {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let n = stream.read(&mut buffer).await.unwrap_or(0);
         since.extend_from_slice(&buffer[..n]);
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..n]);
+        self.received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(&buffer[..n]);
         n
     }
 }
@@ -176,7 +193,7 @@ pub async fn exchange(
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         // What is still to be answered is answered before the close.
         while let Ok(Ok(n)) = tokio::time::timeout(QUIET, from.read(&mut buffer)).await {
             if n == 0 {
@@ -194,12 +211,25 @@ pub async fn exchange(
         down
     };
     let served = async {
-        let result = tokio::time::timeout(Duration::from_secs(20), protocol.serve(Box::new(near), upstream, &gate));
+        let result = tokio::time::timeout(
+            Duration::from_secs(20),
+            protocol.serve(Box::new(near), upstream, &gate),
+        );
         result.await.ok()
     };
     let (down, result) = tokio::join!(workload, served);
-    let up = upstream.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Went { down, up, operations: gate.operations(), dials: upstream.dials.load(Ordering::Relaxed), result }
+    let up = upstream
+        .received
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    Went {
+        down,
+        up,
+        operations: gate.operations(),
+        dials: upstream.dials.load(Ordering::Relaxed),
+        result,
+    }
 }
 
 /// A protocol, and a sample of its traffic.
@@ -231,9 +261,20 @@ impl Sample<'_> {
             let (head, tail) = self.sent.split_at(at);
             let upstream = Upstream::new(self.turns);
             let went = exchange(rig, self.protocol, None, &upstream, &[head, tail]).await;
-            assert_eq!(went.up.escape_ascii().to_string(), self.sent.escape_ascii().to_string(), "{name} up, split at {at}");
-            assert_eq!(went.down.escape_ascii().to_string(), self.answers().escape_ascii().to_string(), "{name} down, split at {at}");
-            assert_eq!(went.operations, self.operations, "{name} operations, split at {at}");
+            assert_eq!(
+                went.up.escape_ascii().to_string(),
+                self.sent.escape_ascii().to_string(),
+                "{name} up, split at {at}"
+            );
+            assert_eq!(
+                went.down.escape_ascii().to_string(),
+                self.answers().escape_ascii().to_string(),
+                "{name} down, split at {at}"
+            );
+            assert_eq!(
+                went.operations, self.operations,
+                "{name} operations, split at {at}"
+            );
         }
     }
 
@@ -246,7 +287,10 @@ impl Sample<'_> {
         let went = exchange(rig, self.protocol, None, &upstream, &[self.sent]).await;
         let name = self.protocol.name();
         assert!(went.up.is_empty() && went.dials == 0, "{name}: {went:?}");
-        assert!((1..=self.operations).contains(&went.operations), "{name}: {went:?}");
+        assert!(
+            (1..=self.operations).contains(&went.operations),
+            "{name}: {went:?}"
+        );
         assert!(went.result.is_some(), "{name} ends");
     }
 
@@ -267,7 +311,10 @@ impl Sample<'_> {
             let upstream = Upstream::new(self.turns);
             let went = exchange(rig, self.protocol, None, &upstream, &[&self.sent[..end]]).await;
             assert!(went.result.is_some(), "{name} ends, cut at {end}");
-            assert!(self.sent.starts_with(&went.up), "{name} made something up, cut at {end}");
+            assert!(
+                self.sent.starts_with(&went.up),
+                "{name} made something up, cut at {end}"
+            );
         }
     }
 }

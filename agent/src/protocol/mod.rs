@@ -121,7 +121,10 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { protocols: vec![Box::new(http::Http)], fallback: tcp::Tcp }
+        Self {
+            protocols: vec![Box::new(http::Http)],
+            fallback: tcp::Tcp,
+        }
     }
 }
 

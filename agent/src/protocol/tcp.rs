@@ -29,7 +29,11 @@ impl Protocol for Tcp {
     }
 
     fn detect(&self, hint: &Hint<'_>) -> Detection {
-        if hint.first_bytes.is_empty() { Detection::ServerSpeaksFirst } else { Detection::Yes }
+        if hint.first_bytes.is_empty() {
+            Detection::ServerSpeaksFirst
+        } else {
+            Detection::Yes
+        }
     }
 
     fn serve<'a>(
@@ -63,7 +67,9 @@ async fn relay(mut wire: Wire, mut permit: Permit, idle: Duration) -> Result<(),
     let mut counted = (0, 0);
     let (mut up_shut, mut down_shut) = (false, false);
     let (reason, result) = loop {
-        let Some(up) = &mut wire.up else { break (Reason::Completed, Ok(())) };
+        let Some(up) = &mut wire.up else {
+            break (Reason::Completed, Ok(()));
+        };
         move_bytes(&mut wire.down, up);
         move_bytes(up, &mut wire.down);
         let (up_now, down_now) = (up.written, wire.down.written);
@@ -82,8 +88,10 @@ async fn relay(mut wire: Wire, mut permit: Permit, idle: Duration) -> Result<(),
         if (up_shut && down_shut) || up.deaf {
             break (Reason::Completed, Ok(()));
         }
-        let reading =
-            Reading { downstream: up.output.len() < ROOM, upstream: wire.down.output.len() < ROOM };
+        let reading = Reading {
+            downstream: up.output.len() < ROOM,
+            upstream: wire.down.output.len() < ROOM,
+        };
         match wire.pump(reading, Instant::now() + idle).await {
             Ok(Pumped::Progress) => {}
             Ok(Pumped::TimedOut) => break (Reason::Timeout, Err(ProtocolError::Timeout)),
@@ -136,5 +144,63 @@ fn operation(gate: &Gate) -> Operation {
         context: ("tcp", context),
         recorded_context: None,
         recorded_resource: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gate::testing::Rig,
+        protocol::conformance::{ALLOW, DENY, Sample, Turn, Upstream, exchange, taken_while_blocked},
+    };
+
+    #[tokio::test]
+    async fn conforms() {
+        let turns = [Turn::closing(b"ping", b"pong \0 and more")];
+        let sample = Sample {
+            protocol: &Tcp,
+            sent: b"any ping",
+            turns: &turns,
+            operations: 1,
+            garbage: &[],
+        };
+        let rig = Rig::new(ALLOW);
+        sample.passes_unchanged(&rig, 1).await;
+        sample.bad_input_ends(&rig, 3).await;
+        sample.denied_stays_here(&Rig::new(DENY)).await;
+        let taken = taken_while_blocked(&rig, &Tcp, b"x", 10 << 20).await;
+        assert!((1..1024 * 1024).contains(&taken), "{taken} bytes taken");
+    }
+
+    #[tokio::test]
+    async fn the_destination_may_speak_first() {
+        let turns = [
+            Turn::new(b"", b"220 hello\r\n"),
+            Turn::closing(b"QUIT\r\n", b"221 bye\r\n"),
+        ];
+        let upstream = Upstream::new(&turns);
+        let rig = Rig::new(ALLOW);
+        let went = exchange(&rig, &Tcp, None, &upstream, &[b"QUIT\r\n"]).await;
+        assert_eq!(went.text(), "220 hello\r\n221 bye\r\n");
+        assert_eq!((went.operations, went.up), (1, b"QUIT\r\n".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn silence_ends_it() {
+        let mut rig = Rig::new(ALLOW);
+        rig.limits.idle_timeout = Duration::from_millis(50);
+        let went = exchange(
+            &rig,
+            &Tcp,
+            None,
+            &Upstream::new(&[Turn::new(b"never", b"")]),
+            &[b"x"],
+        )
+        .await;
+        assert!(
+            matches!(went.result, Some(Err(ProtocolError::Timeout))),
+            "{went:?}"
+        );
     }
 }

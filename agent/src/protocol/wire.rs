@@ -178,8 +178,14 @@ impl Wire {
         until: Instant,
     ) -> Poll<Result<Pumped, Broken>> {
         let mut progress = false;
-        let down = |error| Broken { side: Side::Downstream, error };
-        let up_error = |error| Broken { side: Side::Upstream, error };
+        let down = |error| Broken {
+            side: Side::Downstream,
+            error,
+        };
+        let up_error = |error| Broken {
+            side: Side::Upstream,
+            error,
+        };
         if let Some(up) = &mut self.up {
             match up.poll_write(cx) {
                 Poll::Ready(Ok(())) => progress = true,
@@ -221,7 +227,11 @@ impl Wire {
         if progress {
             return Poll::Ready(Ok(Pumped::Progress));
         }
-        if self.poll_timer(cx, until) { Poll::Ready(Ok(Pumped::TimedOut)) } else { Poll::Pending }
+        if self.poll_timer(cx, until) {
+            Poll::Ready(Ok(Pumped::TimedOut))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The timer is set anew only when it fires or has to fire earlier: deadlines move with every operation, and
@@ -250,13 +260,25 @@ impl Wire {
                 Ok(Pumped::TimedOut) | Err(_) => return,
             }
         }
-        if !matches!(tokio::time::timeout_at(until, self.down.shutdown()).await, Ok(Ok(()))) {
+        if !matches!(
+            tokio::time::timeout_at(until, self.down.shutdown()).await,
+            Ok(Ok(()))
+        ) {
             return;
         }
         let mut budget = 1 << 20;
         while !self.down.eof && budget > 0 {
             self.down.input.clear();
-            match self.pump(Reading { downstream: true, upstream: false }, until).await {
+            match self
+                .pump(
+                    Reading {
+                        downstream: true,
+                        upstream: false,
+                    },
+                    until,
+                )
+                .await
+            {
                 Ok(Pumped::Progress) => budget -= self.down.input.len().min(budget),
                 Ok(Pumped::TimedOut) | Err(_) => return,
             }

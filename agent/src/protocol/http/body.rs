@@ -211,8 +211,10 @@ fn forbidden(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Content, trailers and what is left of the input; or the fault.
-    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>, bool), Fault> {
+    /// Content, trailers, what is left of the input, and whether it is done.
+    type Decoded = (Vec<u8>, Vec<u8>, Vec<u8>, bool);
+
+    fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<Decoded, Fault> {
         let mut decoder = BodyDecoder::new(framing);
         let (mut content, mut trailers, mut pending) = (Vec::new(), Vec::new(), Vec::new());
         for piece in pieces {

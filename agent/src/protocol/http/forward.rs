@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     fault::Fault,
-    problem,
-    record,
+    problem, record,
     reply::Reply,
     request::Edits,
     serve::{Connection, Next},
@@ -92,11 +91,18 @@ impl Connection<'_> {
         let uploaded = upload.as_ref().is_some_and(Upload::is_done);
         match result {
             Ok(()) => {
-                permit.finish(Reason::Completed, &reply.status.to_string()).await?;
+                permit
+                    .finish(Reason::Completed, &reply.status.to_string())
+                    .await?;
                 if reply.close || !uploaded || self.wire.down.eof {
                     return Ok(Next::Close);
                 }
-                if self.wire.up.as_ref().is_some_and(|up| up.deaf || up.eof || !up.input.is_empty()) {
+                if self
+                    .wire
+                    .up
+                    .as_ref()
+                    .is_some_and(|up| up.deaf || up.eof || !up.input.is_empty())
+                {
                     self.wire.up = None;
                 }
                 self.wire.down.trim();
@@ -124,7 +130,11 @@ impl Connection<'_> {
     ) -> Result<Next, ProtocolError> {
         let reason = failure.reason();
         if reply.begun || matches!(failure, Failure::Gone) {
-            let status = if reply.begun { reply.status.to_string() } else { String::new() };
+            let status = if reply.begun {
+                reply.status.to_string()
+            } else {
+                String::new()
+            };
             permit.finish(reason, &status).await?;
             return Err(ProtocolError::Cut(reason));
         }
@@ -138,7 +148,8 @@ impl Connection<'_> {
             approval: [].into(),
         };
         let untouched = matches!(failure, Failure::Dial(_) | Failure::Request(Fault::Encoding));
-        self.answer(&denied, status, &failure.to_string(), uploaded, untouched).await
+        self.answer(&denied, status, &failure.to_string(), uploaded, untouched)
+            .await
     }
 
     async fn carry(
@@ -148,11 +159,19 @@ impl Connection<'_> {
         upload: &mut Option<Upload>,
     ) -> Result<(), Failure> {
         let classes = permit.obligations().mask;
-        let edits = Edits { readable: !classes.is_empty() };
+        let edits = Edits {
+            readable: !classes.is_empty(),
+        };
         let upload = upload.insert(Upload::new(&self.request, permit, self.gate).map_err(Failure::Request)?);
         let mut counts = Counts::default();
         self.scratch.clear();
-        record::request_head(&self.request, self.gate.mask(), classes, &mut counts, &mut self.scratch);
+        record::request_head(
+            &self.request,
+            self.gate.mask(),
+            classes,
+            &mut counts,
+            &mut self.scratch,
+        );
         permit.record(Direction::Up, &self.scratch).await?;
         permit.add_masked(&counts);
 
@@ -163,16 +182,28 @@ impl Connection<'_> {
         self.send_head(edits);
         let idle = self.gate.limits().idle_timeout;
         loop {
-            let Some(up) = &mut self.wire.up else { return Err(Failure::NoAnswer) };
+            let Some(up) = &mut self.wire.up else {
+                return Err(Failure::NoAnswer);
+            };
             if !up.deaf {
                 upload.advance(&mut self.wire.down, up, permit).await?;
             }
             // A final answer before the body was asked for: whether the body still comes is anyone's guess.
             let last = self.request.expects_continue && !reply.continued && !upload.begun;
             reply
-                .advance(&self.request, &mut self.response, up, &mut self.wire.down, permit, last)
+                .advance(
+                    &self.request,
+                    &mut self.response,
+                    up,
+                    &mut self.wire.down,
+                    permit,
+                    last,
+                )
                 .await?;
-            if reply.is_done() && self.wire.down.is_flushed() && (upload.is_done() || up.deaf || reply.close) {
+            if reply.is_done()
+                && self.wire.down.is_flushed()
+                && (upload.is_done() || up.deaf || up.eof || reply.close)
+            {
                 return Ok(());
             }
             if up.eof && !reply.is_done() && self.wire.down.output.len() < HIGH {
@@ -205,11 +236,24 @@ impl Connection<'_> {
 
     /// Waits until something can be moved.
     async fn step(&mut self, upload: &Upload, idle: Duration) -> Result<(), Failure> {
-        let Some(up) = &self.wire.up else { return Err(Failure::NoAnswer) };
+        let Some(up) = &self.wire.up else {
+            return Err(Failure::NoAnswer);
+        };
         // Past the body, reading on only shows that the workload went away; what it pipelines stays bounded.
-        let room = if upload.is_done() { self.wire.down.input.len() < HIGH / 4 } else { up.output.len() < HIGH };
-        let reading = Reading { downstream: room, upstream: self.wire.down.output.len() < HIGH };
-        let patience = if self.wire.down.eof { HALF_CLOSED.min(idle) } else { idle };
+        let room = if upload.is_done() {
+            self.wire.down.input.len() < HIGH / 4
+        } else {
+            up.output.len() < HIGH
+        };
+        let reading = Reading {
+            downstream: room,
+            upstream: self.wire.down.output.len() < HIGH,
+        };
+        let patience = if self.wire.down.eof {
+            HALF_CLOSED.min(idle)
+        } else {
+            idle
+        };
         match self.wire.pump(reading, Instant::now() + patience).await {
             Ok(Pumped::Progress) => Ok(()),
             Ok(Pumped::TimedOut) if self.wire.down.eof => Err(Failure::Gone),

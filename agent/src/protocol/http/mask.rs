@@ -28,7 +28,10 @@ impl Boundary {
     pub fn of(content_type: Option<&str>) -> Self {
         match media(content_type).as_str() {
             "text/event-stream" => Self::EmptyLine,
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/jsonlines"
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/jsonlines"
             | "application/stream+json" => Self::Line,
             _ => Self::End,
         }
@@ -36,7 +39,13 @@ impl Boundary {
 }
 
 fn media(content_type: Option<&str>) -> String {
-    content_type.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+    content_type
+        .unwrap_or("")
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase()
 }
 
 /// Whether a type says for itself that its content is not text.
@@ -50,6 +59,14 @@ pub fn is_binary(content_type: Option<&str>) -> bool {
 pub fn path(rules: &Arc<MaskRules>, value: &str) -> Option<String> {
     let mut counts = Counts::default();
     let masked = rules.mask_path(rules.all(), value, &mut counts);
+    (!counts.is_empty()).then(|| masked.into_owned())
+}
+
+/// A short text likewise.
+#[must_use]
+pub fn text(rules: &Arc<MaskRules>, value: &str) -> Option<String> {
+    let mut counts = Counts::default();
+    let masked = rules.mask_text(rules.all(), value, &mut counts);
     (!counts.is_empty()).then(|| masked.into_owned())
 }
 
@@ -165,7 +182,9 @@ impl MaskedBody {
         if plain.is_empty() {
             return Ok(());
         }
-        let Some(format) = self.settle(plain)? else { return self.encode(plain, out) };
+        let Some(format) = self.settle(plain)? else {
+            return self.encode(plain, out);
+        };
         let mut masked = std::mem::take(&mut self.masked);
         masked.clear();
         let boundary = self.last_boundary(plain);

@@ -7,11 +7,15 @@
 //! requests, `forward` carries a permitted one, with `upload` and `reply` as its two directions.
 
 mod body;
+mod codec;
 mod encoding;
 mod fault;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod headers;
+mod lines;
 mod mask;
 mod operation;
 mod problem;
@@ -40,8 +44,9 @@ pub struct Http;
 const FIRST_LINE: usize = 8 * 1024;
 
 /// Methods after which a blank is enough: what follows is HTTP, if perhaps bad HTTP.
-const METHODS: [&[u8]; 10] =
-    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH", b"CONNECT", b"PRI"];
+const METHODS: [&[u8]; 10] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH", b"CONNECT", b"PRI",
+];
 
 impl Protocol for Http {
     fn name(&self) -> &'static str {
@@ -51,13 +56,20 @@ impl Protocol for Http {
     /// Bias: towards HTTP, which then refuses what it cannot read, rather than towards an unread relay.
     fn detect(&self, hint: &Hint<'_>) -> Detection {
         let bytes = hint.first_bytes;
-        let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+        let start = bytes
+            .iter()
+            .position(|b| !matches!(b, b'\r' | b'\n'))
+            .unwrap_or(bytes.len());
         let rest = &bytes[start..];
         let line_end = memchr::memchr(b'\n', rest);
         let line = &rest[..line_end.unwrap_or(rest.len())];
         let word = line.iter().position(|b| !is_token(*b)).unwrap_or(line.len());
         if rest.is_empty() {
-            return if start < 64 { Detection::NeedMore } else { Detection::No };
+            return if start < 64 {
+                Detection::NeedMore
+            } else {
+                Detection::No
+            };
         }
         if word == 0 || word > 32 {
             return Detection::No;
@@ -65,7 +77,9 @@ impl Protocol for Http {
         if word == line.len() && line_end.is_none() {
             return Detection::NeedMore;
         }
-        if METHODS.iter().any(|m| m.eq_ignore_ascii_case(&line[..word])) && matches!(line.get(word), Some(b' ' | b'\t')) {
+        if METHODS.iter().any(|m| m.eq_ignore_ascii_case(&line[..word]))
+            && matches!(line.get(word), Some(b' ' | b'\t'))
+        {
             return Detection::Yes;
         }
         if !matches!(line.get(word), Some(b' ' | b'\t')) {

@@ -11,7 +11,11 @@ use crate::{
 /// The operation that a request, or what was understood of one, asks for.
 pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
     let to = gate.original_dst().0;
-    let (scheme, default_port) = if gate.tls().is_some() { ("https", 443) } else { ("http", 80) };
+    let (scheme, default_port) = if gate.tls().is_some() {
+        ("https", 443)
+    } else {
+        ("http", 80)
+    };
     // A request that could not be read has no host of its own.
     let host: Arc<str> = if request.host.is_empty() {
         to.ip().to_canonical().to_string().into()
@@ -19,12 +23,26 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
         request.host.as_str().into()
     };
     let path: Arc<str> = request.target.path.as_str().into();
-    let shown = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
-    let authority = if to.port() == default_port { shown } else { format!("{shown}:{}", to.port()) };
+    let shown = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_string()
+    };
+    let authority = if to.port() == default_port {
+        shown
+    } else {
+        format!("{shown}:{}", to.port())
+    };
     let id: Arc<str> = format!("{authority}{path}").into();
     let masked_path = mask::path(gate.mask(), &path);
-    let masked_query = request.target.query.as_deref().map(|q| (q, mask::query(gate.mask(), q)));
-    let context = |path: Arc<str>, query: Option<&str>| {
+    let masked_query = request
+        .target
+        .query
+        .as_deref()
+        .map(|q| (q, mask::query(gate.mask(), q)));
+    let content_type = request.content_type.as_deref();
+    let masked_type = content_type.map(|t| (t, mask::text(gate.mask(), t)));
+    let context = |path: Arc<str>, query: Option<&str>, content_type: Option<&str>| {
         let mut record = std::collections::BTreeMap::from([
             ("method", Value::from(request.method.as_str())),
             ("scheme", Value::from(scheme)),
@@ -36,15 +54,21 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
         if let Some(query) = query {
             record.insert("query", Value::from(query));
         }
-        if let Some(content_type) = &request.content_type {
-            record.insert("content_type", Value::from(content_type.as_str()));
+        if let Some(content_type) = content_type {
+            record.insert("content_type", Value::from(content_type));
         }
         Value::Record(record)
     };
-    let changed = masked_path.is_some() || masked_query.as_ref().is_some_and(|(_, masked)| masked.is_some());
+    let changed = masked_path.is_some()
+        || [&masked_query, &masked_type]
+            .into_iter()
+            .flatten()
+            .any(|(_, masked)| masked.is_some());
     let recorded_context = changed.then(|| {
-        let path = masked_path.as_deref().map_or_else(|| Arc::clone(&path), Arc::from);
-        context(path, masked_query.as_ref().map(|(raw, masked)| masked.as_deref().unwrap_or(raw)))
+        let path = masked_path
+            .as_deref()
+            .map_or_else(|| Arc::clone(&path), Arc::from);
+        context(path, kept(masked_query.as_ref()), kept(masked_type.as_ref()))
     });
     Operation {
         id: OperationId::new(),
@@ -62,8 +86,15 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
             name: (!request.host.is_empty()).then(|| Arc::clone(&host)),
             name_verified: host_verified,
         },
-        context: ("http", context(Arc::clone(&path), request.target.query.as_deref())),
+        context: (
+            "http",
+            context(Arc::clone(&path), request.target.query.as_deref(), content_type),
+        ),
         recorded_context,
         recorded_resource: masked_path.map(|path| format!("{authority}{path}").into()),
     }
+}
+
+fn kept<'a>(value: Option<&'a (&'a str, Option<String>)>) -> Option<&'a str> {
+    value.map(|(raw, masked)| masked.as_deref().unwrap_or(raw))
 }

@@ -14,7 +14,12 @@ use crate::{
 
 /// A header line's value with what may not be shown masked; `None` when it stays. Fields that frame the message are
 /// not looked at: changing one would change the message.
-pub fn shown(rules: &Arc<MaskRules>, classes: ClassSet, header: &Header<'_>, counts: &mut Counts) -> Option<Vec<u8>> {
+pub fn shown(
+    rules: &Arc<MaskRules>,
+    classes: ClassSet,
+    header: &Header<'_>,
+    counts: &mut Counts,
+) -> Option<Vec<u8>> {
     if classes.is_empty() || !matches!(known(header.name), Known::Other | Known::Range | Known::IfRange) {
         return None;
     }
@@ -71,7 +76,7 @@ fn start_line(
     if classes.is_empty() {
         return request.write_start_line(out);
     }
-    let path = rules.mask_path(classes, &request.target.path, counts);
+    let path = rules.mask_path(classes, request.target.wire(), counts);
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(path.as_bytes());
@@ -80,5 +85,9 @@ fn start_line(
         out.push(b'?');
         out.extend_from_slice(query.as_bytes());
     }
-    out.extend_from_slice(if request.minor == 1 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+    out.extend_from_slice(if request.minor == 1 {
+        b" HTTP/1.1\r\n"
+    } else {
+        b" HTTP/1.0\r\n"
+    });
 }

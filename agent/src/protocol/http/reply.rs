@@ -1,6 +1,6 @@
 //! The response's way down: read strictly, masked where policy asks, recorded as it is sent.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::Buf as _;
 
 use super::{
     body::BodyDecoder,
@@ -8,16 +8,16 @@ use super::{
     fault::Fault,
     forward::{Failure, HIGH},
     head::Scanner,
-    headers::{self, Framing, Known, known},
+    headers::Framing,
+    lines::{Lines, chunk},
     mask::{Boundary, MaskedBody, is_binary},
-    record,
     request::Request,
     response::Response,
     upload::ENCODED,
 };
 use crate::{
     gate::{Gate, Permit},
-    mask::{Counts, Format, Handling},
+    mask::{Format, Handling},
     model::{ClassSet, Direction},
     protocol::wire::Leg,
 };
@@ -46,19 +46,10 @@ enum Mode {
     Held,
 }
 
-/// How the head's framing lines are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lines {
-    Verbatim,
-    Length(usize),
-    Chunked,
-    Close,
-}
-
 /// One response.
 pub(super) struct Reply<'a> {
-    gate: &'a Gate,
-    classes: ClassSet,
+    pub(super) gate: &'a Gate,
+    pub(super) classes: ClassSet,
     phase: Phase,
     mode: Mode,
     decoder: BodyDecoder,
@@ -67,7 +58,7 @@ pub(super) struct Reply<'a> {
     held: Vec<u8>,
     original: Vec<u8>,
     scratch: Vec<u8>,
-    trailers: Vec<u8>,
+    pub(super) trailers: Vec<u8>,
     interim: usize,
     /// Bytes of the final response were handed downstream.
     pub begun: bool,
@@ -129,7 +120,9 @@ impl<'a> Reply<'a> {
                     let Some(length) = scanner.scan(&up.input, limit).map_err(Failure::Response)? else {
                         return Ok(());
                     };
-                    response.parse(&up.input[..length], &request.method).map_err(Failure::Response)?;
+                    response
+                        .parse(&up.input[..length], &request.method)
+                        .map_err(Failure::Response)?;
                     up.input.advance(length);
                     if response.is_interim() {
                         self.pass_interim(request, response, down, permit).await?;
@@ -143,7 +136,8 @@ impl<'a> Reply<'a> {
                     if start.is_none() && !up.eof {
                         return Ok(());
                     }
-                    self.begin(request, response, start.unwrap_or_default(), last).map_err(Failure::Response)?;
+                    self.begin(request, response, start.unwrap_or_default(), last)
+                        .map_err(Failure::Response)?;
                     self.phase = Phase::Body;
                     if self.mode != Mode::Held {
                         let lines = match self.mode {
@@ -151,7 +145,8 @@ impl<'a> Reply<'a> {
                             Mode::Bare if response.framing != Framing::Close => Lines::Close,
                             _ => Lines::Verbatim,
                         };
-                        self.head(request, response, lines, self.body.is_some(), down, permit).await?;
+                        self.head(request, response, lines, self.body.is_some(), down, permit)
+                            .await?;
                     }
                 }
                 Phase::Body => {
@@ -193,7 +188,8 @@ impl<'a> Reply<'a> {
         self.continued |= response.status == 100;
         // HTTP/1.0 knows none of these.
         if request.minor == 1 {
-            self.write_head(response, Lines::Verbatim, false, down, permit, false).await?;
+            self.write_head(response, Lines::Verbatim, false, down, permit, false)
+                .await?;
         }
         Ok(())
     }
@@ -222,7 +218,13 @@ impl<'a> Reply<'a> {
     }
 
     /// Decides how the body goes down, by its type and framing.
-    fn begin(&mut self, request: &Request, response: &Response, start: &[u8], last: bool) -> Result<(), Fault> {
+    fn begin(
+        &mut self,
+        request: &Request,
+        response: &Response,
+        start: &[u8],
+        last: bool,
+    ) -> Result<(), Fault> {
         let framing = response.framing;
         self.decoder = BodyDecoder::new(framing);
         self.close = last || !request.keep_alive || !response.keep_alive;
@@ -249,7 +251,13 @@ impl<'a> Reply<'a> {
             return Ok(());
         }
         self.encoded = response.encoding == Coding::Gzip;
-        self.body = Some(MaskedBody::new(self.gate.mask(), self.classes, content_type, response.encoding, true));
+        self.body = Some(MaskedBody::new(
+            self.gate.mask(),
+            self.classes,
+            content_type,
+            response.encoding,
+            true,
+        ));
         let hold = self.gate.limits().hold_bytes as u64;
         self.mode = match framing {
             Framing::Length(n) if n <= hold && Boundary::of(content_type) == Boundary::End => Mode::Held,
@@ -274,8 +282,10 @@ impl<'a> Reply<'a> {
             return Ok(false);
         }
         let limit = if self.encoded { ENCODED } else { HIGH };
-        let mut step =
-            self.decoder.step(&up.input[..up.input.len().min(limit)]).map_err(Failure::Response)?;
+        let mut step = self
+            .decoder
+            .step(&up.input[..up.input.len().min(limit)])
+            .map_err(Failure::Response)?;
         if step.consumed == 0 {
             step = self.decoder.step(&up.input).map_err(Failure::Response)?;
         }
@@ -326,8 +336,11 @@ impl<'a> Reply<'a> {
         down: &mut Leg,
         permit: &mut Permit,
     ) -> Result<(), Failure> {
-        let (mode, lines) =
-            if request.minor == 1 { (Mode::Chunks, Lines::Chunked) } else { (Mode::Bare, Lines::Close) };
+        let (mode, lines) = if request.minor == 1 {
+            (Mode::Chunks, Lines::Chunked)
+        } else {
+            (Mode::Bare, Lines::Close)
+        };
         self.mode = mode;
         self.close |= mode == Mode::Bare;
         self.original = Vec::new();
@@ -371,12 +384,17 @@ impl<'a> Reply<'a> {
         down: &mut Leg,
         permit: &mut Permit,
     ) -> Result<(), Failure> {
-        let Some(mut body) = self.body.take() else { return Ok(()) };
+        let Some(mut body) = self.body.take() else {
+            return Ok(());
+        };
         if self.mode == Mode::Held && !self.encoded {
             let masked = body.whole(&self.original).map_err(Failure::Response)?;
             permit.add_masked(body.counts());
-            let lines = masked.as_ref().map_or(Lines::Verbatim, |m| Lines::Length(m.len()));
-            self.head(request, response, lines, masked.is_some(), down, permit).await?;
+            let lines = masked
+                .as_ref()
+                .map_or(Lines::Verbatim, |m| Lines::Length(m.len()));
+            self.head(request, response, lines, masked.is_some(), down, permit)
+                .await?;
             let content = masked.as_deref().unwrap_or(&self.original);
             down.output.extend_from_slice(content);
             return Ok(permit.record(Direction::Down, content).await?);
@@ -403,28 +421,14 @@ impl<'a> Reply<'a> {
         } else {
             std::mem::take(&mut self.original)
         };
-        let lines = if changed { Lines::Length(content.len()) } else { Lines::Verbatim };
+        let lines = if changed {
+            Lines::Length(content.len())
+        } else {
+            Lines::Verbatim
+        };
         self.head(request, response, lines, changed, down, permit).await?;
         down.output.extend_from_slice(&content);
         Ok(permit.record(Direction::Down, &content).await?)
-    }
-
-    /// Trailer lines, without those that name bytes which are no longer sent.
-    fn masked_trailers(&self, permit: &mut Permit) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut counts = Counts::default();
-        let mut lines = [httparse::EMPTY_HEADER; 64];
-        let mut section = self.trailers.clone();
-        section.extend_from_slice(b"\r\n");
-        if let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) {
-            for line in lines.iter().filter(|l| known(l.name) != Known::Validator) {
-                let header = super::head::Header { name: line.name, value: line.value, line: &[] };
-                let value = record::shown(self.gate.mask(), self.classes, &header, &mut counts);
-                record::line(line.name, value.as_deref().unwrap_or(line.value), &mut out);
-            }
-        }
-        permit.add_masked(&counts);
-        out
     }
 
     /// The final head, downstream and into the record.
@@ -439,83 +443,11 @@ impl<'a> Reply<'a> {
     ) -> Result<(), Failure> {
         self.begun = true;
         let close = self.close && (lines == Lines::Close || response.keep_alive);
-        self.write_head(response, lines, changed, down, permit, close).await
-    }
-
-    async fn write_head(
-        &self,
-        response: &Response,
-        lines: Lines,
-        changed: bool,
-        down: &mut Leg,
-        permit: &mut Permit,
-        close: bool,
-    ) -> Result<(), Failure> {
-        let rules = self.gate.mask();
-        let facts = response.facts();
-        let mut counts = Counts::default();
-        let mut out = Vec::with_capacity(response.head().bytes().len() + 64);
-        out.extend_from_slice(response.head().start_line());
-        let mut kept = out.clone();
-        for header in response.head().headers() {
-            let field = known(header.name);
-            let gone = match field {
-                Known::ContentLength => lines != Lines::Verbatim,
-                Known::TransferEncoding => matches!(lines, Lines::Close | Lines::Length(_)),
-                Known::Validator => changed,
-                Known::AcceptRanges => !self.classes.is_empty(),
-                Known::Connection => close || facts.rewrite_connection,
-                _ => headers::ends_here(field, header.name, header.value, facts),
-            };
-            if let (Known::ContentLength, Lines::Length(n)) = (field, lines) {
-                let value = n.to_string();
-                record::line(header.name, value.as_bytes(), &mut out);
-                record::line(header.name, value.as_bytes(), &mut kept);
-            }
-            if gone {
-                continue;
-            }
-            let value = record::shown(rules, self.classes, &header, &mut counts);
-            match &value {
-                Some(value) => record::line(header.name, value, &mut out),
-                None => out.extend_from_slice(header.line),
-            }
-            record::keep(rules, &header, value.as_deref(), &mut kept);
-        }
-        let mut tail = Vec::new();
-        if lines == Lines::Chunked && !facts.chunked {
-            tail.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        if close {
-            tail.extend_from_slice(b"Connection: close\r\n");
-        } else if facts.rewrite_connection {
-            headers::write_connection(facts, false, &mut tail);
-        }
-        tail.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&tail);
-        kept.extend_from_slice(&tail);
-        down.output.extend_from_slice(&out);
-        permit.add_masked(&counts);
-        Ok(permit.record(Direction::Down, &kept).await?)
+        self.write_head(response, lines, changed, down, permit, close)
+            .await
     }
 }
 
 fn is_empty(framing: Framing) -> bool {
     matches!(framing, Framing::None | Framing::Length(0))
-}
-
-/// One chunk.
-fn chunk(content: &[u8], out: &mut BytesMut) {
-    let mut digits = [0u8; 16];
-    let mut at = digits.len();
-    let mut left = content.len();
-    while left > 0 {
-        at -= 1;
-        digits[at] = b"0123456789abcdef"[left & 15];
-        left >>= 4;
-    }
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(content);
-    out.extend_from_slice(b"\r\n");
 }

@@ -215,7 +215,7 @@ impl Request {
         }
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
-        out.extend_from_slice(self.target.path.as_bytes());
+        out.extend_from_slice(self.target.wire().as_bytes());
         if let Some(query) = &self.target.query {
             out.push(b'?');
             out.extend_from_slice(query.as_bytes());
@@ -231,11 +231,9 @@ impl Request {
 /// Whether a target is in its one form already.
 fn same(raw: &str, target: &Target) -> bool {
     match &target.query {
-        None => raw == target.path,
+        None => raw == target.wire(),
         Some(query) => {
-            raw.strip_prefix(target.path.as_str())
-                .and_then(|r| r.strip_prefix('?'))
-                == Some(query.as_str())
+            raw.strip_prefix(target.wire()).and_then(|r| r.strip_prefix('?')) == Some(query.as_str())
         }
     }
 }

@@ -72,7 +72,16 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
     match &result {
         // The rest of an answer is missing: no orderly close may make it look whole.
         Err(ProtocolError::Cut(_) | ProtocolError::Downstream(_) | ProtocolError::Ledger(_)) => {}
-        _ => connection.wire.close(gate.limits().handshake_timeout.min(std::time::Duration::from_secs(2))).await,
+        _ => {
+            connection
+                .wire
+                .close(
+                    gate.limits()
+                        .handshake_timeout
+                        .min(std::time::Duration::from_secs(2)),
+                )
+                .await
+        }
     }
     result
 }
@@ -98,13 +107,16 @@ impl Connection<'_> {
         let operation = operation::of(&self.request, verified, self.gate);
         if self.gate.tls().is_some() && !verified {
             let denied = self.gate.refuse(operation, Reason::NameMismatch).await;
-            return self.answer(&denied, 421, problem::detail_of(&denied), false, true).await;
+            return self
+                .answer(&denied, 421, problem::detail_of(&denied), false, true)
+                .await;
         }
         match self.gate.authorize(operation).await {
             Ok(permit) => self.forward(permit).await,
             Err(denied) => {
                 let status = problem::status_of(denied.reason);
-                self.answer(&denied, status, problem::detail_of(&denied), false, true).await
+                self.answer(&denied, status, problem::detail_of(&denied), false, true)
+                    .await
             }
         }
     }
@@ -128,9 +140,23 @@ impl Connection<'_> {
                 }
             }
             if self.wire.down.eof {
-                return Ok(if begun { Arrived::Malformed(Fault::Truncated) } else { Arrived::Nothing });
+                return Ok(if begun {
+                    Arrived::Malformed(Fault::Truncated)
+                } else {
+                    Arrived::Nothing
+                });
             }
-            match self.wire.pump(Reading { downstream: true, upstream: true }, until).await {
+            match self
+                .wire
+                .pump(
+                    Reading {
+                        downstream: true,
+                        upstream: true,
+                    },
+                    until,
+                )
+                .await
+            {
                 Ok(Pumped::Progress) => {}
                 Ok(Pumped::TimedOut) if begun => return Ok(Arrived::Malformed(Fault::Slow)),
                 Ok(Pumped::TimedOut) => return Ok(Arrived::Nothing),
@@ -139,7 +165,12 @@ impl Connection<'_> {
                 Err(_) if !begun => return Ok(Arrived::Nothing),
                 Err(broken) => return Err(ProtocolError::Downstream(broken.error)),
             }
-            if self.wire.up.as_ref().is_some_and(|up| up.eof || up.deaf || !up.input.is_empty()) {
+            if self
+                .wire
+                .up
+                .as_ref()
+                .is_some_and(|up| up.eof || up.deaf || !up.input.is_empty())
+            {
                 self.wire.up = None;
             }
         }
@@ -147,15 +178,26 @@ impl Connection<'_> {
 
     /// Refuses a request that cannot be read in one way only. What follows it cannot be trusted to be a request.
     async fn refuse(&mut self, fault: Fault) -> Result<Next, ProtocolError> {
-        if matches!(fault, Fault::BareLf | Fault::BareCr | Fault::LeadingLine | Fault::HeadTooLarge | Fault::Slow | Fault::Truncated)
-        {
+        if matches!(
+            fault,
+            Fault::BareLf
+                | Fault::BareCr
+                | Fault::LeadingLine
+                | Fault::HeadTooLarge
+                | Fault::Slow
+                | Fault::Truncated
+        ) {
             // Nothing was understood of it; the last request's facts are not this one's.
             self.request = Request::default();
         }
         let reason = fault.reason();
-        let denied = self.gate.refuse(operation::of(&self.request, false, self.gate), reason).await;
+        let denied = self
+            .gate
+            .refuse(operation::of(&self.request, false, self.gate), reason)
+            .await;
         self.request.keep_alive = false;
-        self.answer(&denied, fault.status(), &fault.to_string(), false, false).await?;
+        self.answer(&denied, fault.status(), &fault.to_string(), false, false)
+            .await?;
         Err(ProtocolError::Refused(reason))
     }
 
@@ -188,7 +230,11 @@ impl Connection<'_> {
         if !keep {
             return Ok(Next::Close);
         }
-        if uploaded { Ok(Next::Again) } else { self.drain().await }
+        if uploaded {
+            Ok(Next::Again)
+        } else {
+            self.drain().await
+        }
     }
 
     /// Reads a denied request's body away, within a bound, while the answer goes out.
@@ -198,7 +244,9 @@ impl Connection<'_> {
         let until = Instant::now() + self.gate.limits().handshake_timeout;
         loop {
             while !decoder.is_done() && !self.wire.down.input.is_empty() {
-                let Ok(step) = decoder.step(&self.wire.down.input) else { return Ok(Next::Close) };
+                let Ok(step) = decoder.step(&self.wire.down.input) else {
+                    return Ok(Next::Close);
+                };
                 if step.consumed == 0 {
                     break;
                 }
@@ -211,7 +259,17 @@ impl Connection<'_> {
             if left == 0 || self.wire.down.eof {
                 return Ok(Next::Close);
             }
-            match self.wire.pump(Reading { downstream: true, upstream: false }, until).await {
+            match self
+                .wire
+                .pump(
+                    Reading {
+                        downstream: true,
+                        upstream: false,
+                    },
+                    until,
+                )
+                .await
+            {
                 Ok(Pumped::Progress) => {}
                 Ok(Pumped::TimedOut) => return Ok(Next::Close),
                 Err(broken) if broken.side == Side::Upstream => self.wire.up = None,

@@ -3,17 +3,21 @@
 //! What servers are known to read in different ways is refused: empty and dot segments, parameters, backslashes,
 //! encoded dots, slashes, backslashes, controls. What RFC 3986 section 6.2.2 calls equivalent is brought into one
 //! form, and that form is what policy sees and what goes upstream: needless percent-encodings decoded, hex digits in
-//! upper case. Everything else is passed on as it came.
+//! upper case. Everything else is passed on as it came. Reserved characters that stand for themselves in a path
+//! (`:@!$&'()*+,=`) go upstream as they were written, and policy sees them plain either way: otherwise `%3Adelete`
+//! would pass a policy that forbids `:delete`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::fault::Fault;
 
 /// A path as policy and upstream see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Starts with `/`, or is `*`.
+    /// As policy sees it: starts with `/`, or is `*`.
     pub path: String,
+    /// As it goes upstream, where that differs.
+    pub wire: Option<String>,
     /// What follows the first `?`, if there is one.
     pub query: Option<String>,
 }
@@ -27,18 +31,37 @@ pub fn parse(target: &str) -> Result<Target, Fault> {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (target, None),
     };
-    Ok(Target {
-        path: path_of(path)?,
-        query,
+    let (wire, path) = path_of(path)?;
+    Ok(match path {
+        Some(path) => Target {
+            path,
+            wire: Some(wire),
+            query,
+        },
+        None => Target {
+            path: wire,
+            wire: None,
+            query,
+        },
     })
 }
 
-fn path_of(path: &str) -> Result<String, Fault> {
+impl Target {
+    /// The path as it goes upstream.
+    #[must_use]
+    pub fn wire(&self) -> &str {
+        self.wire.as_deref().unwrap_or(&self.path)
+    }
+}
+
+/// The path as it goes upstream, and as policy sees it where that differs.
+fn path_of(path: &str) -> Result<(String, Option<String>), Fault> {
     if !path.starts_with('/') {
         return Err(Fault::Target);
     }
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(path.len());
+    let mut seen: Option<String> = None;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         at += 1;
@@ -46,11 +69,23 @@ fn path_of(path: &str) -> Result<String, Fault> {
             b'%' => {
                 let decoded = hex_pair(bytes.get(at..at + 2)).ok_or(Fault::Target)?;
                 at += 2;
+                let before = out.len();
                 encoded(decoded, bytes.get(at..at + 2), &mut out)?;
+                if stands_for_itself(decoded) {
+                    seen.get_or_insert_with(|| out[..before].to_owned())
+                        .push(char::from(decoded));
+                } else if let Some(seen) = &mut seen {
+                    seen.push_str(&out[before..]);
+                }
             }
             b';' => return Err(Fault::PathParameters),
             b'\\' => return Err(Fault::Target),
-            _ => out.push(char::from(byte)),
+            _ => {
+                out.push(char::from(byte));
+                if let Some(seen) = &mut seen {
+                    seen.push(char::from(byte));
+                }
+            }
         }
     }
     let mut segments = out.split('/').skip(1).peekable();
@@ -61,7 +96,12 @@ fn path_of(path: &str) -> Result<String, Fault> {
             _ => {}
         }
     }
-    Ok(out)
+    Ok((out, seen))
+}
+
+/// Reserved characters that a path may hold plainly and that delimit nothing in it (RFC 3986 section 3.3).
+fn stands_for_itself(byte: u8) -> bool {
+    b":@!$&'()*+,=".contains(&byte)
 }
 
 /// One percent-encoded byte in its one form. `next` are the two bytes after it: `%252e` is `%2e` to a server that
@@ -173,12 +213,6 @@ pub fn absolute(target: &str) -> Option<(&str, &str, String)> {
     Some((scheme, authority, origin))
 }
 
-/// Whether a host is written as the address it is.
-#[must_use]
-pub fn literal(host: &str) -> Option<IpAddr> {
-    host.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +228,7 @@ mod tests {
             ("/caf%c3%a9", "/caf%C3%A9", None),
             ("/a%20b%3Bc%25", "/a%20b%3Bc%25", None),
             ("/v1/x:verb@1,(2)!*'+$&=", "/v1/x:verb@1,(2)!*'+$&=", None),
+            ("/a%3adelete%20%2Bx", "/a:delete%20+x", None),
             ("/...", "/...", None),
             ("/.well-known/x", "/.well-known/x", None),
         ] {
@@ -206,6 +241,15 @@ mod tests {
             let again = parse(&got.path).unwrap();
             assert_eq!(again.path, got.path, "one form only");
         }
+    }
+
+    #[test]
+    fn reserved_characters_go_up_as_they_came() {
+        let target = parse("/%7e/a%3adelete/x@y").unwrap();
+        assert_eq!(
+            (target.wire(), target.path.as_str()),
+            ("/~/a%3Adelete/x@y", "/~/a:delete/x@y")
+        );
     }
 
     #[test]

@@ -16,12 +16,18 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 
 fn gunzip(content: &[u8]) -> String {
     let mut out = String::new();
-    flate2::read::MultiGzDecoder::new(content).read_to_string(&mut out).unwrap();
+    flate2::read::MultiGzDecoder::new(content)
+        .read_to_string(&mut out)
+        .unwrap();
     out
 }
 
 fn response(headers: &str, body: &[u8]) -> Vec<u8> {
-    let mut out = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}\r\n", body.len()).into_bytes();
+    let mut out = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}\r\n",
+        body.len()
+    )
+    .into_bytes();
     out.extend_from_slice(body);
     out
 }
@@ -48,16 +54,34 @@ fn parts(down: &[u8]) -> (String, Vec<u8>) {
 
 #[tokio::test]
 async fn a_small_body_is_masked_and_its_length_is_right() {
-    let answer = response("Content-Type: application/json\r\nETag: \"x\"\r\nAccept-Ranges: bytes\r\n", BODY.as_bytes());
-    for pieces in [vec![answer.clone()], answer.chunks(7).map(<[u8]>::to_vec).collect()] {
-        let turn = Turn { say: pieces, ..Turn::new(END, b"") };
+    let answer = response(
+        "Content-Type: application/json\r\nETag: \"x\"\r\nAccept-Ranges: bytes\r\n",
+        BODY.as_bytes(),
+    );
+    for pieces in [
+        vec![answer.clone()],
+        answer.chunks(7).map(<[u8]>::to_vec).collect(),
+    ] {
+        let turn = Turn {
+            say: pieces,
+            ..Turn::new(END, b"")
+        };
         let went = run(MASK, &[turn], &[GET]).await;
         let (head, content) = parts(&went.down);
         let content = String::from_utf8(content).unwrap();
-        assert!(!content.contains("ann@example.com") && content.contains("masked"), "{content}");
+        assert!(
+            !content.contains("ann@example.com") && content.contains("masked"),
+            "{content}"
+        );
         serde_json::from_str::<serde_json::Value>(&content).unwrap();
-        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", content.len())), "{head}");
-        assert!(!head.contains("ETag") && !head.contains("Accept-Ranges"), "{head}");
+        assert!(
+            head.contains(&format!("\r\nContent-Length: {}\r\n", content.len())),
+            "{head}"
+        );
+        assert!(
+            !head.contains("ETag") && !head.contains("Accept-Ranges"),
+            "{head}"
+        );
         assert_eq!(
             text(&went.up),
             text(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n\r\n"),
@@ -69,8 +93,14 @@ async fn a_small_body_is_masked_and_its_length_is_right() {
 #[tokio::test]
 async fn what_needs_no_masking_stays_as_it_is() {
     let plain = response("Content-Type: application/json\r\nETag: \"x\"\r\n", b"{\"a\": 1}");
-    let packed = response("Content-Encoding: gzip\r\nContent-Type: text/plain\r\nETag: \"x\"\r\n", &gzip(b"nothing here"));
-    let image = response("Content-Type: image/png\r\nETag: \"x\"\r\n", b"\x89PNG\0\x01ann@example.com");
+    let packed = response(
+        "Content-Encoding: gzip\r\nContent-Type: text/plain\r\nETag: \"x\"\r\n",
+        &gzip(b"nothing here"),
+    );
+    let image = response(
+        "Content-Type: image/png\r\nETag: \"x\"\r\n",
+        b"\x89PNG\0\x01ann@example.com",
+    );
     for answer in [plain, packed, image] {
         let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
         assert_eq!(text(&went.down), text(&answer));
@@ -79,13 +109,22 @@ async fn what_needs_no_masking_stays_as_it_is() {
 
 #[tokio::test]
 async fn gzip_is_read_and_written() {
-    let answer = response("Content-Encoding: gzip\r\nContent-Type: application/json\r\n", &gzip(BODY.as_bytes()));
+    let answer = response(
+        "Content-Encoding: gzip\r\nContent-Type: application/json\r\n",
+        &gzip(BODY.as_bytes()),
+    );
     let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
     let (head, content) = parts(&went.down);
     assert!(head.contains("Content-Encoding: gzip"));
-    assert!(head.contains(&format!("Content-Length: {}\r\n", content.len())), "{head}");
+    assert!(
+        head.contains(&format!("Content-Length: {}\r\n", content.len())),
+        "{head}"
+    );
     let content = gunzip(&content);
-    assert!(content.contains("masked") && !content.contains("ann@"), "{content}");
+    assert!(
+        content.contains("masked") && !content.contains("ann@"),
+        "{content}"
+    );
 }
 
 #[tokio::test]
@@ -94,10 +133,13 @@ async fn large_and_chunked_bodies_stream_in_chunks() {
     let plain = response("Content-Type: text/plain\r\nDigest: a\r\n", long.as_bytes());
     let packed = response("Content-Type: text/plain\r\nContent-Encoding: gzip\r\n", &{
         // Random words, so that it stays above what is held.
-        let noise: String = (0..200_000u32).map(|n| format!("{:x} ", n.wrapping_mul(2_654_435_761))).collect();
+        let noise: String = (0..200_000u32)
+            .map(|n| format!("{:x} ", n.wrapping_mul(2_654_435_761)))
+            .collect();
         gzip(format!("{noise}{BODY}").as_bytes())
     });
-    let mut chunked = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut chunked =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for piece in BODY.as_bytes().chunks(3) {
         chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
         chunked.extend_from_slice(piece);
@@ -107,15 +149,37 @@ async fn large_and_chunked_bodies_stream_in_chunks() {
     for answer in [plain, packed, chunked] {
         let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
         let (head, content) = parts(&went.down);
-        assert!(head.contains("Transfer-Encoding: chunked") && !head.contains("Content-Length") && !head.contains("Digest"), "{head}");
-        let content =
-            if head.contains("gzip") { gunzip(&content) } else { String::from_utf8(content).unwrap() };
-        assert!(content.contains("masked") && !content.contains("ann@"), "{}", &content[..content.len().min(300)]);
+        assert!(
+            head.contains("Transfer-Encoding: chunked")
+                && !head.contains("Content-Length")
+                && !head.contains("Digest"),
+            "{head}"
+        );
+        let content = if head.contains("gzip") {
+            gunzip(&content)
+        } else {
+            String::from_utf8(content).unwrap()
+        };
+        assert!(
+            content.contains("masked") && !content.contains("ann@"),
+            "{}",
+            &content[..content.len().min(300)]
+        );
         assert!(!went.text().contains("bob@"), "trailers too");
         // An old client gets it up to the end of the connection.
-        let went = run(MASK, &[Turn::new(END, &answer)], &[b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n"]).await;
+        let went = run(
+            MASK,
+            &[Turn::new(END, &answer)],
+            &[b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n"],
+        )
+        .await;
         let (head, content) = parts(&went.down);
-        assert!(!head.contains("chunked") && !head.contains("Content-Length") && head.contains("Connection: close"), "{head}");
+        assert!(
+            !head.contains("chunked")
+                && !head.contains("Content-Length")
+                && head.contains("Connection: close"),
+            "{head}"
+        );
         assert!(!text(&content).contains("ann@"));
     }
 }
@@ -123,11 +187,33 @@ async fn large_and_chunked_bodies_stream_in_chunks() {
 #[tokio::test]
 async fn what_cannot_be_read_is_refused() {
     for (answer, reason) in [
-        (response("Content-Encoding: br\r\nContent-Type: text/plain\r\n", b"xxxx"), "encoding_unreadable"),
-        (response("Content-Encoding: gzip, gzip\r\nContent-Type: text/plain\r\n", b"xxxx"), "encoding_unreadable"),
-        (response("Content-Encoding: gzip\r\nContent-Type: text/plain\r\n", b"not gzip"), "encoding_unreadable"),
-        (response("Content-Type: text/plain; charset=utf-16\r\n", b"a\0b\0"), "encoding_unreadable"),
-        (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/9\r\nContent-Length: 4\r\n\r\nabcd".to_vec(), "upstream_protocol_error"),
+        (
+            response("Content-Encoding: br\r\nContent-Type: text/plain\r\n", b"xxxx"),
+            "encoding_unreadable",
+        ),
+        (
+            response(
+                "Content-Encoding: gzip, gzip\r\nContent-Type: text/plain\r\n",
+                b"xxxx",
+            ),
+            "encoding_unreadable",
+        ),
+        (
+            response(
+                "Content-Encoding: gzip\r\nContent-Type: text/plain\r\n",
+                b"not gzip",
+            ),
+            "encoding_unreadable",
+        ),
+        (
+            response("Content-Type: text/plain; charset=utf-16\r\n", b"a\0b\0"),
+            "encoding_unreadable",
+        ),
+        (
+            b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/9\r\nContent-Length: 4\r\n\r\nabcd"
+                .to_vec(),
+            "upstream_protocol_error",
+        ),
     ] {
         let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
         assert!(went.text().starts_with("HTTP/1.1 502 "), "{went:?}");
@@ -148,10 +234,15 @@ async fn what_is_stored_is_masked_and_what_goes_up_is_not() {
          X-From: ann@example.com\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = response("Content-Type: text/plain\r\nSet-Cookie: id=sEcReT\r\nX-To: ann@example.com\r\n", b"hello ann@example.com");
+    let answer = response(
+        "Content-Type: text/plain\r\nSet-Cookie: id=sEcReT\r\nX-To: ann@example.com\r\n",
+        b"hello ann@example.com",
+    );
     let upstream = Upstream::new(&[Turn::new(body.as_bytes(), &answer)]);
     let went = exchange(&rig, &Http, None, &upstream, &[sent.as_bytes()]).await;
-    assert!(text(&went.up).contains("ann%40example.com") && text(&went.up).contains("X-From: ann@example.com"));
+    assert!(
+        text(&went.up).contains("ann%40example.com") && text(&went.up).contains("X-From: ann@example.com")
+    );
     assert!(went.text().contains("Set-Cookie: id=sEcReT"), "{}", went.text());
     assert!(!went.text().contains("ann@example"), "{}", went.text());
     rig.shared.ledger.close();
@@ -159,7 +250,10 @@ async fn what_is_stored_is_masked_and_what_goes_up_is_not() {
     for secret in ["ann@example", "ann%40example", "sEcReT"] {
         assert!(!stored.contains(secret), "{secret} is stored");
     }
-    assert!(stored.contains("\"kind\":\"outcome\"") && stored.contains("\"email\":"), "counts are stored");
+    assert!(
+        stored.contains("\"kind\":\"outcome\"") && stored.contains("\"email\":"),
+        "counts are stored"
+    );
 }
 
 /// Everything that the ledger stored, payloads unpacked.
@@ -171,11 +265,17 @@ fn walk(dir: &std::path::Path) -> String {
         out.push_str(&body.unwrap().unwrap_or_default());
     }
     let mut rows = db.prepare("SELECT codec, bytes FROM payload").unwrap();
-    let payloads = rows.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?))).unwrap();
+    let payloads = rows
+        .query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?)))
+        .unwrap();
     let mut frames = 0;
     for payload in payloads {
         let (codec, bytes) = payload.unwrap();
-        let bytes = if codec == 0 { bytes } else { zstd::decode_all(&bytes[..]).unwrap() };
+        let bytes = if codec == 0 {
+            bytes
+        } else {
+            zstd::decode_all(&bytes[..]).unwrap()
+        };
         out.push_str(&String::from_utf8_lossy(&bytes));
         frames += 1;
     }

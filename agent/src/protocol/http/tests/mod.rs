@@ -1,8 +1,9 @@
 //! Whole connections over in-memory streams: real gate, policy, masking and ledger, a made-up destination.
 
+mod fuzzed;
+mod masked;
 mod refused;
 mod relayed;
-mod masked;
 
 use super::Http;
 use crate::{

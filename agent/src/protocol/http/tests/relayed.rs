@@ -12,19 +12,31 @@ use crate::protocol::{
 
 const GET: &[u8] = b"GET /a?b=c HTTP/1.1\r\nhOST: 127.0.0.1\r\nx-Odd:  v \r\nConnection: keep-alive\r\nAccept-Encoding: br\r\n\r\n";
 const POST: &[u8] = b"POST /p HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: close\r\n\r\n5\r\nhello\r\n01\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n";
-const OK: &[u8] = b"HTTP/1.1 200 Fine\r\nContent-Type: text/plain\r\nETag: \"x\"\r\ncontent-LENGTH: 5\r\n\r\nhello";
+const OK: &[u8] =
+    b"HTTP/1.1 200 Fine\r\nContent-Type: text/plain\r\nETag: \"x\"\r\ncontent-LENGTH: 5\r\n\r\nhello";
 const CHUNKED: &[u8] =
     b"HTTP/1.1 201 \r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n4\r\nwiki\r\n0\r\nX-Sum: 2\r\n\r\n";
 
 fn sample<'a>(sent: &'a [u8], turns: &'a [Turn], garbage: &'a [&'a [u8]]) -> Sample<'a> {
-    Sample { protocol: &Http, sent, turns, operations: 2, garbage }
+    Sample {
+        protocol: &Http,
+        sent,
+        turns,
+        operations: 2,
+        garbage,
+    }
 }
 
 #[tokio::test]
 async fn conforms() {
     let sent = [GET, POST].concat();
     let turns = [Turn::new(END, OK), Turn::new(b"X-Sum: 1\r\n\r\n", CHUNKED)];
-    let garbage: [&[u8]; 4] = [b"\0\0\0\x01\xff\xff\r\n\r\n", &[b'x'; 100_000], b"\r\n\r\n\r\n", b"GET / HTTP/1.1\r\n: x\r\n\r\n"];
+    let garbage: [&[u8]; 4] = [
+        b"\0\0\0\x01\xff\xff\r\n\r\n",
+        &[b'x'; 100_000],
+        b"\r\n\r\n\r\n",
+        b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+    ];
     let sample = sample(&sent, &turns, &garbage);
     let rig = Rig::new(ALLOW);
     sample.passes_unchanged(&rig, 1).await;
@@ -58,7 +70,9 @@ async fn one_form_goes_upstream_and_hop_by_hop_fields_do_not() {
     let went = run(ALLOW, &[Turn::new(END, OK)], &[sent]).await;
     assert_eq!(
         text(&went.up),
-        text(b"GET /~a/a?q=%7e HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX-Yours: 2\r\nConnection: keep-alive\r\n\r\n")
+        text(
+            b"GET /~a/a?q=%7e HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX-Yours: 2\r\nConnection: keep-alive\r\n\r\n"
+        )
     );
     assert_eq!(text(&went.down), text(OK));
 }
@@ -70,8 +84,16 @@ async fn old_clients_and_old_servers() {
     assert_eq!(went.text(), "HTTP/1.0 200 OK\r\n\r\nuntil the end");
     assert_eq!(text(&went.up), text(b"GET / HTTP/1.0\r\n\r\n"));
     // A server that answers 1.0 in chunks: they are taken off.
-    let turns = [Turn::new(END, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")];
-    let went = run(ALLOW, &turns, &[b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"]).await;
+    let turns = [Turn::new(
+        END,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    )];
+    let went = run(
+        ALLOW,
+        &turns,
+        &[b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"],
+    )
+    .await;
     assert_eq!(went.text(), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhi");
 }
 
@@ -84,7 +106,10 @@ async fn continue_is_relayed() {
         let mut up = called.recv().await.unwrap();
         assert_eq!(text(&read(&mut up).await), text(head));
         up.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
-        assert_eq!(text(&read(&mut down).await), text(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        assert_eq!(
+            text(&read(&mut down).await),
+            text(b"HTTP/1.1 100 Continue\r\n\r\n")
+        );
         down.write_all(b"abc").await.unwrap();
         assert_eq!(read(&mut up).await, b"abc");
         up.write_all(OK).await.unwrap();
@@ -93,7 +118,11 @@ async fn continue_is_relayed() {
     .await;
     // A final answer instead: whether the body still comes is anyone's guess, so the connection ends.
     let went = run(ALLOW, &[Turn::new(END, OK)], &[head]).await;
-    assert!(went.text().contains("\r\nConnection: close\r\n\r\nhello"), "{}", went.text());
+    assert!(
+        went.text().contains("\r\nConnection: close\r\n\r\nhello"),
+        "{}",
+        went.text()
+    );
     assert!(went.result.unwrap().is_ok());
 }
 
@@ -108,23 +137,40 @@ async fn upstream_that_closed_while_idle_is_connected_anew() {
 #[tokio::test]
 async fn an_early_answer_passes_while_the_body_is_sent() {
     let head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 6\r\n\r\n";
-    let turns = [Turn::new(END, OK), Turn::new(b"abcdef", b"")];
-    let went = run(ALLOW, &turns, &[head, b"abc", b"def", GET]).await;
-    assert!(went.down.starts_with(OK), "{went:?}");
-    assert!(text(&went.up).contains("abcdefGET /a"), "{went:?}");
+    let rig = Rig::new(ALLOW);
+    live(&rig, async |mut down, mut called| {
+        down.write_all(head).await.unwrap();
+        let mut up = called.recv().await.unwrap();
+        assert_eq!(text(&read(&mut up).await), text(head));
+        up.write_all(OK).await.unwrap();
+        assert_eq!(text(&read(&mut down).await), text(OK));
+        for piece in [b"abc", b"def"] {
+            down.write_all(piece).await.unwrap();
+            assert_eq!(read(&mut up).await, piece);
+        }
+        down.write_all(GET).await.unwrap();
+        assert_eq!(text(&read(&mut up).await), text(GET));
+        up.write_all(OK).await.unwrap();
+        assert_eq!(text(&read(&mut down).await), text(OK));
+    })
+    .await;
 }
 
 /// The two ends of a connection that is being served.
 async fn live<T>(
     rig: &Rig,
-    talk: impl AsyncFnOnce(tokio::io::DuplexStream, tokio::sync::mpsc::UnboundedReceiver<tokio::io::DuplexStream>) -> T,
+    talk: impl AsyncFnOnce(
+        tokio::io::DuplexStream,
+        tokio::sync::mpsc::UnboundedReceiver<tokio::io::DuplexStream>,
+    ) -> T,
 ) -> (T, u64) {
     struct Calls(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>);
     impl crate::gate::Dial for Calls {
         fn connect<'a>(
             &'a self,
             _: &'a crate::gate::Permit,
-        ) -> futures_util::future::BoxFuture<'a, Result<crate::io::BoxStream, crate::gate::DialError>> {
+        ) -> futures_util::future::BoxFuture<'a, Result<crate::io::BoxStream, crate::gate::DialError>>
+        {
             let (near, far) = tokio::io::duplex(64 * 1024);
             let _ = self.0.send(far);
             Box::pin(std::future::ready(Ok(Box::new(near) as crate::io::BoxStream)))
@@ -153,7 +199,9 @@ async fn large_bodies_flow_both_ways_in_bounded_memory() {
     live(&rig, async |down, mut called| {
         let (mut from, mut to) = tokio::io::split(down);
         let send = async {
-            let head = format!("PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
+            let head = format!(
+                "PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+            );
             to.write_all(head.as_bytes()).await.unwrap();
             for _ in 0..size / 65_536 {
                 to.write_all(&[b'u'; 65_536]).await.unwrap();
@@ -168,7 +216,9 @@ async fn large_bodies_flow_both_ways_in_bounded_memory() {
             let mut up = called.recv().await.unwrap();
             let head = read(&mut up).await;
             let mut left = size - (head.len() - head.windows(4).position(|w| w == END).unwrap() - 4);
-            up.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n").await.unwrap();
+            up.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+                .await
+                .unwrap();
             let (mut r, mut w) = tokio::io::split(up);
             let back = async {
                 for _ in 0..size / 65_536 {
@@ -199,13 +249,23 @@ async fn events_are_not_delayed() {
             down.write_all(GET).await.unwrap();
             let mut up = called.recv().await.unwrap();
             read(&mut up).await;
-            up.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
-            let head = tokio::time::timeout(Duration::from_secs(2), read(&mut down)).await.expect("the head at once");
+            up.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            )
+            .await
+            .unwrap();
+            let head = tokio::time::timeout(Duration::from_secs(2), read(&mut down))
+                .await
+                .expect("the head at once");
             assert!(head.ends_with(END));
             for n in 0..3 {
                 let event = format!("data: event {n}\n\n");
-                up.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await.unwrap();
-                let got = tokio::time::timeout(Duration::from_secs(2), read(&mut down)).await.expect("at once");
+                up.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
+                    .await
+                    .unwrap();
+                let got = tokio::time::timeout(Duration::from_secs(2), read(&mut down))
+                    .await
+                    .expect("at once");
                 assert!(text(&got).contains(&format!("event {n}")), "{}", text(&got));
             }
             drop(down);
@@ -226,7 +286,9 @@ async fn a_workload_that_goes_while_waiting_lets_upstream_go() {
         let mut up = called.recv().await.unwrap();
         read(&mut up).await;
         drop(down);
-        let gone = tokio::time::timeout(Duration::from_secs(6), up.read(&mut [0; 10])).await.expect("let go");
+        let gone = tokio::time::timeout(Duration::from_secs(6), up.read(&mut [0; 10]))
+            .await
+            .expect("let go");
         assert_eq!(gone.unwrap(), 0);
     })
     .await;
@@ -261,7 +323,11 @@ async fn slow_heads_and_idle_connections_end() {
         all
     })
     .await;
-    assert!(text(&all).starts_with("HTTP/1.1 408 Request Timeout"), "{}", text(&all));
+    assert!(
+        text(&all).starts_with("HTTP/1.1 408 Request Timeout"),
+        "{}",
+        text(&all)
+    );
     assert_eq!(operations, 1);
     let (all, operations) = live(&rig, async |mut down, _| {
         let mut all = Vec::new();
@@ -278,6 +344,10 @@ async fn slow_heads_and_idle_connections_end() {
         all
     })
     .await;
-    assert!(text(&all).starts_with("HTTP/1.1 504 Gateway Timeout"), "{}", text(&all));
+    assert!(
+        text(&all).starts_with("HTTP/1.1 504 Gateway Timeout"),
+        "{}",
+        text(&all)
+    );
     assert_eq!(operations, 1);
 }

@@ -1,0 +1,124 @@
+//! What a response's lines become on the way down: framing fields as the body is sent, values masked, credentials kept
+//! out of the record.
+
+use bytes::BytesMut;
+
+use super::{
+    forward::Failure,
+    headers::{self, Known, known},
+    record,
+    reply::Reply,
+    response::Response,
+};
+use crate::{gate::Permit, mask::Counts, model::Direction, protocol::wire::Leg};
+
+/// How the head's framing lines are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// As they came.
+    Verbatim,
+    /// Content-Length of so many bytes.
+    Length(usize),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+    /// None: the close delimits the body.
+    Close,
+}
+
+impl Reply<'_> {
+    /// Trailer lines, without those that name bytes which are no longer sent.
+    pub(super) fn masked_trailers(&self, permit: &mut Permit) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut counts = Counts::default();
+        let mut lines = [httparse::EMPTY_HEADER; 64];
+        let mut section = self.trailers.clone();
+        section.extend_from_slice(b"\r\n");
+        if let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) {
+            for line in lines.iter().filter(|l| known(l.name) != Known::Validator) {
+                let header = super::head::Header {
+                    name: line.name,
+                    value: line.value,
+                    line: &[],
+                };
+                let value = record::shown(self.gate.mask(), self.classes, &header, &mut counts);
+                record::line(line.name, value.as_deref().unwrap_or(line.value), &mut out);
+            }
+        }
+        permit.add_masked(&counts);
+        out
+    }
+
+    /// Writes a head downstream and into the record.
+    pub(super) async fn write_head(
+        &self,
+        response: &Response,
+        lines: Lines,
+        changed: bool,
+        down: &mut Leg,
+        permit: &mut Permit,
+        close: bool,
+    ) -> Result<(), Failure> {
+        let rules = self.gate.mask();
+        let facts = response.facts();
+        let mut counts = Counts::default();
+        let mut out = Vec::with_capacity(response.head().bytes().len() + 64);
+        out.extend_from_slice(response.head().start_line());
+        let mut kept = out.clone();
+        for header in response.head().headers() {
+            let field = known(header.name);
+            let gone = match field {
+                Known::ContentLength => lines != Lines::Verbatim,
+                Known::TransferEncoding => matches!(lines, Lines::Close | Lines::Length(_)),
+                Known::Validator => changed,
+                Known::AcceptRanges => !self.classes.is_empty(),
+                Known::Connection => close || facts.rewrite_connection,
+                _ => headers::ends_here(field, header.name, header.value, facts),
+            };
+            if let (Known::ContentLength, Lines::Length(n)) = (field, lines) {
+                let value = n.to_string();
+                record::line(header.name, value.as_bytes(), &mut out);
+                record::line(header.name, value.as_bytes(), &mut kept);
+            }
+            if gone {
+                continue;
+            }
+            let value = record::shown(rules, self.classes, &header, &mut counts);
+            match &value {
+                Some(value) => record::line(header.name, value, &mut out),
+                None => out.extend_from_slice(header.line),
+            }
+            record::keep(rules, &header, value.as_deref(), &mut kept);
+        }
+        let mut tail = Vec::new();
+        if lines == Lines::Chunked && !facts.chunked {
+            tail.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if close {
+            tail.extend_from_slice(b"Connection: close\r\n");
+        } else if facts.rewrite_connection {
+            headers::write_connection(facts, false, &mut tail);
+        }
+        tail.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&tail);
+        kept.extend_from_slice(&tail);
+        down.output.extend_from_slice(&out);
+        permit.add_masked(&counts);
+        Ok(permit.record(Direction::Down, &kept).await?)
+    }
+}
+
+/// One chunk.
+pub(super) fn chunk(content: &[u8], out: &mut BytesMut) {
+    let mut digits = [0u8; 16];
+    let mut at = digits.len();
+    let mut left = content.len();
+    while left > 0 {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[left & 15];
+        left >>= 4;
+    }
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(content);
+    out.extend_from_slice(b"\r\n");
+}

@@ -89,7 +89,7 @@ pub enum Fault {
     Down,
     /// Discovery speaks for another issuer.
     WrongIssuer,
-    /// The key set is endless.
+    /// The key set is 2 MiB long.
     HugeKeys,
     /// The key set never comes.
     SlowKeys,

@@ -41,7 +41,10 @@ async fn installed() -> &'static Path {
             let fresh = std::fs::read(place.join("package-lock.json")).is_ok_and(|there| there == lock)
                 && place.join("node_modules/.package-lock.json").exists();
             for file in ["package.json", "provider.mjs"] {
-                std::fs::copy(source.join(file), place.join(file)).unwrap();
+                // Whole or not at all: another run may be reading it.
+                let aside = place.join(format!("{file}.{}", std::process::id()));
+                std::fs::copy(source.join(file), &aside).unwrap();
+                std::fs::rename(aside, place.join(file)).unwrap();
             }
             if !fresh {
                 std::fs::write(place.join("package-lock.json"), lock).unwrap();

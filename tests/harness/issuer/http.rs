@@ -131,7 +131,7 @@ async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
     }
     let keys: Vec<Value> = shared.lock().keys.iter().map(|key| key.jwk.clone()).collect();
     if shared.has(Fault::HugeKeys) {
-        return Json(json!({ "keys": keys, "padding": "x".repeat(64 << 20) })).into_response();
+        return Json(json!({ "keys": keys, "padding": "x".repeat(2 << 20) })).into_response();
     }
     Json(json!({ "keys": keys })).into_response()
 }

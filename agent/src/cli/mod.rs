@@ -4,4 +4,5 @@ pub mod cgroup;
 pub mod control;
 pub mod enter;
 pub mod run;
+pub mod signals;
 pub mod trust;

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use portcullis::redirect::{bpf::Outcome, process};
+use portcullis::redirect::{
+    bpf::{Outcome, Site},
+    process,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -142,6 +145,22 @@ fn who_was_not_redirected_is_closed() {
         accept.await.unwrap();
         // Closed without a byte.
         assert_eq!(outside.ask("hear"), "ok");
+    });
+}
+
+/// The socket is the workload's, and so are its hooks; the one who connects is nobody's.
+#[test]
+fn a_socket_used_outside_of_its_workload_is_denied_and_counted() {
+    isolated(|| async {
+        let (pins, cgroup, outside) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        assert_eq!(workload.ask("tcp-keep"), "ok");
+        workload.ask(&format!("join {}", outside.0.display()));
+        assert_eq!(workload.ask("tcp-kept 203.0.113.9:80"), "err EPERM");
+        let errors = control.errors().unwrap();
+        assert!(errors.contains(&(Site::ConnectUntagged, 1)), "{errors:?}");
     });
 }
 

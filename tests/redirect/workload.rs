@@ -57,6 +57,7 @@ fn name(error: &anyhow::Error) -> String {
 struct State {
     tcp: Option<TcpStream>,
     udp: Option<UdpSocket>,
+    kept: Option<Socket>,
 }
 
 impl State {
@@ -71,6 +72,16 @@ impl State {
                 let answer = format!("{} {}", stream.peer_addr()?, stream.local_addr()?);
                 self.tcp = Some(stream);
                 Ok(answer)
+            }
+            // Made here, used wherever this process is then.
+            ["tcp-keep"] => {
+                self.kept = Some(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?);
+                Ok(String::new())
+            }
+            ["tcp-kept", address] => {
+                let socket = self.kept.take().context("not kept")?;
+                socket.connect(&address.parse::<SocketAddr>()?.into())?;
+                Ok(String::new())
             }
             // A socket bound to a device before its connect.
             ["tcp-device", device, address] => {

@@ -149,7 +149,7 @@ impl State {
                 Socket::new(domain.into(), kind.into(), Some(protocol.into()))?;
                 Ok(String::new())
             }
-            ["storm", count] => storm(count.parse()?),
+            ["storm", from, count] => storm(from.parse()?, count.parse()?),
             ["hammer", address] => hammer(address.parse()?),
             ["time", count, address] => time(count.parse()?, address.parse()?),
             _ => Err(anyhow!("no such command")),
@@ -171,9 +171,9 @@ fn udp(to: &str) -> anyhow::Result<UdpSocket> {
 }
 
 /// Connects `count` times, each to a destination of its own, which it writes into the connection before it resets it.
-fn storm(count: u32) -> anyhow::Result<String> {
+fn storm(from: u32, count: u32) -> anyhow::Result<String> {
     let mut refused = 0_u32;
-    for i in 1..=count {
+    for i in from..from + count {
         let [_, a, b, c] = i.to_be_bytes();
         let port = u16::try_from(1000 + u64::from(i) * 7919 % 60_000)?;
         let address = SocketAddr::from(([127, a + 1, b, c], port));

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, next};
+use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, next, uplink};
 
 #[test]
 fn a_connect_arrives_with_who_and_where() {
@@ -52,6 +52,29 @@ fn a_connect_arrives_with_who_and_where() {
             assert!(cgroup.0.ends_with(below.trim_start_matches('/')), "{below}");
         }
         assert_eq!(count(&control, id, Outcome::TcpRedirected), 6);
+        healthy(&control);
+    });
+}
+
+#[test]
+fn a_source_address_of_its_own_choice_does_not_matter() {
+    isolated(|| async {
+        uplink();
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        for (source, address) in [
+            ("192.0.2.1:0", "203.0.113.9:80"),
+            ("192.0.2.1:15001", "203.0.113.9:81"),
+            ("127.9.9.9:0", "203.0.113.9:82"),
+            ("[2001:db8::1]:0", "[2001:db8::7]:80"),
+            ("[::]:0", "[2001:db8::7]:81"),
+        ] {
+            let answer = workload.ask(&format!("tcp-from {source} {address}"));
+            assert_eq!(answer, "ok", "{source} {address}");
+            assert_eq!(next(&mut agent).await.original_dst.0.to_string(), address);
+        }
         healthy(&control);
     });
 }

@@ -73,6 +73,14 @@ impl State {
                 self.tcp = Some(stream);
                 Ok(answer)
             }
+            ["tcp-from", source, address] => {
+                let address = address.parse::<SocketAddr>()?;
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+                socket.bind(&source.parse::<SocketAddr>()?.into())?;
+                socket.connect_timeout(&address.into(), Duration::from_secs(5))?;
+                self.tcp = Some(socket.into());
+                Ok(String::new())
+            }
             // Made here, used wherever this process is then.
             ["tcp-keep"] => {
                 self.kept = Some(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?);

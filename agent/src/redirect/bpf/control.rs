@@ -179,7 +179,9 @@ impl State {
         self.check(directory)?;
         self.enter(id)?;
         self.tags.insert(id, directory.to_path_buf());
-        if !self.covered(directory) {
+        if self.covered(directory) {
+            self.pins.remove_tag(id)?;
+        } else {
             self.hook(id, directory)?;
         }
         for (below, _) in self.below(directory) {

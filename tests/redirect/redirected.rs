@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use portcullis::redirect::{
+    BpfRedirector, Redirector as _,
     bpf::{Outcome, Site},
     process,
 };
@@ -155,20 +156,46 @@ fn who_was_not_redirected_is_closed() {
     isolated(|| async {
         let pins = Pins::new();
         let (mut agent, _control) = pins.start();
-        let refused = agent.refused();
         let mut outside = Workload::outside();
         let answer = outside.ask("tcp 127.0.0.1:15001");
         assert!(answer.starts_with("ok"), "{answer}");
-        let accept = tokio::time::timeout(DEADLINE, async {
-            tokio::select! {
-                _ = portcullis::redirect::Redirector::next_connection(&mut agent) => panic!("was accepted"),
-                () = async { while refused.load(Ordering::Relaxed) == 0 { tokio::task::yield_now().await } } => {}
-            }
-        });
-        accept.await.unwrap();
+        refuses_one(&mut agent).await;
         // Closed without a byte.
         assert_eq!(outside.ask("hear"), "ok");
     });
+}
+
+/// The next one on that port must not come in its name.
+#[test]
+fn a_refused_connect_leaves_nothing_behind() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        drop((agent, control));
+        let mut workload = Workload::new(&cgroup.0);
+        let refused = workload.ask("tcp-from 127.0.0.1:40000 203.0.113.9:80");
+        assert_eq!(refused, "err ECONNREFUSED");
+        let (mut agent, control) = pins.start();
+        let mut outside = Workload::outside();
+        assert_eq!(outside.ask("tcp-from 127.0.0.1:40000 127.0.0.1:15001"), "ok");
+        refuses_one(&mut agent).await;
+        healthy(&control);
+    });
+}
+
+/// Runs the agent until it has closed a connection that was not redirected.
+async fn refuses_one(agent: &mut BpfRedirector) {
+    let refused = agent.refused();
+    let refusal = async {
+        tokio::select! {
+            _ = agent.next_connection() => panic!("was taken for a workload's"),
+            () = async { while refused.load(Ordering::Relaxed) == 0 { tokio::task::yield_now().await } } => {}
+        }
+    };
+    tokio::time::timeout(DEADLINE, refusal)
+        .await
+        .expect("nothing came");
 }
 
 /// The socket is the workload's, and so are its hooks; the one who connects is nobody's.

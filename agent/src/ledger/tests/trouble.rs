@@ -66,7 +66,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (first, started) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
-            let tell = |_: &String| drop(first.send(()));
+            let tell = |_: &String| first.send(()).unwrap_or_default();
             lines.map_while(Result::ok).inspect(tell).collect::<Vec<_>>()
         });
         // Every fifth is killed wherever it is, perhaps while it opens the ledger.

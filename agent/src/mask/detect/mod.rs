@@ -31,7 +31,7 @@ pub(super) const CUSTOM_REACH: usize = 256 + 8;
 pub(super) struct Hit {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// The first byte that says so: not after `start`.
+    /// The first byte that says so, not after `start`: a match that covers it hides this one.
     pub(super) anchor: usize,
     /// A match before it may take its beginning away up to here.
     pub(super) pivot: usize,
@@ -42,9 +42,20 @@ pub(super) struct Hit {
 }
 
 impl Hit {
+    /// The `anchor` of a match whose anchor is no longer there.
+    pub(super) const BEHIND: usize = usize::MAX;
+
     /// Leftmost first, then by priority.
     pub(super) fn order(&self) -> (usize, u8) {
         (self.start, self.rank)
+    }
+
+    /// The same without what says so, where `from` has become `to`.
+    pub(super) fn moved(mut self, from: usize, to: usize) -> Self {
+        let place = |at: usize| at.saturating_sub(from) + to;
+        (self.start, self.end) = (place(self.start), place(self.end));
+        (self.anchor, self.pivot) = (Self::BEHIND, place(self.pivot));
+        self
     }
 }
 
@@ -129,7 +140,7 @@ impl Search<'_> {
                 start,
                 end,
                 anchor,
-                pivot: anchor,
+                pivot: start,
                 class,
                 rank: builtin as u8,
                 tail,
@@ -200,15 +211,8 @@ pub(super) fn find(
     }
     #[cfg(test)]
     WORK.with(|w| w.set(w.get() + search.work));
-    let mut pending = search.pending.max(floor);
+    let pending = search.pending.max(floor);
     hits.sort_by_key(Hit::order);
-    // A value is not cut off from what says that it is one.
-    for hit in hits.iter().rev() {
-        if last || hit.start < pending {
-            break;
-        }
-        pending = pending.min(hit.anchor);
-    }
     pending
 }
 

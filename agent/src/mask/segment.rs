@@ -324,13 +324,13 @@ impl<'a> Sweep<'a> {
             if hit.start >= floor {
                 break;
             }
-            if hit.pivot < floor {
+            let start = if hit.pivot > floor { detect::begins(self.hay, floor, hit.pivot) } else { hit.pivot };
+            if start == hit.pivot {
                 self.next += 1;
                 continue;
             }
             // Its beginning is gone: it takes its new place among those that follow.
-            hit.start = floor;
-            hit.anchor = floor;
+            (hit.start, hit.anchor) = (start, start);
             let mut i = self.next;
             while i + 1 < hits.len() && hits[i + 1].order() < hits[i].order() {
                 hits.swap(i, i + 1);

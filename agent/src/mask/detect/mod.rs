@@ -15,6 +15,7 @@ mod tokens;
 mod url;
 
 use bytes::is;
+pub(super) use email::begins;
 pub(super) use tail::Tail;
 pub(super) use tokens::Literals;
 
@@ -33,7 +34,7 @@ pub(super) struct Hit {
     pub(super) end: usize,
     /// The first byte that says so, not after `start`: a match that covers it hides this one.
     pub(super) anchor: usize,
-    /// A match before it may take its beginning away up to here.
+    /// A match before it may take its beginning away, but not this byte: the `@` of an address.
     pub(super) pivot: usize,
     pub(super) class: ClassId,
     pub(super) rank: u8,
@@ -241,6 +242,21 @@ pub(super) fn marks(rules: &MaskRules, on: &Active, hay: &[u8], from: usize, mar
     if marks.len() > sorted {
         marks.sort_unstable();
     }
+}
+
+/// Whether a text begins with a `\u` escape behind which a candidate hides: of an ASCII character, or of another one
+/// with a digit after it, which looks like one number with the escape's own.
+pub(super) fn is_hiding(raw: &[u8]) -> bool {
+    match raw {
+        [b'\\', b'u', b'0', b'0', b'0'..=b'7', ..] => true,
+        [b'\\', b'u', _, _, _, _, next, ..] => next.is_ascii_digit(),
+        _ => false,
+    }
+}
+
+/// Whether there is any such escape.
+pub(super) fn hides(raw: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', raw).any(|at| is_hiding(&raw[at..]))
 }
 
 impl Search<'_> {

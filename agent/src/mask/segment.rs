@@ -61,6 +61,9 @@ pub(super) struct Core {
     eating: Option<Eating>,
     scratch: Vec<u8>,
     hits: Vec<Hit>,
+    /// Matches that begin where the last piece was cut or after it, known by what stands before that: their places
+    /// from there.
+    carried: Vec<Hit>,
     masked: Vec<u8>,
     encoded: Vec<u8>,
 }
@@ -76,6 +79,7 @@ impl Core {
             eating: None,
             scratch: Vec::new(),
             hits: Vec::new(),
+            carried: Vec::new(),
             masked: Vec::new(),
             encoded: Vec::new(),
         }
@@ -91,6 +95,7 @@ impl Core {
     pub(super) fn begin(&mut self) {
         self.before = Before::default();
         self.eating = None;
+        self.carried.clear();
     }
 
     /// All that follows in this run of text is one value of the class.
@@ -163,6 +168,7 @@ impl Core {
         };
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
+        hits.extend(self.carried.drain(..).map(|h| h.moved(0, first)));
         let rules = self.rules.clone();
         let mut pending = detect::find(&rules, &self.on, hay, first, last, &mut hits);
         if coding == Coding::Json {
@@ -182,13 +188,11 @@ impl Core {
             self.write_same(&raw[written..start], out);
             let mut value = Value::new(&rules, hit.class);
             let mut end = hit.end;
-            let mut ended = true;
             if let Some(mut tail) = hit.tail {
                 let (n, stopped) = tail.eat(&hay[end..]);
                 end += n;
-                ended = stopped || last;
                 value.feed(&rules, &hay[hit.start..end]);
-                if !ended {
+                if !stopped && !last {
                     self.eating = Some(Eating { value, tail });
                     floor = end;
                     written = complete;
@@ -199,16 +203,20 @@ impl Core {
             }
             floor = end;
             written = place.advance(end);
-            if ended {
-                self.write_value(&value, coding, out);
-            }
+            sweep.committed.push((hit.start, end));
+            self.write_value(&value, coding, out);
         }
+        let committed = sweep.committed;
         if self.eating.is_none() && pending > floor {
             floor = pending;
             let upto = if pending == hay.len() { complete } else { place.advance(pending) };
             self.write_same(&raw[written..upto], out);
             written = upto;
         }
+        let apart = |h: &&Hit| {
+            floor <= h.start && (h.anchor < floor && !is_covered(&committed, h) || h.anchor == Hit::BEHIND)
+        };
+        self.carried.extend(hits.iter().filter(apart).map(|h| h.moved(floor, 0)));
         self.before.push(&hay[first..floor]);
         self.hits = hits;
         written
@@ -280,6 +288,18 @@ struct Sweep<'a> {
     /// The next match of each of the operator's patterns that has one.
     custom: Vec<(usize, Hit)>,
     begun: bool,
+    /// The matches so far.
+    committed: Vec<(usize, usize)>,
+}
+
+/// Whether what says that it is a value was masked as another one.
+fn is_covered(committed: &[(usize, usize)], hit: &Hit) -> bool {
+    hit.anchor < hit.start
+        && committed
+            .iter()
+            .rev()
+            .take_while(|c| c.1 > hit.anchor)
+            .any(|c| c.0 <= hit.anchor)
 }
 
 impl<'a> Sweep<'a> {
@@ -291,21 +311,26 @@ impl<'a> Sweep<'a> {
             next: 0,
             custom: Vec::new(),
             begun: false,
+            committed: Vec::new(),
         }
     }
 
     fn next(&mut self, hits: &mut [Hit], floor: usize) -> Option<Hit> {
         while let Some(hit) = hits.get_mut(self.next) {
-            if hit.anchor >= floor {
+            if is_covered(&self.committed, hit) {
+                self.next += 1;
+                continue;
+            }
+            if hit.start >= floor {
                 break;
             }
-            if hit.pivot < floor {
+            let start = if hit.pivot > floor { detect::begins(self.hay, floor, hit.pivot) } else { hit.pivot };
+            if start == hit.pivot {
                 self.next += 1;
                 continue;
             }
             // Its beginning is gone: it takes its new place among those that follow.
-            hit.start = floor;
-            hit.anchor = floor;
+            (hit.start, hit.anchor) = (start, start);
             let mut i = self.next;
             while i + 1 < hits.len() && hits[i + 1].order() < hits[i].order() {
                 hits.swap(i, i + 1);

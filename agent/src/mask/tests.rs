@@ -183,6 +183,7 @@ fn json_by_name() {
         ),
         (r#"{"people":{"x":{"id":1}}}"#, r#"{"people":{"x":{"id":"[masked:us_ssn]"}}}"#),
         (r#"{"n":4111111111111111}"#, r#"{"n":"[masked:credit_card]"}"#),
+        (r#"["\u00a04111111111111111"]"#, r#"["\u00a0[masked:credit_card]"]"#),
         (r#"["alice\u0040example.com\n"]"#, r#"["[masked:email]\n"]"#),
         (r#"{"alice@example.com":1}"#, r#"{"[masked:email]":1}"#),
         (r#"{"a":"x"} {"password":"x"}"#, r#"{"a":"x"} {"password":"[masked:password]"}"#),

@@ -150,17 +150,16 @@ impl Agent {
         Ok(tagged.id)
     }
 
-    /// Stops enforcing a tag that is gone.
+    /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.
     pub(super) async fn release(&self, id: CgroupId) {
+        let Some(tag) = self.front.workloads.remove(id) else { return };
         let control = self.control.clone();
         let done = tokio::task::spawn_blocking(move || control.untag(id)).await;
         if let Ok(Err(e)) = done {
             tracing::warn!(cgroup_id = id.0, "programs could not be detached: {e}");
         }
-        if let Some(tag) = self.front.workloads.remove(id) {
-            let detail = json!({ "cgroup": tag.cgroup, "cgroup_id": id.0, "source": tag.source });
-            self.lifecycle(&tag.workload, "removed", detail).await;
-        }
+        let detail = json!({ "cgroup": tag.cgroup, "cgroup_id": id.0, "source": tag.source });
+        self.lifecycle(&tag.workload, "removed", detail).await;
     }
 
     /// A cgroup's path below the mount, as people write it.

@@ -13,8 +13,11 @@ pub(super) async fn follow_tags(agent: Arc<Agent>, mut events: mpsc::Receiver<Ta
         match event {
             TagEvent::Added(tagged) => {
                 let path = tagged.path.clone();
-                if let Err(e) = agent.enforce(tagged).await {
-                    tracing::error!(cgroup = %path.display(), "{e:#}");
+                match agent.enforce(tagged).await {
+                    Ok(_) => {}
+                    // Made and gone again before it could be enforced: nothing can have run in it for long.
+                    Err(_) if !path.exists() => tracing::debug!(cgroup = %path.display(), "gone already"),
+                    Err(e) => tracing::error!(cgroup = %path.display(), "{e:#}"),
                 }
             }
             TagEvent::Removed { tag, .. } => agent.release(tag.id).await,

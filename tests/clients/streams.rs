@@ -17,8 +17,7 @@ fn events_are_not_delayed() {
             "import requests, time\n\
              began = time.time()\n\
              r = requests.get('https://api.internal/events?count=6&ms=300', stream=True)\n\
-             for line in r.iter_lines(chunk_size=1):\n\
-               if line: print(int((time.time() - began) * 1000), line.decode(), flush=True)\n",
+             for line in r.iter_lines(chunk_size=1):\n  if line: print(int((time.time() - began) * 1000), line.decode(), flush=True)\n",
         )?;
         let out = said.clone().ok()?;
         let at: Vec<u64> = out

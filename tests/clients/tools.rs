@@ -137,9 +137,10 @@ fn what_is_neither_masked_nor_refused_is_the_same_to_the_byte() {
             let words = ["curl", "-sSi", &url];
             let outside = e2e::child::Said::by(site.world.host(words[0]).args(&words[1..]))?.ok()?;
             let inside = site.workload().run(&words)?.ok()?;
+            // A part of a body could be cut so that nothing in it is recognised: ranges are not offered.
             let undated = |text: &str| {
                 text.lines()
-                    .filter(|l| !l.starts_with("Date:"))
+                    .filter(|l| !l.starts_with("Date:") && !l.starts_with("Accept-Ranges:"))
                     .map(str::to_owned)
                     .collect::<Vec<_>>()
             };

@@ -16,7 +16,10 @@ const ROUNDS: u32 = 200;
 
 #[test]
 fn every_operation_that_the_upstream_saw_has_its_entry() {
-    let rounds = std::env::var("PORTCULLIS_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = std::env::var("PORTCULLIS_CRASH_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(ROUNDS);
     with_site("rounds", &Options::default(), |site| {
         let load = start_load(site)?;
         let mut seen = Seen::default();
@@ -36,9 +39,16 @@ fn every_operation_that_the_upstream_saw_has_its_entry() {
         for mut one in load {
             one.kill9();
         }
-        println!("{rounds} rounds, {} operations seen by the upstream, {} entries", seen.upstream, seen.recorded.len());
+        println!(
+            "{rounds} rounds, {} operations seen by the upstream, {} entries",
+            seen.upstream,
+            seen.recorded.len()
+        );
         // A load that reached nothing would prove nothing.
-        ensure!(interrupted * 2 > rounds, "only {interrupted} of {rounds} kills had operations under way");
+        ensure!(
+            interrupted * 2 > rounds,
+            "only {interrupted} of {rounds} kills had operations under way"
+        );
         Ok(())
     });
 }
@@ -87,7 +97,10 @@ impl Seen {
         }
         for request in &seen[self.upstream..] {
             let path = request.split_once(' ').map_or("", |r| r.1);
-            ensure!(self.recorded.contains(&format!("api.internal{path}")), "{request} has no entry");
+            ensure!(
+                self.recorded.contains(&format!("api.internal{path}")),
+                "{request} has no entry"
+            );
         }
         self.upstream = seen.len();
         Ok(())

@@ -23,7 +23,10 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             show.came(&format!("{error:#}"));
-            eprintln!("\nThe demo could not go on: {}", error.root_cause().to_string().lines().next().unwrap_or(""));
+            eprintln!(
+                "\nThe demo could not go on: {}",
+                error.root_cause().to_string().lines().next().unwrap_or("")
+            );
             ExitCode::FAILURE
         }
     }
@@ -32,7 +35,9 @@ fn main() -> ExitCode {
 fn play(show: &Show, world: &World, began: Instant) -> anyhow::Result<bool> {
     show.step("A host, an API, an issuer, and the gate");
     show.tell("Two network namespaces: this host, and the company's network behind a veth pair.");
-    show.tell(&format!("There, a real nginx with TLS serves {NAME} ({UPSTREAM}): customers, with personal data."));
+    show.tell(&format!(
+        "There, a real nginx with TLS serves {NAME} ({UPSTREAM}): customers, with personal data."
+    ));
     show.tell("Here, an OIDC issuer, and `portcullis daemon`; a token file makes workload `deploy-bot`");
     show.tell("agent:deploy-bot of group `agents`. Its policy (tests/demo/policy.cedar) in one line: read and write,");
     show.tell("never DELETE, never see personal data.");

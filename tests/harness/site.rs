@@ -74,8 +74,16 @@ impl<'w> Site<'w> {
     pub fn start(world: &'w World, name: &str, options: &Options) -> Result<Self> {
         let backend = Backend::start(world)?;
         let nginx = Nginx::upstream(world, backend.socket())?;
-        let issuer = world.runtime().block_on(Issuer::start(([127, 0, 0, 1], 0).into()))?;
-        let token = issuer.mint(SUBJECT, AUDIENCE, &["agents"], options.token, &serde_json::json!({}))?;
+        let issuer = world
+            .runtime()
+            .block_on(Issuer::start(([127, 0, 0, 1], 0).into()))?;
+        let token = issuer.mint(
+            SUBJECT,
+            AUDIENCE,
+            &["agents"],
+            options.token,
+            &serde_json::json!({}),
+        )?;
         fs::write(world.path("token"), token)?;
         fs::write(world.path("roots.pem"), world.authority().pem())?;
         let policies = world.path("policies");
@@ -120,13 +128,27 @@ durability = "{durability}"
             more = options.config,
         );
         let daemon = Daemon::start(world, &config)?;
-        Ok(Self { daemon, nginx, backend, issuer, world, _pins: pins, cgroup, tagged, policies })
+        Ok(Self {
+            daemon,
+            nginx,
+            backend,
+            issuer,
+            world,
+            _pins: pins,
+            cgroup,
+            tagged,
+            policies,
+        })
     }
 
     /// Commands run by the workload.
     #[must_use]
     pub fn workload(&self) -> Workload<'_> {
-        Workload { world: self.world, daemon: &self.daemon, cgroup: &self.tagged }
+        Workload {
+            world: self.world,
+            daemon: &self.daemon,
+            cgroup: &self.tagged,
+        }
     }
 
     /// The directory of the tagged cgroup.
@@ -149,12 +171,31 @@ durability = "{durability}"
         Ok(fs::write(self.policies.join("site.cedar"), text)?)
     }
 
+    /// Restarts the daemon with another durability; `power` or `process`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn set_durability(&mut self, durability: &str) -> Result<()> {
+        let text = fs::read_to_string(self.daemon.config())?;
+        let is = |line: &str| line.starts_with("durability = ");
+        let wanted = format!("durability = \"{durability}\"");
+        let lines: Vec<&str> = text
+            .lines()
+            .map(|l| if is(l) { wanted.as_str() } else { l })
+            .collect();
+        fs::write(self.daemon.config(), lines.join("\n"))?;
+        self.daemon.stop()?;
+        self.daemon.launch()
+    }
+
     /// Gives the workload a new token.
     ///
     /// # Errors
     /// When it cannot be made or written.
     pub fn write_token(&self, lives: Duration) -> Result<()> {
-        let token = self.issuer.mint(SUBJECT, AUDIENCE, &["agents"], lives, &serde_json::json!({}))?;
+        let token = self
+            .issuer
+            .mint(SUBJECT, AUDIENCE, &["agents"], lives, &serde_json::json!({}))?;
         // In one step, as a well-behaved keeper of tokens does.
         let fresh = self.world.path("token.new");
         fs::write(&fresh, token)?;

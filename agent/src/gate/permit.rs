@@ -194,7 +194,7 @@ fn payload(digest: &mut FrameDigest) -> Option<body::PayloadBody> {
     (done.frames > 0).then(|| body::PayloadBody {
         bytes: done.bytes,
         frames: done.frames,
-        sha256: hex::encode(done.sha256),
+        sha256: done.sha256,
     })
 }
 

@@ -5,6 +5,7 @@ mod daemon;
 mod enter;
 mod ledger;
 mod sessions;
+mod signals;
 mod status;
 mod tag;
 mod time;
@@ -12,7 +13,102 @@ mod verify_bpf;
 mod workload;
 
 pub mod control;
-pub mod enter;
-pub mod run;
-pub mod signals;
-pub mod trust;
+mod policy;
+mod run;
+mod trust;
+
+use std::{path::{Path, PathBuf}, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::control::block_on;
+use crate::config::{self, Config};
+
+/// A gate in front of everything that an AI agent's processes do on this host.
+///
+/// A host admin tags a cgroup. From then on every socket that its processes open is redirected to the daemon, which
+/// knows the cgroup's verified identity, decides each request by policy, masks what comes back, and records both
+/// directions. Nothing in the workload is configured or trusted.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 110, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        default_value = "/etc/portcullis/portcullis.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent in the foreground (what the systemd service runs).
+    Daemon,
+    /// Say what is enforced on this host right now; exit 1 when something is not.
+    Status(status::Args),
+    /// Tag a running cgroup as a workload: from now on its sockets are redirected.
+    Tag(tag::TagArgs),
+    /// Take a tag off again.
+    Untag(tag::UntagArgs),
+    /// Start a command inside a fresh tagged cgroup, and pass on its exit status and signals.
+    Run(run::Args),
+    /// List workloads; revoke or restore one's identity.
+    #[command(subcommand)]
+    Workload(workload::Command),
+    /// Check, test and explain policy.
+    Policy(policy::Args),
+    /// List and show recorded sessions.
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    /// Write a self-describing SQLite file for an auditor.
+    Export(ledger::ExportArgs),
+    /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
+    Verify(ledger::VerifyArgs),
+    /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
+    VerifyBpf(verify_bpf::Args),
+    /// The second half of `run`, inside the fresh cgroup.
+    #[command(hide = true)]
+    Enter(enter::Args),
+}
+
+/// Parses arguments and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("portcullis: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let path = cli.config;
+    let config = || -> anyhow::Result<Config> { Ok(config::load(&path)?) };
+    match cli.command {
+        Command::Daemon => daemon::run(&path),
+        Command::Status(args) => status::run(&args, &config()?),
+        Command::Tag(args) => tag::tag(&args, &config()?),
+        Command::Untag(args) => tag::untag(&args, &config()?),
+        Command::Run(args) => Ok(run::run(&args, config())),
+        Command::Enter(args) => Ok(enter::enter(&args)),
+        Command::Workload(command) => workload::run(&command, &config()?),
+        Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
+        Command::Sessions(command) => sessions::run(&command, &config()?),
+        Command::Export(args) => ledger::export(&args, &config()?),
+        Command::Verify(args) => ledger::verify(&args),
+        Command::VerifyBpf(args) => verify_bpf::run(&args),
+    }
+}
+
+/// Policy can be checked on a machine that has no agent: without a file the defaults do.
+fn policy_config(path: &Path) -> anyhow::Result<Config> {
+    if path.exists() { Ok(config::load(path)?) } else { Ok(Config::default()) }
+}

@@ -59,6 +59,8 @@ pub(super) struct Json {
     marks: Vec<usize>,
     mark: usize,
     begun: bool,
+    /// The marks are those of the text that comes next.
+    marked: bool,
 }
 
 /// The end of a string, if it is there, and what stands in it.
@@ -81,6 +83,7 @@ impl Json {
             marks: Vec::new(),
             mark: 0,
             begun: false,
+            marked: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Json {
         self.below = None;
         self.string = None;
         self.begun = false;
+        self.marked = false;
     }
 
     /// Whether a whole text surely holds nothing to mask: without following its structure, at a fraction of the cost.
@@ -100,6 +104,7 @@ impl Json {
             return false;
         }
         detect::marks(&core.rules, &core.on, raw, 0, &mut self.marks);
+        self.marked = true;
         self.marks.is_empty() && !detect::hides(raw) && !core.rules.json.could_be_in(raw)
     }
 
@@ -128,7 +133,9 @@ impl Json {
             i = if raw.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
             out.same(&raw[..i]);
         }
-        detect::marks(&core.rules, &core.on, raw, i, &mut self.marks);
+        if !std::mem::take(&mut self.marked) {
+            detect::marks(&core.rules, &core.on, raw, i, &mut self.marks);
+        }
         self.mark = 0;
         self.walk(core, raw, i, last, out)
     }
@@ -162,7 +169,11 @@ impl Json {
                     }
                 }
                 b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                    let len = raw[i..].iter().take(NUMBER_MAX + 1).take_while(|b| is_scalar(**b)).count();
+                    let len = raw[i..]
+                        .iter()
+                        .take(NUMBER_MAX + 1)
+                        .take_while(|b| is_scalar(**b))
+                        .count();
                     if i + len == raw.len() && !last && len <= NUMBER_MAX {
                         out.same(&raw[written..i]);
                         return done(i);
@@ -222,7 +233,11 @@ impl Json {
     ) -> Result<usize, usize> {
         let start = i + 1;
         let scanned = scan_string(raw, start);
-        let class = if role == Role::Value { self.class_here() } else { None };
+        let class = if role == Role::Value {
+            self.class_here()
+        } else {
+            None
+        };
         let Some(end) = scanned.end else {
             out.same(&raw[*written..i]);
             if role == Role::Key && raw.len() - start <= KEY_MAX && !last {
@@ -280,7 +295,9 @@ impl Json {
             return None;
         }
         self.class_here().or_else(|| {
-            (core.on.custom || self.marked(at, at + text.len())).then(|| core.first_hit(text)).flatten()
+            (core.on.custom || self.marked(at, at + text.len()))
+                .then(|| core.first_hit(text))
+                .flatten()
         })
     }
 
@@ -299,7 +316,11 @@ impl Json {
 
     fn value_ends(&mut self) {
         self.named = None;
-        self.expect = if self.stack.is_empty() { Expect::Value } else { Expect::CommaOrEnd };
+        self.expect = if self.stack.is_empty() {
+            Expect::Value
+        } else {
+            Expect::CommaOrEnd
+        };
     }
 
     fn open(&mut self, core: &Core, object: bool) -> bool {
@@ -314,7 +335,11 @@ impl Json {
         }
         self.named = None;
         self.key = OTHER;
-        self.expect = if object { Expect::KeyOrEnd } else { Expect::ValueOrEnd };
+        self.expect = if object {
+            Expect::KeyOrEnd
+        } else {
+            Expect::ValueOrEnd
+        };
         if !object {
             self.element(core);
         }
@@ -440,9 +465,9 @@ fn is_scalar(b: u8) -> bool {
 fn is_valid_scalar(text: &[u8]) -> bool {
     match text {
         b"true" | b"false" | b"null" => true,
-        [b'-' | b'0'..=b'9', rest @ ..] => {
-            rest.iter().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'))
-        }
+        [b'-' | b'0'..=b'9', rest @ ..] => rest
+            .iter()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E')),
         _ => false,
     }
 }

@@ -52,7 +52,9 @@ pub struct Masker {
 impl std::fmt::Debug for Masker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Nothing of the body.
-        f.debug_struct("Masker").field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("Masker")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 

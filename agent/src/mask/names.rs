@@ -80,7 +80,11 @@ impl Names {
         }
         let mut symbols = Vec::with_capacity(parts.len());
         for part in parts.iter().rev() {
-            let Some(symbol) = (if *part == "*" { Some(ANY) } else { self.intern(part) }) else {
+            let Some(symbol) = (if *part == "*" {
+                Some(ANY)
+            } else {
+                self.intern(part)
+            }) else {
                 return false;
             };
             symbols.push(symbol);

@@ -10,7 +10,10 @@ use super::{
     out::Out,
     strategy::{Value, is_continuation},
 };
-use crate::{config::Strategy, model::{ClassId, ClassSet}};
+use crate::{
+    config::Strategy,
+    model::{ClassId, ClassSet},
+};
 
 /// The last decided bytes before what is looked at, for word boundaries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,7 +145,11 @@ impl Core {
         self.before.push(&scratch[..n]);
         if ended || last {
             self.write_value(&eating.value, coding, out);
-            if n == scratch.len() { complete } else { Cursor::new(coding, raw, last, 0).advance(n) }
+            if n == scratch.len() {
+                complete
+            } else {
+                Cursor::new(coding, raw, last, 0).advance(n)
+            }
         } else {
             self.eating = Some(eating);
             complete
@@ -209,14 +216,19 @@ impl Core {
         let committed = sweep.committed;
         if self.eating.is_none() && pending > floor {
             floor = pending;
-            let upto = if pending == hay.len() { complete } else { place.advance(pending) };
+            let upto = if pending == hay.len() {
+                complete
+            } else {
+                place.advance(pending)
+            };
             self.write_same(&raw[written..upto], out);
             written = upto;
         }
         let apart = |h: &&Hit| {
             floor <= h.start && (h.anchor < floor && !is_covered(&committed, h) || h.anchor == Hit::BEHIND)
         };
-        self.carried.extend(hits.iter().filter(apart).map(|h| h.moved(floor, 0)));
+        self.carried
+            .extend(hits.iter().filter(apart).map(|h| h.moved(floor, 0)));
         self.before.push(&hay[first..floor]);
         self.hits = hits;
         written
@@ -324,7 +336,11 @@ impl<'a> Sweep<'a> {
             if hit.start >= floor {
                 break;
             }
-            let start = if hit.pivot > floor { detect::begins(self.hay, floor, hit.pivot) } else { hit.pivot };
+            let start = if hit.pivot > floor {
+                detect::begins(self.hay, floor, hit.pivot)
+            } else {
+                hit.pivot
+            };
             if start == hit.pivot {
                 self.next += 1;
                 continue;
@@ -351,7 +367,12 @@ impl<'a> Sweep<'a> {
     /// The operator's patterns are searched for from the end of the last match, as far as their next one.
     fn next_custom(&mut self, floor: usize) -> Option<Hit> {
         if self.begun {
-            let stale: Vec<usize> = self.custom.iter().filter(|c| c.1.start < floor).map(|c| c.0).collect();
+            let stale: Vec<usize> = self
+                .custom
+                .iter()
+                .filter(|c| c.1.start < floor)
+                .map(|c| c.0)
+                .collect();
             self.custom.retain(|c| c.1.start >= floor);
             for pattern in stale {
                 self.search(pattern, floor);
@@ -366,7 +387,12 @@ impl<'a> Sweep<'a> {
     }
 
     fn search(&mut self, pattern: usize, floor: usize) {
-        let Some(custom) = self.rules.custom.get(pattern).filter(|c| self.on.contains(c.class)) else {
+        let Some(custom) = self
+            .rules
+            .custom
+            .get(pattern)
+            .filter(|c| self.on.contains(c.class))
+        else {
             return;
         };
         let input = regex_automata::Input::new(self.hay).range(floor..);

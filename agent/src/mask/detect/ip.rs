@@ -59,7 +59,9 @@ impl Search<'_> {
             return;
         }
         for text in [run, &run[..trimmed]] {
-            let address = std::str::from_utf8(text).ok().and_then(|t| t.parse::<Ipv6Addr>().ok());
+            let address = std::str::from_utf8(text)
+                .ok()
+                .and_then(|t| t.parse::<Ipv6Addr>().ok());
             if address.is_some_and(|a| !a.is_unspecified()) {
                 self.hit_after(Builtin::Ipv6, anchor, start, start + text.len(), None);
                 return;
@@ -72,8 +74,14 @@ impl Search<'_> {
 fn v4(run: &[u8]) -> Option<usize> {
     let mut at = 0;
     for part in 0..4 {
-        let digits = run[at..].iter().take(4).take_while(|b| b.is_ascii_digit()).count();
-        let value = run[at..at + digits].iter().fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
+        let digits = run[at..]
+            .iter()
+            .take(4)
+            .take_while(|b| b.is_ascii_digit())
+            .count();
+        let value = run[at..at + digits]
+            .iter()
+            .fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
         if !(1..=3).contains(&digits) || value > 255 {
             return None;
         }

@@ -257,28 +257,26 @@ impl Ledger {
         Ok(hash)
     }
 
-    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted.
-    pub fn frame_now(&self, frame: Frame) {
+    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted;
+    /// whether it was taken. While the ledger cannot be written it is refused, as by [`Ledger::frame`].
+    pub fn frame_now(&self, frame: Frame) -> bool {
         let shared = self.shared();
-        if frame.bytes.len() > FRAME_MAX {
-            shared.lose(Loss::Frame);
-            return;
-        }
-        let stored = Stored::new(frame);
-        let Some(permits) = shared.queue.room_now(stored.bytes.len()) else {
-            shared.lose(Loss::Frame);
-            return;
-        };
-        if shared
-            .queue
-            .push(Item {
-                record: Record::Frame(stored),
-                permits,
+        let taken = shared.check().is_ok() && frame.bytes.len() <= FRAME_MAX && {
+            let stored = Stored::new(frame);
+            shared.queue.room_now(stored.bytes.len()).is_some_and(|permits| {
+                shared
+                    .queue
+                    .push(Item {
+                        record: Record::Frame(stored),
+                        permits,
+                    })
+                    .is_ok()
             })
-            .is_err()
-        {
+        };
+        if !taken {
             shared.lose(Loss::Frame);
         }
+        taken
     }
 
     /// Appends an entry from where nothing can be awaited (`Drop`): never blocks. Without room it is lost, counted,

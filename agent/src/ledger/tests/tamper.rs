@@ -425,3 +425,30 @@ fn exports_hold_what_was_selected_and_nothing_else() {
         "{left:?}"
     );
 }
+
+/// Without an automatic index the join of operations and outcomes is quadratic.
+#[test]
+fn views_join_by_an_index() {
+    let (_dir, paths) = samples();
+    for path in &paths {
+        let conn = Connection::open(path).unwrap();
+        for query in [
+            "SELECT * FROM operations",
+            "SELECT workload, action, count(*) FROM operations WHERE decision = 'deny' GROUP BY 1, 2",
+            "SELECT * FROM operations WHERE workload = 'x' AND at > 'y' ORDER BY entry DESC LIMIT 10",
+            "SELECT count(*) FROM operations WHERE id = 'x'",
+            "SELECT * FROM sessions WHERE workload = 'x'",
+            "SELECT count(*) FROM sessions",
+            "SELECT s.name, o.resource FROM sessions s JOIN operations o ON o.session = s.session",
+        ] {
+            let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+            let steps = plan.query_map([], |r| r.get::<_, String>(3)).unwrap();
+            let steps: Vec<_> = steps.map(Result::unwrap).collect();
+            let joined = |alias: &str| {
+                let mut of = steps.iter().filter(|s| s.split(' ').nth(1) == Some(alias));
+                of.all(|s| s.starts_with("SEARCH") && s.contains("AUTOMATIC"))
+            };
+            assert!(joined("e") && joined("c"), "{query}: {steps:#?}");
+        }
+    }
+}

@@ -160,6 +160,12 @@ impl Names {
         {
             return OTHER;
         }
+        if let [.., b, last] = key
+            && self.ends[usize::from(last.to_ascii_lowercase())] >> (b & 31) & 1 == 0
+            && !(is_dropped(*b) || is_dropped(*last))
+        {
+            return OTHER;
+        }
         let mut buffer = [0; NAME_MAX];
         plain(key, &mut buffer)
             .and_then(|key| self.symbols.get(key).copied())

@@ -193,7 +193,7 @@ mod tests {
         (name, rest)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn first_bytes_choose_the_protocol() {
         let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(20_000));
         for (pieces, name) in [

@@ -3,6 +3,7 @@
 //! A protocol turns the bytes of a connection into operations, asks the gate about each, and writes upstream only
 //! what a permit allows. It sees nothing else of policy, masking or ledger.
 
+#[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod conformance;
 pub mod http;

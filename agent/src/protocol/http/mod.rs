@@ -21,6 +21,8 @@ mod request;
 mod response;
 mod serve;
 mod target;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use futures_util::future::BoxFuture;

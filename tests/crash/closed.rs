@@ -128,8 +128,15 @@ fn a_read_only_ledger_keeps_the_daemon_from_starting_and_the_workload_from_conne
 /// ECONNREFUSED, and nothing arrives.
 fn refused(site: &Site<'_>) -> Result<()> {
     let before = site.nginx.requests().len();
-    let said = Said::by(site.workload().tagged("curl").args(["-sv", "--max-time", "20", URL]))?;
-    ensure!(said.code == 7 && said.err.contains("Connection refused"), "{said:?}");
+    let said = Said::by(
+        site.workload()
+            .tagged("curl")
+            .args(["-sv", "--max-time", "20", URL]),
+    )?;
+    ensure!(
+        said.code == 7 && said.err.contains("Connection refused"),
+        "{said:?}"
+    );
     ensure!(site.nginx.requests().len() == before, "something passed");
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! A whole site: upstream, issuer, daemon and one workload, `deploy-bot`, that may read.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, io::IsTerminal as _, path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     backend::Backend,
@@ -149,6 +149,25 @@ durability = "{durability}"
             daemon: &self.daemon,
             cgroup: &self.tagged,
         }
+    }
+
+    /// bash on the host, with `portcullis` in its PATH and its configuration known; ends at the first command that
+    /// fails, unless it is a terminal's.
+    ///
+    /// # Errors
+    /// When the program's directory cannot be told.
+    pub fn shell(&self, portcullis: &std::path::Path) -> Result<std::process::Command> {
+        let dir = portcullis.parent().context("portcullis is in no directory")?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.world.host("bash");
+        if !std::io::stdin().is_terminal() {
+            command.args(["-euo", "pipefail"]);
+        }
+        command.env("PATH", format!("{}:{path}", dir.display()));
+        command.env("PORTCULLIS_CONFIG", self.daemon.config());
+        command.env("DATA", self.daemon.data_dir());
+        command.env("PS1", "site $ ").current_dir(self.world.dir());
+        Ok(command)
     }
 
     /// The directory of the tagged cgroup.

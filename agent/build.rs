@@ -72,6 +72,13 @@ fn toolchain() -> Result<PathBuf, Box<dyn Error>> {
         })
 }
 
+fn cargo_home() -> PathBuf {
+    match env::var_os("CARGO_HOME") {
+        Some(home) => home.into(),
+        None => PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+    }
+}
+
 fn has_source(rustc: &Path) -> bool {
     Command::new(rustc)
         .args(["--print", "sysroot"])
@@ -104,8 +111,9 @@ fn build(ebpf: &Path, target: &Path, rustc: &Path) -> Result<(), Box<dyn Error>>
     let flags = [
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
-        // No path of this machine in the object: it is the same wherever it is built.
+        // No path of the building machine in the object: it is the same wherever it is built.
         format!("--remap-path-prefix={}=ebpf", ebpf.display()),
+        format!("--remap-path-prefix={}=cargo", cargo_home().display()),
     ];
     let status = cargo
         .current_dir(ebpf)

@@ -30,7 +30,8 @@ pub fn of_packet(ctx: &SkBuffContext) -> Option<Tagged> {
 #[inline(always)]
 fn nearest(ancestor: impl Fn(i32) -> u64) -> Option<Tagged> {
     let mut found = 0;
-    for level in 0..MAX_DEPTH {
+    // Level 0 is the root, which cannot be tagged.
+    for level in 1..MAX_DEPTH {
         let id = ancestor(level as i32);
         if id == 0 {
             break;

@@ -1,1 +1,63 @@
-fn main() {}
+//! Side by side, in one run: direct, nginx as a reverse proxy, and through the agent with policy, masking and recording
+//! on, in both durability modes.
+//!
+//! Client, upstream and proxies share this machine's cores, so ratios mean more than rates, and about 0.5 is the
+//! ceiling of anything in user space. Rounds are interleaved, and medians over them are shown.
+
+mod case;
+mod client;
+mod load;
+mod run;
+mod scan;
+mod table;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use e2e::world::World;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// HTTP/1.1, plain and TLS.
+    Http(Http),
+    /// The load generator, started by `http` in the right cgroup.
+    #[command(hide = true)]
+    Load(load::Load),
+}
+
+/// How long, how often, and which.
+#[derive(clap::Args)]
+struct Http {
+    /// Seconds per case and round.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Rounds; medians over them are shown.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Also write the results as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only cases whose name contains this.
+    #[arg(long, default_value = "")]
+    case: String,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().what {
+        What::Http(http) => World::enter(|world| run::http(world, &http)),
+        What::Load(load) => load::load(&load),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

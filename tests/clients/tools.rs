@@ -13,18 +13,35 @@ fn curl() {
         for url in [URL, "http://api.internal/customers"] {
             let said = workload.run(&["curl", "-sS", url])?.ok()?;
             assert!(shown(&said).is_empty(), "{said}");
-            assert!(said.contains("Ada Lovelace") && said.contains("\"plan\":\"gold\""), "{said}");
+            assert!(
+                said.contains("Ada Lovelace") && said.contains("\"plan\":\"gold\""),
+                "{said}"
+            );
         }
         // One connection for both requests.
         let write = "%{http_code} %{num_connects}\\n";
-        let said = workload.run(&["curl", "-sS", "-o", "/dev/null", "-o", "/dev/null", "-w", write, URL, URL])?.ok()?;
+        let said = workload
+            .run(&[
+                "curl",
+                "-sS",
+                "-o",
+                "/dev/null",
+                "-o",
+                "/dev/null",
+                "-w",
+                write,
+                URL,
+                URL,
+            ])?
+            .ok()?;
         assert_eq!(said, "200 1\n200 0\n");
         // By address, the resource is another one, and nobody granted that.
-        let said = workload.run(&["curl", "-sS", "http://[2001:db8::2]/customers"])?.ok()?;
+        let said = workload
+            .run(&["curl", "-sS", "http://[2001:db8::2]/customers"])?
+            .ok()?;
         assert!(said.contains("policy_default_deny"), "{said}");
-        let entries = Reader::open(&site.daemon.ledger())?.rows(
-            "SELECT decision, resource FROM operations WHERE protocol = 'http' ORDER BY entry",
-        )?;
+        let entries = Reader::open(&site.daemon.ledger())?
+            .rows("SELECT decision, resource FROM operations WHERE protocol = 'http' ORDER BY entry")?;
         let decisions: Vec<_> = entries.iter().map(|e| e[0].as_str()).collect();
         assert_eq!(decisions, ["allow", "allow", "allow", "allow", "deny"]);
         Ok(())
@@ -40,7 +57,10 @@ fn openssl_s_client() {
         let said = site.workload().run(&["sh", "-c", script])?.ok()?;
         assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
         assert!(said.contains("ALPN protocol: http/1.1"), "{said}");
-        assert!(said.contains("HTTP/1.1 200") && said.contains("Ada Lovelace"), "{said}");
+        assert!(
+            said.contains("HTTP/1.1 200") && said.contains("Ada Lovelace"),
+            "{said}"
+        );
         assert!(shown(&said).is_empty(), "{said}");
         Ok(())
     });
@@ -60,12 +80,17 @@ fn python_requests() {
              print(s.get('https://api.internal/customers/1').json()['name'])\n",
         )?;
         let out = said.clone().ok()?;
-        assert!(out.contains("403 application/problem+json policy_forbid\nAda Lovelace\n"), "{said:?}");
+        assert!(
+            out.contains("403 application/problem+json policy_forbid\nAda Lovelace\n"),
+            "{said:?}"
+        );
         assert!(shown(&out).is_empty(), "{out}");
         // All five on one connection.
         let ledger = Reader::open(&site.daemon.ledger())?;
         wait::wait_until("the session's end", wait::DEADLINE, || {
-            ledger.number("SELECT count(*) FROM sessions WHERE closed_at IS NOT NULL").is_ok_and(|n| n == 1)
+            ledger
+                .number("SELECT count(*) FROM sessions WHERE closed_at IS NOT NULL")
+                .is_ok_and(|n| n == 1)
         })?;
         assert_eq!(ledger.column("SELECT operations FROM sessions")?, ["5"]);
         Ok(())
@@ -88,7 +113,10 @@ fn node_fetch() {
         let out = said.clone().ok()?;
         let lines: Vec<_> = out.lines().collect();
         assert_eq!(lines.len(), 3, "{said:?}");
-        assert!(lines[0].starts_with("200 ") && lines[0].contains("Ada Lovelace"), "{said:?}");
+        assert!(
+            lines[0].starts_with("200 ") && lines[0].contains("Ada Lovelace"),
+            "{said:?}"
+        );
         assert_eq!(lines[1], "403 application/problem+json policy_forbid");
         assert_eq!(lines[2], "201 {\"id\":3}");
         assert!(shown(&out).is_empty(), "{out}");
@@ -100,15 +128,21 @@ fn node_fetch() {
 #[test]
 fn what_is_neither_masked_nor_refused_is_the_same_to_the_byte() {
     with_site("identical", |site| {
-        let body: String = (0..400).map(|n| format!("{{\"line\": {n}, \"text\" : \"nothing\\u0020special\"}}\n")).collect();
+        let body: String = (0..400)
+            .map(|n| format!("{{\"line\": {n}, \"text\" : \"nothing\\u0020special\"}}\n"))
+            .collect();
         site.nginx.file("plain.json", body.as_bytes())?;
         for scheme in ["http", "https"] {
             let url = format!("{scheme}://api.internal/static/plain.json");
             let words = ["curl", "-sSi", &url];
             let outside = e2e::child::Said::by(site.world.host(words[0]).args(&words[1..]))?.ok()?;
             let inside = site.workload().run(&words)?.ok()?;
+            // A part of a body could be cut so that nothing in it is recognised: ranges are not offered.
             let undated = |text: &str| {
-                text.lines().filter(|l| !l.starts_with("Date:")).map(str::to_owned).collect::<Vec<_>>()
+                text.lines()
+                    .filter(|l| !l.starts_with("Date:") && !l.starts_with("Accept-Ranges:"))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
             };
             assert_eq!(undated(&inside), undated(&outside));
         }

@@ -1,6 +1,9 @@
 //! kill -9 under load, again and again.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -13,34 +16,69 @@ use super::with_site;
 
 /// How often; `PORTCULLIS_CRASH_ROUNDS` takes another number, for a quick look.
 const ROUNDS: u32 = 200;
+/// A ledger sees so many of them, and then there is a fresh one: `verify` reads all of it each time.
+const A_LEDGER: u32 = 25;
 
 #[test]
 fn every_operation_that_the_upstream_saw_has_its_entry() {
-    let rounds = std::env::var("PORTCULLIS_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
-    with_site("rounds", &Options::default(), |site| {
-        let load = start_load(site)?;
-        let mut seen = Seen::default();
-        let mut interrupted = 0;
-        for round in 0..rounds {
-            // Long enough for some operations, and never at the same point.
-            let before = site.backend.seen().len();
-            std::thread::sleep(Duration::from_millis(u64::from(rand::random_range(5..80u32))));
-            site.daemon.kill9();
-            interrupted += u32::from(site.backend.seen().len() > before);
-            site.daemon.launch().with_context(|| format!("round {round}"))?;
-            seen.compare(site).with_context(|| format!("round {round}"))?;
-            let ledger = site.daemon.ledger().display().to_string();
-            let said = site.daemon.cli(&["verify", &ledger])?;
-            ensure!(said.code == 0, "round {round}: verify: {said:?}");
-        }
-        for mut one in load {
-            one.kill9();
-        }
-        println!("{rounds} rounds, {} operations seen by the upstream, {} entries", seen.upstream, seen.recorded.len());
-        // A load that reached nothing would prove nothing.
-        ensure!(interrupted * 2 > rounds, "only {interrupted} of {rounds} kills had operations under way");
-        Ok(())
-    });
+    let rounds = std::env::var("PORTCULLIS_CRASH_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(ROUNDS);
+    let mut total = Total::default();
+    while total.rounds < rounds {
+        let more = (rounds - total.rounds).min(A_LEDGER);
+        with_site("rounds", &Options::default(), |site| {
+            crash(site, more, &mut total)
+        });
+    }
+    println!("{total:?}");
+    // A load that reached nothing would prove nothing.
+    assert!(
+        total.busy * 2 > rounds,
+        "only {} of {rounds} kills had operations under way",
+        total.busy
+    );
+}
+
+/// What was done and seen, over all ledgers.
+#[derive(Debug, Default)]
+struct Total {
+    rounds: u32,
+    /// Rounds in which operations were under way.
+    busy: u32,
+    seen: usize,
+    recorded: usize,
+    launching: Duration,
+    verifying: Duration,
+}
+
+fn crash(site: &mut Site<'_>, rounds: u32, total: &mut Total) -> Result<()> {
+    let load = start_load(site)?;
+    let mut seen = Seen::default();
+    for round in 0..rounds {
+        // Long enough for some operations, and never at the same point.
+        let before = site.backend.seen().len();
+        std::thread::sleep(Duration::from_millis(u64::from(rand::random_range(5..80u32))));
+        site.daemon.kill9();
+        total.busy += u32::from(site.backend.seen().len() > before);
+        let began = Instant::now();
+        site.daemon.launch().with_context(|| format!("round {round}"))?;
+        total.launching += began.elapsed();
+        seen.compare(site).with_context(|| format!("round {round}"))?;
+        let began = Instant::now();
+        let ledger = site.daemon.ledger().display().to_string();
+        let said = site.daemon.cli(&["verify", &ledger])?;
+        ensure!(said.code == 0, "round {round}: verify: {said:?}");
+        total.verifying += began.elapsed();
+        total.rounds += 1;
+    }
+    for mut one in load {
+        one.kill9();
+    }
+    total.seen += seen.upstream;
+    total.recorded += seen.recorded.len();
+    Ok(())
 }
 
 /// Three curls that never stop, plain and TLS, reading and writing; each request has a number of its own.
@@ -87,7 +125,10 @@ impl Seen {
         }
         for request in &seen[self.upstream..] {
             let path = request.split_once(' ').map_or("", |r| r.1);
-            ensure!(self.recorded.contains(&format!("api.internal{path}")), "{request} has no entry");
+            ensure!(
+                self.recorded.contains(&format!("api.internal{path}")),
+                "{request} has no entry"
+            );
         }
         self.upstream = seen.len();
         Ok(())

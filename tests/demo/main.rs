@@ -6,24 +6,48 @@
 mod acts;
 mod show;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::{ExitCode, Stdio},
+    time::Instant,
+};
 
+use clap::Parser;
 use e2e::{
+    paths,
     site::{Options, Site},
     world::{NAME, UPSTREAM, World},
 };
 use show::Show;
 
+#[derive(Parser)]
+struct Arguments {
+    /// Starts the same site, and a shell in it instead of the steps; what the tour in README.md is typed into.
+    #[arg(long)]
+    shell: bool,
+}
+
 fn main() -> ExitCode {
-    // Ctrl-C ends the children by themselves (they die with this process); what it leaves is swept by the next run.
+    // However this process ends, its children die with it, and what else it leaves is swept by the next run.
     let began = Instant::now();
+    let arguments = Arguments::parse();
     let show = Show::new();
-    match World::enter(|world| play(&Show::new(), world, began)) {
+    let outcome = World::enter(|world| {
+        let show = Show::new();
+        if arguments.shell {
+            shell(&show, world)
+        } else {
+            play(&show, world, began)
+        }
+    });
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             show.came(&format!("{error:#}"));
-            eprintln!("\nThe demo could not go on: {}", error.root_cause().to_string().lines().next().unwrap_or(""));
+            eprintln!(
+                "\nThe demo could not go on: {}",
+                error.root_cause().to_string().lines().next().unwrap_or("")
+            );
             ExitCode::FAILURE
         }
     }
@@ -32,7 +56,9 @@ fn main() -> ExitCode {
 fn play(show: &Show, world: &World, began: Instant) -> anyhow::Result<bool> {
     show.step("A host, an API, an issuer, and the gate");
     show.tell("Two network namespaces: this host, and the company's network behind a veth pair.");
-    show.tell(&format!("There, a real nginx with TLS serves {NAME} ({UPSTREAM}): customers, with personal data."));
+    show.tell(&format!(
+        "There, a real nginx with TLS serves {NAME} ({UPSTREAM}): customers, with personal data."
+    ));
     show.tell("Here, an OIDC issuer, and `portcullis daemon`; a token file makes workload `deploy-bot`");
     show.tell("agent:deploy-bot of group `agents`. Its policy (tests/demo/policy.cedar) in one line: read and write,");
     show.tell("never DELETE, never see personal data.");
@@ -48,4 +74,18 @@ fn play(show: &Show, world: &World, began: Instant) -> anyhow::Result<bool> {
     acts::evidence(show, &mut site)?;
     site.daemon.stop()?;
     Ok(show.end(began.elapsed()))
+}
+
+/// A shell on the host of a site that runs.
+fn shell(show: &Show, world: &World) -> anyhow::Result<bool> {
+    let site = Site::start(world, "shell", &Options::default())?;
+    show.tell("The site runs: `portcullis` is in PATH, its configuration in $PORTCULLIS_CONFIG, the API at");
+    show.tell(&format!(
+        "https://{NAME}/customers, the workload is `deploy-bot`. Leave the shell, and all of it is gone."
+    ));
+    let status = site
+        .shell(&paths::portcullis()?)?
+        .stdin(Stdio::inherit())
+        .status()?;
+    Ok(status.success())
 }

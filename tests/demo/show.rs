@@ -16,7 +16,12 @@ pub struct Show {
 impl Show {
     pub fn new() -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colour, step: Cell::new(0), held: Cell::new(0), false_claims: Cell::new(0) }
+        Self {
+            colour,
+            step: Cell::new(0),
+            held: Cell::new(0),
+            false_claims: Cell::new(0),
+        }
     }
 
     /// A new step.
@@ -75,9 +80,15 @@ impl Show {
     pub fn end(&self, took: std::time::Duration) -> bool {
         let (held, wrong) = (self.held.get(), self.false_claims.get());
         if wrong == 0 {
-            self.line(&format!("\nAll {held} claims held, in {:.1} s.", took.as_secs_f64()), "1;32");
+            self.line(
+                &format!("\nAll {held} claims held, in {:.1} s.", took.as_secs_f64()),
+                "1;32",
+            );
         } else {
-            self.line(&format!("\n{wrong} of {} claims were false.", held + wrong), "1;31");
+            self.line(
+                &format!("\n{wrong} of {} claims were false.", held + wrong),
+                "1;31",
+            );
         }
         wrong == 0
     }

@@ -63,7 +63,10 @@ impl Backend {
             (1, customer(1, "Ada Lovelace", SECRETS[0], SECRETS[1], SECRETS[2])),
             (2, customer(2, "Grace Hopper", SECRETS[3], SECRETS[4], SECRETS[5])),
         ]);
-        let state = Arc::new(Mutex::new(Data { customers, seen: Vec::new() }));
+        let state = Arc::new(Mutex::new(Data {
+            customers,
+            seen: Vec::new(),
+        }));
         let router = Router::new()
             .route("/customers", get(list).post(create))
             .route("/customers/{id}", get(one).delete(remove))
@@ -77,7 +80,11 @@ impl Backend {
         let task = tokio::spawn(async move {
             let _ended_with_the_test = axum::serve(listener, router).await;
         });
-        Ok(Self { state, socket, task: task.abort_handle() })
+        Ok(Self {
+            state,
+            socket,
+            task: task.abort_handle(),
+        })
     }
 
     /// Its socket.
@@ -151,7 +158,9 @@ async fn echo(request: Request) -> Response {
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     let mut bytes = 0u64;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return StatusCode::BAD_REQUEST.into_response() };
+        let Ok(frame) = frame else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
         if let Ok(data) = frame.into_data() {
             bytes += data.len() as u64;
             digest.update(&data);
@@ -182,7 +191,13 @@ struct Parts {
 impl Parts {
     fn body(count: u64, every: Duration, part: impl Fn(u64) -> Bytes + Send + Sync + 'static) -> Body {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Body::new(Self { next: 0, count, every, sleep, part: Box::new(part) })
+        Body::new(Self {
+            next: 0,
+            count,
+            every,
+            sleep,
+            part: Box::new(part),
+        })
     }
 }
 

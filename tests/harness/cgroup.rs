@@ -49,7 +49,13 @@ impl Cgroup {
     /// The path below the mount, as configuration names it.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("/{}", self.path.strip_prefix(&self.mount).unwrap_or(&self.path).display())
+        format!(
+            "/{}",
+            self.path
+                .strip_prefix(&self.mount)
+                .unwrap_or(&self.path)
+                .display()
+        )
     }
 }
 
@@ -63,7 +69,9 @@ impl Drop for Cgroup {
 fn mount() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let found = fields.find(|f| f.get(2) == Some(&"cgroup2")).context("these tests need cgroup2, mounted")?;
+    let found = fields
+        .find(|f| f.get(2) == Some(&"cgroup2"))
+        .context("these tests need cgroup2, mounted")?;
     Ok(found[1].into())
 }
 
@@ -97,7 +105,11 @@ fn sweep(mount: &Path) {
             remove(&entry.path());
         }
     }
-    for entry in fs::read_dir("/sys/fs/bpf").into_iter().flatten().filter_map(Result::ok) {
+    for entry in fs::read_dir("/sys/fs/bpf")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
         if gone(&entry.file_name().to_string_lossy()) {
             let _left_for_the_next_run = fs::remove_dir_all(entry.path());
         }

@@ -35,7 +35,11 @@ impl Process {
             .stderr(file)
             .spawn()
             .with_context(|| format!("{name}: cannot run {:?}", command.get_program()))?;
-        Ok(Self { child, name: name.into(), log })
+        Ok(Self {
+            child,
+            name: name.into(),
+            log,
+        })
     }
 
     /// Its process id.
@@ -82,7 +86,11 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        bail!("{} did not end within {deadline:?}; its log:\n{}", self.name, self.log())
+        bail!(
+            "{} did not end within {deadline:?}; its log:\n{}",
+            self.name,
+            self.log()
+        )
     }
 }
 
@@ -128,7 +136,12 @@ impl Said {
     /// When it did not; with all that it said.
     pub fn ok(self) -> Result<String> {
         if self.code != 0 {
-            bail!("exit status {}\nstdout: {}\nstderr: {}", self.code, self.out, self.err);
+            bail!(
+                "exit status {}\nstdout: {}\nstderr: {}",
+                self.code,
+                self.out,
+                self.err
+            );
         }
         Ok(self.out)
     }

@@ -47,9 +47,19 @@ impl<'w> Daemon<'w> {
     pub fn configure(world: &'w World, config: &str) -> Result<Self> {
         let (data_dir, run_dir) = (world.path("data"), world.path("run"));
         let file = world.path("portcullis.toml");
-        let host = format!("[host]\ndata_dir = \"{}\"\nrun_dir = \"{}\"\n", data_dir.display(), run_dir.display());
+        let host = format!(
+            "[host]\ndata_dir = \"{}\"\nrun_dir = \"{}\"\n",
+            data_dir.display(),
+            run_dir.display()
+        );
         fs::write(&file, format!("{host}\n{config}"))?;
-        Ok(Self { world, config: file, run_dir, data_dir, process: None })
+        Ok(Self {
+            world,
+            config: file,
+            run_dir,
+            data_dir,
+            process: None,
+        })
     }
 
     /// Starts it, and waits until it has said READY=1 (`sd_notify(3)`) and its control socket answers.
@@ -62,7 +72,11 @@ impl<'w> Daemon<'w> {
         let socket = UnixDatagram::bind(&notify)?;
         socket.set_nonblocking(true)?;
         let mut command = self.world.host(paths::portcullis()?);
-        command.arg("daemon").arg("--config").arg(&self.config).env("NOTIFY_SOCKET", &notify);
+        command
+            .arg("daemon")
+            .arg("--config")
+            .arg(&self.config)
+            .env("NOTIFY_SOCKET", &notify);
         command.env_remove("PORTCULLIS_CONFIG");
         let mut process = Process::start("daemon", self.world.dir(), &mut command)?;
         let (mut ready, mut ended) = (false, None);
@@ -106,7 +120,10 @@ impl<'w> Daemon<'w> {
     /// # Errors
     /// When it does not run.
     pub fn reload(&self) -> Result<()> {
-        self.process.as_ref().context("the daemon does not run")?.signal(Signal::SIGHUP)
+        self.process
+            .as_ref()
+            .context("the daemon does not run")?
+            .signal(Signal::SIGHUP)
     }
 
     /// Its process id, while it runs.
@@ -168,16 +185,12 @@ impl<'w> Daemon<'w> {
         Said::by(&mut self.command(arguments)?)
     }
 
-    /// Resident memory in bytes, from /proc/PID/status.
+    /// Resident memory in bytes.
     ///
     /// # Errors
     /// When it does not run.
     pub fn resident(&self) -> Result<u64> {
-        let pid = self.pid().context("the daemon does not run")?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024)
+        resident(self.pid().context("the daemon does not run")?)
     }
 
     /// CPU time used so far, user and system, from /proc/PID/stat.
@@ -197,8 +210,26 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the name in parentheses, which may contain anything.
     let rest = stat.rsplit(')').next().context("no name in /proc/PID/stat")?;
-    let ticks: u64 =
-        rest.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap_or(0)).sum();
+    let ticks: u64 = rest
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<u64>().unwrap_or(0))
+        .sum();
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// A process's resident memory in bytes, from /proc/PID/status.
+///
+/// # Errors
+/// When it is gone.
+pub fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
 }

@@ -15,7 +15,8 @@ impl Reader {
     /// When it is not there or not SQLite.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).with_context(|| path.display().to_string())?;
+        let connection =
+            Connection::open_with_flags(path, flags).with_context(|| path.display().to_string())?;
         connection.busy_timeout(crate::wait::DEADLINE)?;
         Ok(Self(connection))
     }
@@ -36,7 +37,13 @@ impl Reader {
     /// # Errors
     /// When the query is wrong.
     pub fn columns(&self, sql: &str) -> Result<Vec<String>> {
-        Ok(self.0.prepare(sql)?.column_names().into_iter().map(str::to_owned).collect())
+        Ok(self
+            .0
+            .prepare(sql)?
+            .column_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect())
     }
 
     /// The first column of a query's rows.
@@ -44,7 +51,11 @@ impl Reader {
     /// # Errors
     /// When the query is wrong.
     pub fn column(&self, sql: &str) -> Result<Vec<String>> {
-        Ok(self.rows(sql)?.into_iter().filter_map(|row| row.into_iter().next()).collect())
+        Ok(self
+            .rows(sql)?
+            .into_iter()
+            .filter_map(|row| row.into_iter().next())
+            .collect())
     }
 
     /// The only number of a query.
@@ -52,7 +63,9 @@ impl Reader {
     /// # Errors
     /// When there is none.
     pub fn number(&self, sql: &str) -> Result<i64> {
-        self.0.query_row(sql, [], |row| row.get(0)).with_context(|| sql.to_owned())
+        self.0
+            .query_row(sql, [], |row| row.get(0))
+            .with_context(|| sql.to_owned())
     }
 }
 

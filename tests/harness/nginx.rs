@@ -1,6 +1,11 @@
 //! Debian's nginx with a configuration of its own.
 
-use std::{fs, net::TcpStream, path::{Path, PathBuf}, time::Duration};
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -38,6 +43,7 @@ impl Nginx {
               server_name {NAME};
               ssl_certificate {at}/chain.pem; ssl_certificate_key {at}/key.pem;
               location /static/ {{ alias {at}/www/; default_type application/json; }}
+              location /bench/ {{ alias {at}/www/; default_type application/json; access_log off; }}
               location / {{
                 proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection "";
                 proxy_set_header Host $host; proxy_buffering off; proxy_request_buffering off;
@@ -82,12 +88,14 @@ impl Nginx {
         );
         let process = start(world, "proxy", &dir, &server, false)?;
         let nginx = Self { process, dir };
-        wait_until("nginx to listen", DEADLINE, || TcpStream::connect(("127.0.0.1", tls)).is_ok())
-            .with_context(|| nginx.process.log())?;
+        wait_until("nginx to listen", DEADLINE, || {
+            TcpStream::connect(("127.0.0.1", tls)).is_ok()
+        })
+        .with_context(|| nginx.process.log())?;
         Ok(nginx)
     }
 
-    /// Puts a file at `/static/NAME`.
+    /// Puts a file at `/static/NAME`, and at `/bench/NAME`, where requests are not logged.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -102,10 +110,17 @@ impl Nginx {
         log.lines().map(str::to_owned).collect()
     }
 
-    /// Its master process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    /// Its worker processes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        let pid = self.process.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        Ok(children
+            .split_whitespace()
+            .filter_map(|c| c.parse().ok())
+            .collect())
     }
 }
 
@@ -123,9 +138,13 @@ fn start(world: &World, name: &str, dir: &Path, server: &str, upstream: bool) ->
         bail!("{program} is missing: `cargo xtask setup` installs it");
     }
     let at = dir.display();
-    let access = if upstream { format!("access_log {at}/access.log seen;") } else { "access_log off;".into() };
+    let access = if upstream {
+        format!("access_log {at}/access.log seen;")
+    } else {
+        "access_log off;".into()
+    };
     let config = format!(
-        r#"daemon off; user root; pid {at}/pid; error_log {at}/error.log warn; worker_processes 1;
+        r#"daemon off; user root; pid {at}/pid; error_log {at}/error.log warn; worker_processes 1; worker_rlimit_nofile 16384;
         events {{ worker_connections 8192; }}
         http {{
           log_format seen '$request_method $request_uri $status $body_bytes_sent';
@@ -140,7 +159,17 @@ fn start(world: &World, name: &str, dir: &Path, server: &str, upstream: bool) ->
     );
     let file = dir.join("nginx.conf");
     fs::write(&file, config)?;
-    let mut command = if upstream { world.upstream(program) } else { world.host(program) };
-    command.arg("-p").arg(dir).arg("-c").arg(&file).arg("-e").arg(dir.join("error.log"));
+    let mut command = if upstream {
+        world.upstream(program)
+    } else {
+        world.host(program)
+    };
+    command
+        .arg("-p")
+        .arg(dir)
+        .arg("-c")
+        .arg(&file)
+        .arg("-e")
+        .arg(dir.join("error.log"));
     Process::start(name, world.dir(), &mut command)
 }

@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, bail};
 /// The repository.
 #[must_use]
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").components().collect()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .components()
+        .collect()
 }
 
 /// The built `portcullis`: beside this program, or what `PORTCULLIS_BIN` names.
@@ -20,9 +23,16 @@ pub fn portcullis() -> Result<PathBuf> {
     }
     let own = std::env::current_exe().context("this program's own path")?;
     // target/PROFILE/demo, or target/PROFILE/deps/clients-0123.
-    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join("portcullis")).find(|p| p.is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("portcullis"))
+        .find(|p| p.is_file());
     let Some(found) = found else {
-        bail!("portcullis is not built: `cargo build --package portcullis`, with the profile of this program");
+        bail!(
+            "portcullis is not built: `cargo build --package portcullis`, with the profile of this program"
+        );
     };
     Ok(found)
 }
@@ -37,5 +47,9 @@ pub fn python() -> &'static str {
             .status()
             .is_ok_and(|s| s.success())
     };
-    if has("python3") { "python3" } else { "/usr/bin/python3" }
+    if has("python3") {
+        "python3"
+    } else {
+        "/usr/bin/python3"
+    }
 }

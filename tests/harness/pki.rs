@@ -29,7 +29,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
-        Ok(Self { pem: certificate.pem(), issuer: Issuer::new(params, key) })
+        Ok(Self {
+            pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        })
     }
 
     /// Its certificate, PEM.
@@ -44,10 +47,15 @@ impl Authority {
     /// When a name is none.
     pub fn leaf(&self, names: &[&str]) -> Result<Leaf> {
         let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())?;
-        params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("leaf"));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, names.first().copied().unwrap_or("leaf"));
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Leaf { chain: format!("{}{}", certificate.pem(), self.pem), key: key.serialize_pem() })
+        Ok(Leaf {
+            chain: format!("{}{}", certificate.pem(), self.pem),
+            key: key.serialize_pem(),
+        })
     }
 }

@@ -1,8 +1,8 @@
 //! A whole site: upstream, issuer, daemon and one workload, `deploy-bot`, that may read.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, io::IsTerminal as _, path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     backend::Backend,
@@ -74,8 +74,16 @@ impl<'w> Site<'w> {
     pub fn start(world: &'w World, name: &str, options: &Options) -> Result<Self> {
         let backend = Backend::start(world)?;
         let nginx = Nginx::upstream(world, backend.socket())?;
-        let issuer = world.runtime().block_on(Issuer::start(([127, 0, 0, 1], 0).into()))?;
-        let token = issuer.mint(SUBJECT, AUDIENCE, &["agents"], options.token, &serde_json::json!({}))?;
+        let issuer = world
+            .runtime()
+            .block_on(Issuer::start(([127, 0, 0, 1], 0).into()))?;
+        let token = issuer.mint(
+            SUBJECT,
+            AUDIENCE,
+            &["agents"],
+            options.token,
+            &serde_json::json!({}),
+        )?;
         fs::write(world.path("token"), token)?;
         fs::write(world.path("roots.pem"), world.authority().pem())?;
         let policies = world.path("policies");
@@ -120,13 +128,46 @@ durability = "{durability}"
             more = options.config,
         );
         let daemon = Daemon::start(world, &config)?;
-        Ok(Self { daemon, nginx, backend, issuer, world, _pins: pins, cgroup, tagged, policies })
+        Ok(Self {
+            daemon,
+            nginx,
+            backend,
+            issuer,
+            world,
+            _pins: pins,
+            cgroup,
+            tagged,
+            policies,
+        })
     }
 
     /// Commands run by the workload.
     #[must_use]
     pub fn workload(&self) -> Workload<'_> {
-        Workload { world: self.world, daemon: &self.daemon, cgroup: &self.tagged }
+        Workload {
+            world: self.world,
+            daemon: &self.daemon,
+            cgroup: &self.tagged,
+        }
+    }
+
+    /// bash on the host, with `portcullis` in its PATH and its configuration known; ends at the first command that
+    /// fails, unless it is a terminal's.
+    ///
+    /// # Errors
+    /// When the program's directory cannot be told.
+    pub fn shell(&self, portcullis: &std::path::Path) -> Result<std::process::Command> {
+        let dir = portcullis.parent().context("portcullis is in no directory")?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.world.host("bash");
+        if !std::io::stdin().is_terminal() {
+            command.args(["-euo", "pipefail"]);
+        }
+        command.env("PATH", format!("{}:{path}", dir.display()));
+        command.env("PORTCULLIS_CONFIG", self.daemon.config());
+        command.env("DATA", self.daemon.data_dir());
+        command.env("PS1", "site $ ").current_dir(self.world.dir());
+        Ok(command)
     }
 
     /// The directory of the tagged cgroup.
@@ -149,12 +190,31 @@ durability = "{durability}"
         Ok(fs::write(self.policies.join("site.cedar"), text)?)
     }
 
+    /// Restarts the daemon with another durability; `power` or `process`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn set_durability(&mut self, durability: &str) -> Result<()> {
+        let text = fs::read_to_string(self.daemon.config())?;
+        let is = |line: &str| line.starts_with("durability = ");
+        let wanted = format!("durability = \"{durability}\"");
+        let lines: Vec<&str> = text
+            .lines()
+            .map(|l| if is(l) { wanted.as_str() } else { l })
+            .collect();
+        fs::write(self.daemon.config(), lines.join("\n"))?;
+        self.daemon.stop()?;
+        self.daemon.launch()
+    }
+
     /// Gives the workload a new token.
     ///
     /// # Errors
     /// When it cannot be made or written.
     pub fn write_token(&self, lives: Duration) -> Result<()> {
-        let token = self.issuer.mint(SUBJECT, AUDIENCE, &["agents"], lives, &serde_json::json!({}))?;
+        let token = self
+            .issuer
+            .mint(SUBJECT, AUDIENCE, &["agents"], lives, &serde_json::json!({}))?;
         // In one step, as a well-behaved keeper of tokens does.
         let fresh = self.world.path("token.new");
         fs::write(&fresh, token)?;

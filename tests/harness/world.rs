@@ -60,16 +60,29 @@ impl World {
         let none = None::<&Path>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private mounts")?;
         // Short, as socket paths below it may have 107 bytes.
-        let dir = tempfile::Builder::new().prefix("portcullis-").tempdir_in("/tmp")?;
+        let dir = tempfile::Builder::new()
+            .prefix("portcullis-")
+            .tempdir_in("/tmp")?;
         let mut command = dying("unshare");
         command.args(["--net", "sleep", "infinity"]);
         let upstream = Process::start("upstream", dir.path(), &mut command)?;
         wait_for_namespace(upstream.pid())?;
         link(upstream.pid())?;
         let authority = Authority::new("Example Corp Internal CA")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let world = Self { dir, upstream, authority, runtime };
-        world.own_file("/etc/hosts", &format!("127.0.0.1 localhost\n::1 localhost\n{UPSTREAM} {NAME}\n"))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let world = Self {
+            dir,
+            upstream,
+            authority,
+            runtime,
+        };
+        world.own_file(
+            "/etc/hosts",
+            &format!("127.0.0.1 localhost\n::1 localhost\n{UPSTREAM} {NAME}\n"),
+        )?;
         // As an admin would have added the company's own authority with update-ca-certificates.
         let bundle = "/etc/ssl/certs/ca-certificates.crt";
         let roots = fs::read_to_string(bundle).with_context(|| bundle.to_owned())?;
@@ -113,7 +126,10 @@ impl World {
     #[must_use]
     pub fn host_in(&self, cgroup: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = dying("sh");
-        command.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).arg(program);
+        command
+            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+            .arg(cgroup)
+            .arg(program);
         command
     }
 
@@ -122,7 +138,9 @@ impl World {
     pub fn upstream(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = dying("nsenter");
         // Not `ip netns exec`: that mounts another /sys, without cgroup2 and bpffs.
-        command.arg(format!("--net=/proc/{}/ns/net", self.upstream.pid())).arg(program);
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.upstream.pid()))
+            .arg(program);
         command
     }
 
@@ -136,7 +154,10 @@ impl World {
 /// A command that is killed when the thread that started it ends, however that comes.
 fn dying(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(program)
+        .stdin(Stdio::null());
     command
 }
 

@@ -289,3 +289,41 @@ async fn refused_clients() {
     rig.bound("deploy-bot").await;
     assert!(!rig.said().contains("s3cr3t"));
 }
+
+#[tokio::test]
+async fn a_disowned_key_ends_what_cannot_be_renewed() {
+    let issuer = Issuer::start(loopback()).await.unwrap();
+    issuer.client("c", client(ClientAuth::Secret(SECRET.into()), 3600));
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, SECRET).unwrap();
+    let lines = format!("client_id = \"c\"\nclient_secret_file = \"{}\"", file.display());
+    let timing = Timing {
+        jwks_refresh: Duration::from_millis(20),
+        ..timing()
+    };
+    let (clock, at) = stopped_clock();
+    let rig = Rig::of(issuer, dir, clock, "", &lines, timing).await;
+    rig.bound("deploy-bot").await;
+    let ended = rig.handle.ended();
+    // The key goes, and there is a token under the new one: no end.
+    let first = rig.handle.check().unwrap();
+    rig.issuer.rotate(true).unwrap();
+    until("under the new key", || {
+        rig.handle.check().is_ok_and(|i| i.key_id != first.key_id)
+    })
+    .await;
+    assert_eq!(ended.reason(), None);
+    // Due for renewal, which fails; what is held stays until its key goes, too.
+    rig.issuer.fault(Fault::TokensDown, true);
+    advance(&at, 2500);
+    until("tried and failed", || {
+        rig.identities.status()[0].last_error.is_some()
+    })
+    .await;
+    assert!(rig.handle.check().is_ok());
+    rig.issuer.rotate(true).unwrap();
+    assert_eq!(ended.await, Reason::IdentityUnknownKey);
+    rig.issuer.fault(Fault::TokensDown, false);
+    rig.bound("deploy-bot").await;
+}

@@ -19,7 +19,7 @@ use tokio::{
     sync::OnceCell,
 };
 
-use crate::rig::{config, name, sink, timing, until};
+use crate::rig::{AUDIENCE, config, name, sink, timing, until};
 
 /// A running provider; ends with this.
 struct Provider {
@@ -41,7 +41,10 @@ async fn installed() -> &'static Path {
             let fresh = std::fs::read(place.join("package-lock.json")).is_ok_and(|there| there == lock)
                 && place.join("node_modules/.package-lock.json").exists();
             for file in ["package.json", "provider.mjs"] {
-                std::fs::copy(source.join(file), place.join(file)).unwrap();
+                // Whole or not at all: another run may be reading it.
+                let aside = place.join(format!("{file}.{}", std::process::id()));
+                std::fs::copy(source.join(file), &aside).unwrap();
+                std::fs::rename(aside, place.join(file)).unwrap();
             }
             if !fresh {
                 std::fs::write(place.join("package-lock.json"), lock).unwrap();
@@ -207,7 +210,7 @@ async fn rotation_renewal_and_the_end_of_the_provider() {
 }
 
 #[tokio::test]
-async fn wrong_secret_and_wrong_audience() {
+async fn a_wrong_secret() {
     let dir = TempDir::new().unwrap();
     let provider = Provider::start(600, &key(&dir)).await;
     let lines = workload(&dir, false);
@@ -222,4 +225,71 @@ async fn wrong_secret_and_wrong_audience() {
     assert!(error.contains("invalid_client"), "{error}");
     std::fs::write(dir.path().join("secret"), "a+b/c:d e%41").unwrap();
     until("bound", || handle.check().is_ok()).await;
+}
+
+/// A token as a helper would have it, which puts it into a file.
+async fn fetched(provider: &Provider, resource: &str) -> String {
+    // Set already by another test: the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("resource", resource),
+        ("scope", "api"),
+    ];
+    // As RFC 6749 wants them, form-encoded.
+    let (id, secret) = ("with-secret", "a%2Bb%2Fc%3Ad+e%2541");
+    let answer: Value = reqwest::Client::new()
+        .post(format!("{}/token", provider.issuer))
+        .basic_auth(id, Some(secret))
+        .form(&form)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    answer["access_token"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer}"))
+        .to_owned()
+}
+
+#[tokio::test]
+async fn token_file_wrong_audience_and_a_key_that_is_gone() {
+    let dir = TempDir::new().unwrap();
+    let mut provider = Provider::start(600, &key(&dir)).await;
+    let file = dir.path().join("token");
+    let config = config(
+        &dir,
+        &provider.issuer,
+        "",
+        &format!("token_file = \"{}\"", file.display()),
+    );
+    let (events, _) = sink();
+    let quick = Timing {
+        jwks_refresh: Duration::from_millis(100),
+        ..timing()
+    };
+    std::fs::write(&file, fetched(&provider, AUDIENCE).await).unwrap();
+    let identities = Identities::start_with(&config, Clock::System, events, quick).unwrap();
+    let handle = identities.handle(&name()).unwrap();
+    until("bound", || handle.check().is_ok()).await;
+    let ended = handle.ended();
+    std::fs::write(&file, fetched(&provider, "https://other.example").await).unwrap();
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .unwrap(),
+        Reason::IdentityWrongAudience
+    );
+    std::fs::write(&file, fetched(&provider, AUDIENCE).await).unwrap();
+    until("bound again", || handle.check().is_ok()).await;
+    let ended = handle.ended();
+    provider.rotate().await;
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .unwrap(),
+        Reason::IdentityUnknownKey
+    );
 }

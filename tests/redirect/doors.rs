@@ -74,6 +74,7 @@ fn without_the_hooks_the_guard_still_keeps_packets_in() {
         // DNS passes, but in its plainest form only.
         assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "ok 1");
         assert_eq!(workload.ask("udp-options 192.0.2.254:53"), "err EPERM");
+        assert_eq!(workload.ask("udp-options 127.0.0.1:9999"), "err EPERM");
         // An address of loopback that would leave by a device.
         assert_eq!(workload.ask("udp-device v0 127.0.0.1:9999"), "err EPERM");
         // Loopback itself is not the guard's business.

@@ -2,13 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use portcullis::redirect::{bpf::Outcome, process};
+use portcullis::redirect::{
+    BpfRedirector, Redirector as _,
+    bpf::{Outcome, Site},
+    process,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, next};
+use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, next, uplink};
 
 #[test]
 fn a_connect_arrives_with_who_and_where() {
@@ -49,6 +53,29 @@ fn a_connect_arrives_with_who_and_where() {
             assert!(cgroup.0.ends_with(below.trim_start_matches('/')), "{below}");
         }
         assert_eq!(count(&control, id, Outcome::TcpRedirected), 6);
+        healthy(&control);
+    });
+}
+
+#[test]
+fn a_source_address_of_its_own_choice_does_not_matter() {
+    isolated(|| async {
+        uplink();
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        for (source, address) in [
+            ("192.0.2.1:0", "203.0.113.9:80"),
+            ("192.0.2.1:15001", "203.0.113.9:81"),
+            ("127.9.9.9:0", "203.0.113.9:82"),
+            ("[2001:db8::1]:0", "[2001:db8::7]:80"),
+            ("[::]:0", "[2001:db8::7]:81"),
+        ] {
+            let answer = workload.ask(&format!("tcp-from {source} {address}"));
+            assert_eq!(answer, "ok", "{source} {address}");
+            assert_eq!(next(&mut agent).await.original_dst.0.to_string(), address);
+        }
         healthy(&control);
     });
 }
@@ -129,19 +156,61 @@ fn who_was_not_redirected_is_closed() {
     isolated(|| async {
         let pins = Pins::new();
         let (mut agent, _control) = pins.start();
-        let refused = agent.refused();
         let mut outside = Workload::outside();
         let answer = outside.ask("tcp 127.0.0.1:15001");
         assert!(answer.starts_with("ok"), "{answer}");
-        let accept = tokio::time::timeout(DEADLINE, async {
-            tokio::select! {
-                _ = portcullis::redirect::Redirector::next_connection(&mut agent) => panic!("was accepted"),
-                () = async { while refused.load(Ordering::Relaxed) == 0 { tokio::task::yield_now().await } } => {}
-            }
-        });
-        accept.await.unwrap();
+        refuses_one(&mut agent).await;
         // Closed without a byte.
         assert_eq!(outside.ask("hear"), "ok");
+    });
+}
+
+/// The next one on that port must not come in its name.
+#[test]
+fn a_refused_connect_leaves_nothing_behind() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        drop((agent, control));
+        let mut workload = Workload::new(&cgroup.0);
+        let refused = workload.ask("tcp-from 127.0.0.1:40000 203.0.113.9:80");
+        assert_eq!(refused, "err ECONNREFUSED");
+        let (mut agent, control) = pins.start();
+        let mut outside = Workload::outside();
+        assert_eq!(outside.ask("tcp-from 127.0.0.1:40000 127.0.0.1:15001"), "ok");
+        refuses_one(&mut agent).await;
+        healthy(&control);
+    });
+}
+
+/// Runs the agent until it has closed a connection that was not redirected.
+async fn refuses_one(agent: &mut BpfRedirector) {
+    let refused = agent.refused();
+    let refusal = async {
+        tokio::select! {
+            _ = agent.next_connection() => panic!("was taken for a workload's"),
+            () = async { while refused.load(Ordering::Relaxed) == 0 { tokio::task::yield_now().await } } => {}
+        }
+    };
+    tokio::time::timeout(DEADLINE, refusal)
+        .await
+        .expect("nothing came");
+}
+
+/// The socket is the workload's, and so are its hooks; the one who connects is nobody's.
+#[test]
+fn a_socket_used_outside_of_its_workload_is_denied_and_counted() {
+    isolated(|| async {
+        let (pins, cgroup, outside) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        assert_eq!(workload.ask("tcp-keep"), "ok");
+        workload.ask(&format!("join {}", outside.0.display()));
+        assert_eq!(workload.ask("tcp-kept 203.0.113.9:80"), "err EPERM");
+        let errors = control.errors().unwrap();
+        assert!(errors.contains(&(Site::ConnectUntagged, 1)), "{errors:?}");
     });
 }
 

@@ -57,6 +57,7 @@ fn name(error: &anyhow::Error) -> String {
 struct State {
     tcp: Option<TcpStream>,
     udp: Option<UdpSocket>,
+    kept: Option<Socket>,
 }
 
 impl State {
@@ -71,6 +72,24 @@ impl State {
                 let answer = format!("{} {}", stream.peer_addr()?, stream.local_addr()?);
                 self.tcp = Some(stream);
                 Ok(answer)
+            }
+            ["tcp-from", source, address] => {
+                let address = address.parse::<SocketAddr>()?;
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+                socket.bind(&source.parse::<SocketAddr>()?.into())?;
+                socket.connect_timeout(&address.into(), Duration::from_secs(5))?;
+                self.tcp = Some(socket.into());
+                Ok(String::new())
+            }
+            // Made here, used wherever this process is then.
+            ["tcp-keep"] => {
+                self.kept = Some(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?);
+                Ok(String::new())
+            }
+            ["tcp-kept", address] => {
+                let socket = self.kept.take().context("not kept")?;
+                socket.connect(&address.parse::<SocketAddr>()?.into())?;
+                Ok(String::new())
             }
             // A socket bound to a device before its connect.
             ["tcp-device", device, address] => {
@@ -138,7 +157,7 @@ impl State {
                 Socket::new(domain.into(), kind.into(), Some(protocol.into()))?;
                 Ok(String::new())
             }
-            ["storm", count] => storm(count.parse()?),
+            ["storm", from, count] => storm(from.parse()?, count.parse()?),
             ["hammer", address] => hammer(address.parse()?),
             ["time", count, address] => time(count.parse()?, address.parse()?),
             _ => Err(anyhow!("no such command")),
@@ -160,9 +179,9 @@ fn udp(to: &str) -> anyhow::Result<UdpSocket> {
 }
 
 /// Connects `count` times, each to a destination of its own, which it writes into the connection before it resets it.
-fn storm(count: u32) -> anyhow::Result<String> {
+fn storm(from: u32, count: u32) -> anyhow::Result<String> {
     let mut refused = 0_u32;
-    for i in 1..=count {
+    for i in from..from + count {
         let [_, a, b, c] = i.to_be_bytes();
         let port = u16::try_from(1000 + u64::from(i) * 7919 % 60_000)?;
         let address = SocketAddr::from(([127, a + 1, b, c], port));

@@ -35,7 +35,11 @@ enum Command {
     /// Runs `setup`, builds, then starts nginx with TLS and a JSON API in a network namespace of its own, an
     /// issuer and the daemon, and lets a plain `curl` in a tagged cgroup talk to them. Every step checks what it
     /// claims; the exit status is non-zero if any claim is false. Leaves nothing behind. Needs root.
-    Demo,
+    Demo {
+        /// Starts the same site, and a shell in it instead of the steps: the tour of README.md is typed into it.
+        #[arg(long)]
+        shell: bool,
+    },
     /// Runs all tests: unit, in_process, redirect (real eBPF), clients, crash.
     ///
     /// Runs `setup` first. Uses cargo-nextest where it is installed, plain `cargo test` otherwise. Tests that need
@@ -73,7 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     std::env::set_current_dir(step::root())?;
     match command {
         Command::Setup => setup::setup(),
-        Command::Demo => demo::demo(),
+        Command::Demo { shell } => demo::demo(shell),
         Command::Test { filter } => test::test(filter.as_deref()),
         Command::Check { only } => check::check(&only),
         Command::Bench(bench) => bench::bench(&bench),

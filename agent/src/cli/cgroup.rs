@@ -73,8 +73,14 @@ impl FreshCgroup {
         };
         let inside = relative.join(format!("{name}-{}", hex::encode(rand::random::<[u8; 4]>())));
         let dir = mount.join(&inside);
-        fs::create_dir_all(mount.join(relative))?;
-        fs::create_dir(&dir)?;
+        // The parent may go between the two, with another run's last cgroup in it.
+        let mut tries = 0;
+        while let Err(e) = fs::create_dir_all(mount.join(relative)).and_then(|()| fs::create_dir(&dir)) {
+            tries += 1;
+            if e.kind() != io::ErrorKind::NotFound || tries == 10 {
+                return Err(e);
+            }
+        }
         let tagged = xattr::set(&dir, TAG, name.as_str().as_bytes()).and_then(|()| fs::metadata(&dir));
         match tagged {
             Ok(meta) => {
@@ -93,6 +99,14 @@ impl FreshCgroup {
                 ))
             }
         }
+    }
+
+    /// One that an earlier process made, by its `cgroup.procs`; `None` when it is gone.
+    #[must_use]
+    pub fn left_behind(procs: &Path, path: String) -> Option<Self> {
+        let dir = procs.parent()?.to_path_buf();
+        let id = CgroupId(fs::metadata(&dir).ok()?.ino());
+        Some(Self { dir, path, id })
     }
 
     /// The file that moves a process in.
@@ -146,7 +160,9 @@ impl FreshCgroup {
         Ok(())
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether no process is in it or below.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         match fs::read_to_string(self.dir.join("cgroup.events")) {
             Ok(events) => events.lines().any(|line| line == "populated 0"),
             Err(e) => e.kind() == io::ErrorKind::NotFound,

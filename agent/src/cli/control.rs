@@ -124,23 +124,29 @@ impl Control {
         serde_json::from_slice(bytes).map_err(|e| ControlError::Broken(e.to_string()))
     }
 
+    async fn connect(&self) -> Result<UnixStream, ControlError> {
+        loop {
+            let source = match UnixStream::connect(&self.socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(e) => e,
+            };
+            let socket = self.socket.clone();
+            match source.kind() {
+                // Its queue is full; the time for the whole call bounds the wait.
+                io::ErrorKind::WouldBlock => tokio::time::sleep(Duration::from_millis(10)).await,
+                io::ErrorKind::PermissionDenied => return Err(ControlError::NotAllowed { socket }),
+                _ => return Err(ControlError::NotRunning { socket, source }),
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ControlError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => ControlError::NotAllowed {
-                    socket: self.socket.clone(),
-                },
-                _ => ControlError::NotRunning {
-                    socket: self.socket.clone(),
-                    source,
-                },
-            })?;
+        let stream = self.connect().await?;
         let broken = |e: hyper::Error| ControlError::Broken(e.to_string());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

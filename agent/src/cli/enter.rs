@@ -206,4 +206,48 @@ mod tests {
         let (pipe, _writer) = io::pipe().unwrap();
         refuse_sockets(&[("a", &unix), ("b", &pipe)]).unwrap();
     }
+
+    /// In a thread, whose mount namespace is its own from then on. Needs root.
+    #[test]
+    fn mounts_are_seen_inside_alone() {
+        if !unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir_all(path("made/dir")).unwrap();
+        fs::create_dir_all(path("etc/certs")).unwrap();
+        for (name, text) in [
+            ("made/bundle", "new"),
+            ("made/dir/x", "new"),
+            ("etc/bundle", "old"),
+            ("etc/certs/x", "old"),
+        ] {
+            fs::write(path(name), text).unwrap();
+        }
+        let mount = |source: &str, target: &str| Mount {
+            source: path(source),
+            target: path(target),
+        };
+        // The last one hides the sources of the others, as the real plan does.
+        let mounts = [
+            mount("made/bundle", "etc/bundle"),
+            mount("made/dir", "etc/certs"),
+            mount("made/dir", "made"),
+        ];
+        let (bundle, cert, hidden) = (path("etc/bundle"), path("etc/certs/x"), path("made/bundle"));
+        let inside = std::thread::spawn(move || {
+            mount_all(&mounts).unwrap();
+            let texts = (
+                fs::read_to_string(&bundle).unwrap(),
+                fs::read_to_string(&cert).unwrap(),
+            );
+            (texts, fs::write(&cert, "x").unwrap_err().kind(), hidden.exists())
+        });
+        let (texts, kind, hidden) = inside.join().unwrap();
+        assert_eq!(texts, ("new".into(), "new".into()));
+        assert_eq!((kind, hidden), (io::ErrorKind::ReadOnlyFilesystem, false));
+        assert_eq!(fs::read_to_string(path("etc/bundle")).unwrap(), "old");
+        assert_eq!(fs::read_to_string(path("etc/certs/x")).unwrap(), "old");
+    }
 }

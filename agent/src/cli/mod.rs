@@ -5,6 +5,7 @@ mod daemon;
 mod enter;
 mod ledger;
 mod sessions;
+mod signals;
 mod status;
 mod tag;
 mod time;

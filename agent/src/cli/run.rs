@@ -10,17 +10,14 @@ use std::{
     fs, io,
     os::unix::{fs::DirBuilderExt as _, process::ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, ExitStatus},
+    process::{Command, ExitCode, ExitStatus},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use nix::{
-    sys::{
-        signal::{SigSet, Signal, kill},
-        signalfd::{SfdFlags, SignalFd, siginfo},
-    },
-    unistd::{self, Pid},
+    fcntl::{Flock, FlockArg},
+    unistd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +25,13 @@ use super::{
     cgroup::{self, FreshCgroup},
     control::{self, Control},
     enter,
+    signals::Signals,
     trust::{Sources, TrustPlan},
 };
 use crate::{config::Config, model::WorkloadName, tls};
 
+/// The plan's file name, for `enter`.
+const PLAN: &str = "plan.json";
 /// How long leftovers are given to die.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -95,7 +95,7 @@ struct Traces {
     workload: WorkloadName,
     cgroup: Option<FreshCgroup>,
     tagged: bool,
-    files: Option<PathBuf>,
+    files: Option<(PathBuf, Flock<fs::File>)>,
 }
 
 fn supervise(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
@@ -136,8 +136,6 @@ fn prepare(
     user: Option<(enter::User, PathBuf)>,
     traces: &mut Traces,
 ) -> anyhow::Result<(PathBuf, Vec<(OsString, OsString)>)> {
-    let run_dir = &config.host.run_dir;
-    let ca_file = config.host.data_dir.join(tls::CERT_FILE);
     let cgroup = FreshCgroup::create(&cgroup::mount_point()?, &args.cgroup_parent, &args.workload)
         .context("cannot make a cgroup")?;
     let (path, id, procs) = (cgroup.path.clone(), cgroup.id, cgroup.procs());
@@ -155,6 +153,24 @@ fn prepare(
             id.0
         );
     }
+    let plan = enter::Plan {
+        cgroup: path,
+        procs,
+        mounts: Vec::new(),
+        user: None,
+    };
+    lay_out(config, plan, user, traces)
+}
+
+/// Writes the bundles and the plan below `[host] run_dir`.
+fn lay_out(
+    config: &Config,
+    mut plan: enter::Plan,
+    user: Option<(enter::User, PathBuf)>,
+    traces: &mut Traces,
+) -> anyhow::Result<(PathBuf, Vec<(OsString, OsString)>)> {
+    let run_dir = &config.host.run_dir;
+    let ca_file = config.host.data_dir.join(tls::CERT_FILE);
     let ca_pem = fs::read_to_string(&ca_file).with_context(|| {
         format!(
             "{}: the daemon makes the host CA when it first starts; is [host] data_dir the same?",
@@ -171,29 +187,53 @@ fn prepare(
     for warning in &trust.warnings {
         eprintln!("portcullis run: warning: {warning}");
     }
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let files = run_dir.join("run").join(name);
-    let seen = files.join("seen");
+    let all = run_dir.join("run");
     // Root alone gets here; the workload sees `seen` where it is mounted.
-    fs::DirBuilder::new().mode(0o700).recursive(true).create(&files)?;
-    traces.files = Some(files.clone());
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(&all)?;
+    sweep(&all);
+    let files = all.join(plan.cgroup.rsplit('/').next().unwrap_or_default());
+    fs::create_dir(&files)?;
+    traces.files = Some((files.clone(), lock(&files)?));
+    let seen = files.join("seen");
     make_seen(&seen)?;
-    let mut environment = trust.env.clone();
-    environment.push(("PORTCULLIS_WORKLOAD".into(), args.workload.as_str().into()));
-    if let Some((user, home)) = &user {
+    plan.mounts = trust.make(&seen).context("cannot write the CA bundles")?;
+    let mut environment = trust.env;
+    environment.push(("PORTCULLIS_WORKLOAD".into(), traces.workload.as_str().into()));
+    if let Some((user, home)) = user {
         environment.push(("HOME".into(), home.into()));
         environment.extend(["USER", "LOGNAME"].map(|n| (n.into(), OsString::from(&user.name))));
+        plan.user = Some(user);
     }
-    let mounts = trust.make(&seen).context("cannot write the CA bundles")?;
-    let plan = enter::Plan {
-        cgroup: path,
-        procs,
-        mounts,
-        user: user.map(|(user, _)| user),
-    };
-    let file = files.join("plan.json");
+    let file = files.join(PLAN);
     fs::write(&file, serde_json::to_vec(&plan)?)?;
     Ok((file, environment))
+}
+
+/// The lock that says that a run still uses its files.
+fn lock(dir: &Path) -> io::Result<Flock<fs::File>> {
+    Flock::lock(fs::File::open(dir)?, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e.into())
+}
+
+/// Removes what runs left that were killed themselves. One without a plan may be starting, and is left.
+fn sweep(all: &Path) {
+    for dir in fs::read_dir(all)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+    {
+        let Ok(Ok(plan)) = fs::read(dir.join(PLAN)).map(|text| serde_json::from_slice::<enter::Plan>(&text))
+        else {
+            continue;
+        };
+        if let Ok(_held) = lock(&dir) {
+            let cgroup = FreshCgroup::left_behind(&plan.procs, plan.cgroup);
+            // Where the command goes on without its parent, it keeps what it needs.
+            if cgroup.is_none_or(|cgroup| cgroup.is_empty() && cgroup.remove().is_ok()) {
+                let _ = fs::remove_dir_all(&dir);
+            }
+        }
+    }
 }
 
 /// The directory that the workload will see, readable whatever the umask.
@@ -227,7 +267,7 @@ impl Drop for Traces {
                 );
             }
         }
-        if let Some(files) = &self.files {
+        if let Some((files, _)) = &self.files {
             let _ = fs::remove_dir_all(files);
         }
     }
@@ -269,68 +309,4 @@ fn find_user(text: &str) -> anyhow::Result<(enter::User, PathBuf)> {
 fn status_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s));
     code.and_then(|c| u8::try_from(c).ok()).unwrap_or(enter::FAILED)
-}
-
-/// Signals for the command, read from a descriptor. Blocked from before the command starts, so none is lost;
-/// `enter` unblocks them, and one that was ignored (nohup) stays ignored there.
-struct Signals {
-    set: SigSet,
-    fd: SignalFd,
-}
-
-const FORWARDED: [Signal; 6] = [
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-/// `si_code` of a signal that the kernel made, not a process: Ctrl-C.
-const SI_KERNEL: i32 = 0x80;
-
-impl Signals {
-    fn block() -> anyhow::Result<Self> {
-        let mut set = SigSet::empty();
-        set.extend(FORWARDED);
-        set.add(Signal::SIGCHLD);
-        set.thread_block()?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { set, fd })
-    }
-
-    /// A signal that came before the command was started.
-    fn pending(&self) -> anyhow::Result<Option<Signal>> {
-        let now = SignalFd::with_flags(&self.set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        while let Some(info) = now.read_signal()? {
-            if let Some(signal) = number(&info).filter(|s| *s != Signal::SIGCHLD) {
-                return Ok(Some(signal));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Passes signals on until the command has ended.
-    fn forward_until_end(&self, child: &mut Child) -> anyhow::Result<ExitStatus> {
-        let pid = Pid::from_raw(i32::try_from(child.id())?);
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            let Some(info) = self.fd.read_signal()? else {
-                continue;
-            };
-            let Some(signal) = number(&info) else { continue };
-            // The terminal sent Ctrl-C and Ctrl-\ to the command as well, which is in the same process group.
-            let from_terminal =
-                info.ssi_code == SI_KERNEL && matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
-            if signal != Signal::SIGCHLD && !from_terminal {
-                let _ = kill(pid, signal);
-            }
-        }
-    }
-}
-
-fn number(info: &siginfo) -> Option<Signal> {
-    Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
 }

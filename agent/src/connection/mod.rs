@@ -116,14 +116,14 @@ impl Front {
             original_dst,
         };
         let mut ended = Ended::default();
-        let reason = match self.record(&accepted, None).await {
-            Err(reason) => reason,
-            Ok(()) => match &accepted.workload {
-                None => Reason::WorkloadUnknown,
-                Some(workload) => match self.identities.handle(workload) {
-                    None => Reason::IdentityMissing,
-                    Some(identity) => self.carry(stream, &accepted, workload, identity, &mut ended).await,
-                },
+        // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
+        // denies each operation on it, in a form that the workload's program understands.
+        let _ = self.record(&accepted, None).await;
+        let reason = match &accepted.workload {
+            None => Reason::WorkloadUnknown,
+            Some(workload) => match self.identities.handle(workload) {
+                None => Reason::IdentityMissing,
+                Some(identity) => self.carry(stream, &accepted, workload, identity, &mut ended).await,
             },
         };
         self.shared.metrics.closed(reason);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{Inner, body};
 use crate::{
@@ -37,12 +37,17 @@ pub struct Permit {
 }
 
 /// One direction: bytes counted on the wire, and bytes recorded (masked) in frames.
+///
+/// The digest names exactly the frames that the ledger took. After one that it did not take, nothing more is recorded
+/// in this direction: a payload with a hole would not verify.
 struct Recording {
     direction: Direction,
     wire: u64,
     pending: BytesMut,
     since: Instant,
-    number: u32,
+    /// Offered to the ledger, and not taken yet: still here when the wait for room was cancelled.
+    offered: Option<Bytes>,
+    broken: bool,
     digest: FrameDigest,
 }
 
@@ -53,28 +58,42 @@ impl Recording {
             wire: 0,
             pending: BytesMut::new(),
             since: now,
-            number: 0,
+            offered: None,
+            broken: false,
             digest: FrameDigest::default(),
         }
     }
 
-    /// The next frame, when one is due.
+    /// The next frame to offer, when one is due.
     fn cut(&mut self, operation: OperationId, all: bool) -> Option<Frame> {
-        let due = self.pending.len() >= FRAME || all || self.since.elapsed() >= FRAME_AGE;
-        if self.pending.is_empty() || !due {
+        if self.broken {
+            self.pending.clear();
             return None;
         }
-        let bytes = self.pending.split_to(self.pending.len().min(FRAME)).freeze();
-        self.digest.push(&bytes);
-        let frame = Frame {
+        if self.offered.is_none() {
+            let due = self.pending.len() >= FRAME || all || self.since.elapsed() >= FRAME_AGE;
+            if self.pending.is_empty() || !due {
+                return None;
+            }
+            let bytes = self.pending.split_to(self.pending.len().min(FRAME)).freeze();
+            self.offered = Some(bytes);
+            self.since = Instant::now();
+        }
+        let bytes = self.offered.clone()?;
+        Some(Frame {
             operation,
             direction: self.direction,
-            number: self.number,
+            number: self.digest.frames(),
             bytes,
-        };
-        self.number += 1;
-        self.since = Instant::now();
-        Some(frame)
+        })
+    }
+
+    /// Notes whether the ledger took the frame that was offered.
+    fn settle(&mut self, taken: bool) {
+        match self.offered.take() {
+            Some(bytes) if taken => self.digest.push(&bytes),
+            _ => self.broken = true,
+        }
     }
 }
 
@@ -121,7 +140,9 @@ impl Permit {
         let id = self.id;
         self.side(direction).pending.extend_from_slice(masked);
         while let Some(frame) = self.side(direction).cut(id, false) {
-            self.inner.shared.ledger.frame(frame).await?;
+            let taken = self.inner.shared.ledger.frame(frame).await;
+            self.side(direction).settle(taken.is_ok());
+            taken?;
         }
         Ok(())
     }
@@ -144,12 +165,12 @@ impl Permit {
     /// # Errors
     /// When the ledger cannot take it. The gap is recorded once it can.
     pub async fn finish(mut self, reason: Reason, status: &str) -> Result<(), LedgerError> {
+        let id = self.id;
         for direction in [Direction::Up, Direction::Down] {
-            while let Some(frame) = {
-                let id = self.id;
-                self.side(direction).cut(id, true)
-            } {
-                self.inner.shared.ledger.frame(frame).await?;
+            while let Some(frame) = self.side(direction).cut(id, true) {
+                let taken = self.inner.shared.ledger.frame(frame).await;
+                self.side(direction).settle(taken.is_ok());
+                taken?;
             }
         }
         let entry = self.outcome(reason, status);
@@ -194,7 +215,7 @@ fn payload(digest: &mut FrameDigest) -> Option<body::PayloadBody> {
     (done.frames > 0).then(|| body::PayloadBody {
         bytes: done.bytes,
         frames: done.frames,
-        sha256: hex::encode(done.sha256),
+        sha256: done.sha256,
     })
 }
 
@@ -203,12 +224,11 @@ impl Drop for Permit {
         if self.finished {
             return;
         }
+        let id = self.id;
         for direction in [Direction::Up, Direction::Down] {
-            while let Some(frame) = {
-                let id = self.id;
-                self.side(direction).cut(id, true)
-            } {
-                self.inner.shared.ledger.frame_now(frame);
+            while let Some(frame) = self.side(direction).cut(id, true) {
+                let taken = self.inner.shared.ledger.frame_now(frame);
+                self.side(direction).settle(taken);
             }
         }
         let reason = self.inner.ending.reason();

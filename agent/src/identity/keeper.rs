@@ -45,8 +45,8 @@ pub struct Keeper {
 struct Memory {
     /// The token file's version that was read.
     stamp: Option<Stamp>,
-    /// The version that was read once and found wrong.
-    doubted: Option<Stamp>,
+    /// The version that was read once and found wrong, and what was wrong.
+    doubted: Option<(Stamp, Failure)>,
     /// The token obtained, and when to renew it.
     held: Option<(Token, i64)>,
     /// The issuer's keys that were used.
@@ -165,11 +165,23 @@ impl Keeper {
                 }
             }
             Err(mut wrong) => {
-                // The second time round the keys may not have been fetched again; the first answer counts.
-                wrong.is_answer |= memory.stamp.is_some() && memory.doubted == memory.stamp;
-                if wrong.is_answer && self.cell.holds() && memory.doubted != memory.stamp {
-                    memory.doubted = memory.stamp;
-                    return Again::In(self.timing.file_poll);
+                let before = memory
+                    .doubted
+                    .take()
+                    .filter(|(stamp, _)| Some(*stamp) == memory.stamp);
+                match (before, memory.stamp) {
+                    (None, Some(stamp)) if wrong.is_answer && self.cell.holds() => {
+                        memory.doubted = Some((stamp, wrong.failure));
+                        return Again::In(self.timing.file_poll);
+                    }
+                    // The issuer may not be asked for newer keys a second time so soon: its first answer counts.
+                    (Some((_, failure)), _) if !wrong.is_answer => {
+                        wrong = Wrong {
+                            failure,
+                            is_answer: true,
+                        };
+                    }
+                    _ => {}
                 }
                 self.reject(&wrong, memory)
             }
@@ -177,21 +189,25 @@ impl Keeper {
     }
 
     async fn attempt_client(&self, client: &Client, memory: &mut Memory) -> Again {
-        let mut wrong = None;
-        if let Some((token, renew_at)) = memory.held.take()
-            && self.clock.now_ns() < renew_at
-        {
-            // Here because of other keys.
+        let mut disowned = None;
+        if let Some((token, renew_at)) = memory.held.take() {
+            let due = self.clock.now_ns() >= renew_at;
+            // Here because of other keys, or because it is due.
             match self.identify(&token, memory).await {
                 Ok(identity) => {
                     memory.held = Some((token, renew_at));
-                    self.accept(identity, memory);
-                    return Again::At(renew_at);
+                    if !due {
+                        self.accept(identity, memory);
+                        return Again::At(renew_at);
+                    }
                 }
-                Err(error) if error.is_answer => wrong = Some(error),
+                Err(error) if error.failure.reason == Reason::IdentityExpired => {}
+                Err(error) if error.is_answer => disowned = Some(error),
                 Err(error) => {
                     memory.held = Some((token, renew_at));
-                    return self.reject(&error, memory);
+                    if !due {
+                        return self.reject(&error, memory);
+                    }
                 }
             }
         }
@@ -209,7 +225,7 @@ impl Keeper {
                 Again::At(renew_at)
             }
             // That the issuer cannot be asked for another does not make good the one it disowned.
-            Err(error) => self.reject(&wrong.filter(|_| !error.is_answer).unwrap_or(error), memory),
+            Err(error) => self.reject(&disowned.filter(|_| !error.is_answer).unwrap_or(error), memory),
         }
     }
 
@@ -239,9 +255,9 @@ impl Keeper {
 
     /// Verifies with the issuer's keys, with newer ones where the token's key is not among them.
     async fn identify(&self, token: &str, memory: &mut Memory) -> Result<Identity, Wrong> {
-        let now = self.clock.now_seconds();
         let snapshot = self.issuer.snapshot().await?;
         memory.generation = snapshot.generation;
+        let now = self.clock.now_seconds();
         let failure = match verify(token, &self.issuer.rules, &snapshot.keys, now) {
             Ok(identity) => return Ok(identity),
             Err(failure) => failure,
@@ -261,6 +277,7 @@ impl Keeper {
             return Err(Wrong::no_answer(failure));
         };
         memory.generation = newer.generation;
+        let now = self.clock.now_seconds();
         verify(token, &self.issuer.rules, &newer.keys, now).map_err(|failure| Wrong {
             is_answer: failure.reason != Reason::IdentityNotYetValid,
             failure,

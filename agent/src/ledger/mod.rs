@@ -54,7 +54,7 @@ use self::{
 use crate::{
     clock::Clock,
     config::Durability,
-    model::{Entry, Rfc3339, Seq},
+    model::{Direction, Entry, OperationId, Rfc3339, Seq},
 };
 
 #[cfg(test)]
@@ -214,6 +214,34 @@ impl Ledger {
     /// # Errors
     /// At once while the ledger cannot be written; also when the frame is larger than [`FRAME_MAX`].
     pub async fn frame(&self, frame: Frame) -> Result<(), LedgerError> {
+        self.store_frame(frame).await.map(|_| ())
+    }
+
+    /// Records the next frame of one operation and direction, and adds it to the digest exactly when it was accepted:
+    /// [`Self::frame`] and [`FrameDigest::push`] with one hash instead of two.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub async fn frame_next(
+        &self,
+        digest: &mut FrameDigest,
+        operation: OperationId,
+        direction: Direction,
+        bytes: bytes::Bytes,
+    ) -> Result<(), LedgerError> {
+        let size = bytes.len() as u64;
+        let frame = Frame {
+            operation,
+            direction,
+            number: digest.frames(),
+            bytes,
+        };
+        let hash = self.store_frame(frame).await?;
+        digest.push_hash(&hash, size);
+        Ok(())
+    }
+
+    async fn store_frame(&self, frame: Frame) -> Result<tree::Hash, LedgerError> {
         let shared = self.shared();
         shared.check()?;
         if frame.bytes.len() > FRAME_MAX {
@@ -223,32 +251,32 @@ impl Ledger {
             });
         }
         let stored = Stored::new(frame);
+        let hash = stored.sha256;
         let permits = shared.queue.room(stored.bytes.len()).await;
-        self.push(Record::Frame(stored), permits)
+        self.push(Record::Frame(stored), permits)?;
+        Ok(hash)
     }
 
-    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted.
-    pub fn frame_now(&self, frame: Frame) {
+    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted;
+    /// whether it was taken. While the ledger cannot be written it is refused, as by [`Ledger::frame`].
+    pub fn frame_now(&self, frame: Frame) -> bool {
         let shared = self.shared();
-        if frame.bytes.len() > FRAME_MAX {
-            shared.lose(Loss::Frame);
-            return;
-        }
-        let stored = Stored::new(frame);
-        let Some(permits) = shared.queue.room_now(stored.bytes.len()) else {
-            shared.lose(Loss::Frame);
-            return;
-        };
-        if shared
-            .queue
-            .push(Item {
-                record: Record::Frame(stored),
-                permits,
+        let taken = shared.check().is_ok() && frame.bytes.len() <= FRAME_MAX && {
+            let stored = Stored::new(frame);
+            shared.queue.room_now(stored.bytes.len()).is_some_and(|permits| {
+                shared
+                    .queue
+                    .push(Item {
+                        record: Record::Frame(stored),
+                        permits,
+                    })
+                    .is_ok()
             })
-            .is_err()
-        {
+        };
+        if !taken {
             shared.lose(Loss::Frame);
         }
+        taken
     }
 
     /// Appends an entry from where nothing can be awaited (`Drop`): never blocks. Without room it is lost, counted,

@@ -184,7 +184,9 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read or is no ledger.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self { conn: read::open(path)? })
+        Ok(Self {
+            conn: read::open(path)?,
+        })
     }
 
     /// Sessions, in the order in which they were opened.
@@ -221,12 +223,22 @@ impl Reader {
         let text = id.0.hyphenated().to_string();
         let from = self.first_after(id.0)?;
         let found = self.members_of(&text, from)?;
-        let missing = || LedgerError::NotFound { what: "session", id: text.as_str().into() };
-        let open = found.iter().find(|f| f.kind == "session" && f.event.as_deref() == Some("open"));
-        let close = found.iter().find(|f| f.kind == "session" && f.event.as_deref() == Some("close"));
+        let missing = || LedgerError::NotFound {
+            what: "session",
+            id: text.as_str().into(),
+        };
+        let open = found
+            .iter()
+            .find(|f| f.kind == "session" && f.event.as_deref() == Some("open"));
+        let close = found
+            .iter()
+            .find(|f| f.kind == "session" && f.event.as_deref() == Some("close"));
         let session = shown_session(&text, open.ok_or_else(missing)?, close);
-        let mut list: Vec<OperationRow> =
-            found.iter().filter(|f| f.kind == "operation").filter_map(operation_of).collect();
+        let mut list: Vec<OperationRow> = found
+            .iter()
+            .filter(|f| f.kind == "operation")
+            .filter_map(operation_of)
+            .collect();
         self.add_outcomes(&mut list, from)?;
         Ok(SessionShow { session, list })
     }
@@ -237,7 +249,9 @@ impl Reader {
     /// When SQLite cannot read the file, or a frame cannot be decoded.
     pub fn frames(&self, operation: OperationId) -> Result<Vec<FrameRow>, LedgerError> {
         let text = operation.0.hyphenated().to_string();
-        let from = int(self.first_after(operation.0)?).checked_shl(PLACE_BITS).unwrap_or(0);
+        let from = int(self.first_after(operation.0)?)
+            .checked_shl(PLACE_BITS)
+            .unwrap_or(0);
         let mut statement = self.conn.prepare(
             "SELECT direction, number, codec, size, bytes FROM payload WHERE place >= ?1 AND operation = ?2
              ORDER BY direction DESC, number",
@@ -251,14 +265,20 @@ impl Reader {
             let bytes = decode(row.get(2)?, size, bytes).ok_or_else(|| LedgerError::Database {
                 why: format!("frame {number} of operation {text} cannot be decoded; run verify").into(),
             })?;
-            frames.push(FrameRow { direction: row.get(0)?, number, bytes });
+            frames.push(FrameRow {
+                direction: row.get(0)?,
+                number,
+                bytes,
+            });
         }
         Ok(frames)
     }
 
     /// The first seq whose entry can be as young as the id: bisection over `at`, with slack.
     fn first_after(&self, id: Uuid) -> Result<u64, LedgerError> {
-        let Some(time) = id.get_timestamp() else { return Ok(0) };
+        let Some(time) = id.get_timestamp() else {
+            return Ok(0);
+        };
         let (seconds, nanos) = time.to_unix();
         let ns = i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000) + i64::from(nanos);
         let bound = Rfc3339(ns.saturating_sub(SLACK_NS)).to_string();
@@ -269,8 +289,9 @@ impl Reader {
         let (mut low, mut high) = (0, uint(self.conn.query_row(sql, [], |r| r.get(0))?));
         while low < high {
             let middle = low.midpoint(high);
-            let row: Option<(i64, Option<String>)> =
-                at.query_row([int(middle)], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+            let row: Option<(i64, Option<String>)> = at
+                .query_row([int(middle)], |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()?;
             match row {
                 Some((seq, Some(at))) if at < bound && uint(seq) < high => low = uint(seq) + 1,
                 _ => high = middle,
@@ -295,13 +316,19 @@ impl Reader {
                 why: format!("entry {seq} is not JSON ({e}); run verify").into(),
             })?;
             let word = |name: &str| body.get(name).and_then(|v| v.as_str()).map(String::from);
-            found.push(Found { seq, kind: word("kind").unwrap_or_default(), event: word("event"), body });
+            found.push(Found {
+                seq,
+                kind: word("kind").unwrap_or_default(),
+                event: word("event"),
+                body,
+            });
         }
         Ok(found)
     }
 
     fn add_outcomes(&self, list: &mut [OperationRow], from: u64) -> Result<(), LedgerError> {
-        let mut at: HashMap<String, usize> = list.iter().enumerate().map(|(i, o)| (o.id.clone(), i)).collect();
+        let mut at: HashMap<String, usize> =
+            list.iter().enumerate().map(|(i, o)| (o.id.clone(), i)).collect();
         let from = list.first().map_or(from, |o| o.entry);
         let mut statement = self.conn.prepare(
             "SELECT seq, json_extract(body, '$.kind'), json_extract(body, '$.operation'), json_extract(body, '$.event'),
@@ -316,8 +343,11 @@ impl Reader {
                 }
                 continue;
             }
-            let Some(i) = row.get_ref(2)?.as_str().ok().and_then(|id| at.remove(id)) else { continue };
-            let Ok(body) = serde_json::from_str::<serde_json::Value>(row.get_ref(4)?.as_str().unwrap_or("")) else {
+            let Some(i) = row.get_ref(2)?.as_str().ok().and_then(|id| at.remove(id)) else {
+                continue;
+            };
+            let Ok(body) = serde_json::from_str::<serde_json::Value>(row.get_ref(4)?.as_str().unwrap_or(""))
+            else {
                 continue;
             };
             let operation = &mut list[i];
@@ -333,7 +363,11 @@ impl Reader {
         }
         for operation in list {
             if operation.outcome.is_none() && operation.decision == "allow" {
-                let word = if operation.entry < boundary { "interrupted" } else { "open" };
+                let word = if operation.entry < boundary {
+                    "interrupted"
+                } else {
+                    "open"
+                };
                 operation.outcome = Some(word.into());
             }
         }
@@ -358,7 +392,9 @@ fn shown_session(id: &str, open: &Found, close: Option<&Found>) -> SessionRow {
         closed.or_else(|| text_of(&open.body, pointer))
     };
     let number = |name: &str| close.and_then(|c| c.body[name].as_i64());
-    let tls = close.and_then(|c| c.body.get("tls")).or_else(|| open.body.get("tls"));
+    let tls = close
+        .and_then(|c| c.body.get("tls"))
+        .or_else(|| open.body.get("tls"));
     SessionRow {
         session: id.into(),
         entry: open.seq,
@@ -366,10 +402,16 @@ fn shown_session(id: &str, open: &Found, close: Option<&Found>) -> SessionRow {
         opened_at: text_of(&open.body, "/at"),
         closed_at: close.and_then(|c| text_of(&c.body, "/at")),
         process_exe: text_of(&open.body, "/process/exe"),
-        process_pid: open.body.pointer("/process/pid").and_then(serde_json::Value::as_i64),
+        process_pid: open
+            .body
+            .pointer("/process/pid")
+            .and_then(serde_json::Value::as_i64),
         protocol: either("/protocol"),
         address: text_of(&open.body, "/destination/address"),
-        port: open.body.pointer("/destination/port").and_then(serde_json::Value::as_i64),
+        port: open
+            .body
+            .pointer("/destination/port")
+            .and_then(serde_json::Value::as_i64),
         name: either("/destination/name"),
         tls: tls.map(|t| Box::new(JsonText(t.to_string()))),
         operations: number("operations"),

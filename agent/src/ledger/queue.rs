@@ -41,17 +41,41 @@ pub(super) enum Record {
     },
 }
 
+impl Record {
+    /// Whether someone waits for it.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Entry(entry) => entry.done.is_some(),
+            Self::PolicySet { .. } => true,
+            Self::Frame(_) | Self::Checkpoint { .. } => false,
+        }
+    }
+}
+
 /// A record and the permits it holds.
 pub(super) struct Item {
     pub record: Record,
     pub permits: u32,
 }
 
+/// How the writer waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waiting {
+    /// It does not.
+    #[default]
+    No,
+    /// It wakes by itself soon; only what someone waits for wakes it earlier.
+    Light,
+    /// Anything wakes it.
+    Deep,
+}
+
 #[derive(Default)]
 struct State {
     items: Vec<Item>,
-    /// The writer sleeps and must be woken.
-    idle: bool,
+    /// Someone waits for one of the items.
+    urgent: bool,
+    waiting: Waiting,
     closing: bool,
     pause: bool,
     paused: bool,
@@ -65,6 +89,12 @@ pub(super) struct Queue {
     capacity: usize,
     least: u32,
 }
+
+/// How long a record that nobody waits for may lie before it is written. It mostly goes with the next one that
+/// somebody waits for: a commit of its own costs as much as ten records, and in mode `power` a sync.
+const LINGER: Duration = Duration::from_millis(2);
+/// So many records are not left lying.
+const MANY: usize = 256;
 
 /// What a record costs besides its bytes.
 const OVERHEAD: usize = 256;
@@ -122,8 +152,17 @@ impl Queue {
             self.release(item.permits as usize);
             return Err(item);
         }
+        let urgent = item.record.is_urgent();
         state.items.push(item);
-        let wake = std::mem::take(&mut state.idle);
+        state.urgent |= urgent;
+        let wake = match state.waiting {
+            Waiting::No => false,
+            Waiting::Light => urgent || state.items.len() >= MANY,
+            Waiting::Deep => true,
+        };
+        if wake {
+            state.waiting = Waiting::No;
+        }
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -131,10 +170,12 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves everything waiting behind what is in `into`. Waits for something at most `patience` (for ever if
-    /// `None`); stands still while paused. False when the queue is closed and empty.
+    /// Moves everything waiting behind what is in `into`, as soon as someone waits for it or it has lain long enough.
+    /// Stands still while paused. With `patience` it takes whatever comes first, and returns after that time at the
+    /// latest. False when the queue is closed and empty.
     pub(super) fn take(&self, into: &mut Vec<Item>, patience: Option<Duration>) -> bool {
         let mut state = lock(&self.state);
+        let mut lain = false;
         loop {
             if state.pause {
                 state.paused = true;
@@ -143,7 +184,10 @@ impl Queue {
                 continue;
             }
             state.paused = false;
-            if !state.items.is_empty() {
+            let empty = state.items.is_empty();
+            let ripe = state.urgent || lain || state.closing || state.items.len() >= MANY;
+            if !empty && (ripe || patience.is_some()) {
+                state.urgent = false;
                 if into.is_empty() {
                     std::mem::swap(&mut state.items, into);
                 } else {
@@ -154,18 +198,24 @@ impl Queue {
             if state.closing {
                 return false;
             }
-            state.idle = true;
-            match patience {
-                None => state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(patience) => {
-                    let waited = self.wake.wait_timeout(state, patience);
-                    let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    state = again;
-                    if timeout.timed_out() && state.items.is_empty() && !state.pause {
-                        state.idle = false;
-                        return true;
-                    }
-                }
+            if empty && lain && patience.is_none() {
+                state.waiting = Waiting::Deep;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                lain = false;
+            } else {
+                state.waiting = if patience.is_some() {
+                    Waiting::Deep
+                } else {
+                    Waiting::Light
+                };
+                let waited = self.wake.wait_timeout(state, patience.unwrap_or(LINGER));
+                let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = again;
+                lain = timeout.timed_out();
+            }
+            state.waiting = Waiting::No;
+            if lain && patience.is_some() && state.items.is_empty() && !state.pause {
+                return !state.closing;
             }
         }
     }
@@ -174,7 +224,6 @@ impl Queue {
     pub(super) fn while_paused(&self, patience: Duration, work: impl FnOnce()) {
         let mut state = lock(&self.state);
         state.pause = true;
-        state.idle = false;
         self.wake.notify_all();
         let waited = self
             .stopped
@@ -201,5 +250,81 @@ impl Queue {
     /// Bytes (with overhead) taken and not yet written.
     pub(super) fn depth(&self) -> usize {
         self.capacity.saturating_sub(self.permits.available_permits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::record::seal;
+
+    fn item(queue: &Queue) -> Item {
+        let permits = queue.room_now(1).unwrap();
+        Item {
+            record: Record::Entry(seal("{}".into())),
+            permits,
+        }
+    }
+
+    #[test]
+    fn bounded_in_records_and_bytes() {
+        let queue = Queue::new(4 << 20, 16);
+        let taken: Vec<u32> = std::iter::from_fn(|| queue.room_now(1)).collect();
+        assert_eq!(taken.len(), 16);
+        queue.release(taken.iter().sum::<u32>() as usize);
+        assert_eq!(queue.depth(), 0);
+        assert!(queue.room_now((4 << 20) - OVERHEAD).is_some());
+        assert!(queue.room_now(1).is_none());
+    }
+
+    #[test]
+    fn nobody_waits_and_it_is_taken_all_the_same() {
+        let queue = Queue::new(4 << 20, 1000);
+        let mut batch = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    std::thread::sleep(LINGER * 3);
+                    assert!(queue.push(item(&queue)).is_ok());
+                }
+            });
+            for n in 1..=3 {
+                assert!(queue.take(&mut batch, None));
+                assert_eq!(batch.len(), n);
+            }
+        });
+        assert!(queue.take(&mut batch, Some(Duration::from_millis(1))));
+        assert_eq!(batch.len(), 3);
+    }
+
+    #[test]
+    fn closed_it_is_emptied_first() {
+        let queue = Queue::new(4 << 20, 1000);
+        assert!(queue.push(item(&queue)).is_ok());
+        queue.close();
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, None));
+        assert!(!queue.take(&mut batch, None));
+        assert!(queue.push(item(&queue)).is_err());
+        assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn it_stands_still_while_paused() {
+        let queue = Queue::new(4 << 20, 1000);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut batch = Vec::new();
+                while queue.take(&mut batch, None) {}
+                assert_eq!(batch.len(), 50);
+            });
+            let mut ran = 0;
+            for _ in 0..50 {
+                assert!(queue.push(item(&queue)).is_ok());
+                queue.while_paused(Duration::from_secs(5), || ran += 1);
+            }
+            assert_eq!(ran, 50);
+            queue.close();
+        });
     }
 }

@@ -15,10 +15,10 @@ use super::{
     writer::WAL_STEP,
 };
 
-/// The WAL is started over when it has so many pages: 64 MiB of 4 KiB.
-const WAL_PAGES: i64 = 16_384;
+/// The WAL is started over when it has so many pages: 64 MiB of 8 KiB.
+const WAL_PAGES: i64 = 8_192;
 /// So few pages may be left when the writer is asked to stand still for the last pass.
-const LAST_PASS: i64 = 256;
+const LAST_PASS: i64 = 128;
 /// How long it is asked to.
 const PAUSE: Duration = Duration::from_millis(200);
 

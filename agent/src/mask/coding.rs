@@ -151,7 +151,9 @@ fn unicode_escape(raw: &[u8], last: bool) -> Option<Escape> {
 /// The code unit of a `\uXXXX` at the start.
 fn unit(raw: &[u8]) -> Option<u32> {
     let digits = raw.strip_prefix(b"\\u")?.get(..4)?;
-    digits.iter().try_fold(0, |unit, b| Some(unit << 4 | u32::from(hex(*b)?)))
+    digits
+        .iter()
+        .try_fold(0, |unit, b| Some(unit << 4 | u32::from(hex(*b)?)))
 }
 
 /// Finds the raw place of a decoded place, forward only.

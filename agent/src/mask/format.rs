@@ -32,7 +32,9 @@ impl Format {
         let declared = content_type.unwrap_or("").to_ascii_lowercase();
         let mut parts = declared.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");
-        let charset = parts.find_map(|p| p.strip_prefix("charset=")).map(|c| c.trim_matches('"'));
+        let charset = parts
+            .find_map(|p| p.strip_prefix("charset="))
+            .map(|c| c.trim_matches('"'));
         if charset.is_some_and(is_unreadable) || looks_wide(first_bytes) {
             return Handling::Unreadable;
         }
@@ -57,9 +59,21 @@ fn sniff(first: &[u8]) -> Format {
 }
 
 fn is_unreadable(charset: &str) -> bool {
-    ["utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs-4", "iso-10646-ucs", "utf-7", "ebcdic", "ibm037", "cp037"]
-        .iter()
-        .any(|c| charset.starts_with(c))
+    [
+        "utf-16",
+        "utf16",
+        "utf-32",
+        "utf32",
+        "ucs-2",
+        "ucs-4",
+        "iso-10646-ucs",
+        "utf-7",
+        "ebcdic",
+        "ibm037",
+        "cp037",
+    ]
+    .iter()
+    .any(|c| charset.starts_with(c))
 }
 
 fn is_json(media: &str) -> bool {
@@ -99,7 +113,9 @@ fn is_text(media: &str) -> bool {
 }
 
 fn is_binary(media: &str) -> bool {
-    ["image/", "audio/", "video/", "font/"].iter().any(|t| media.starts_with(t))
+    ["image/", "audio/", "video/", "font/"]
+        .iter()
+        .any(|t| media.starts_with(t))
         || media.starts_with("application/vnd.openxmlformats")
         || media.starts_with("application/grpc")
         || matches!(
@@ -142,7 +158,9 @@ fn is_plain(b: u8) -> bool {
 /// No control characters in the first 512 bytes, but those of text.
 fn looks_text(first: &[u8]) -> bool {
     let first = &first[..first.len().min(512)];
-    let control = first.iter().any(|b| matches!(b, 0..=8 | 0x0E..=0x1A | 0x1C..=0x1D | 0x7F));
+    let control = first
+        .iter()
+        .any(|b| matches!(b, 0..=8 | 0x0E..=0x1A | 0x1C..=0x1D | 0x7F));
     !control
         && match std::str::from_utf8(first) {
             Ok(_) => true,

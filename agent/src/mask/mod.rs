@@ -52,7 +52,9 @@ pub struct Masker {
 impl std::fmt::Debug for Masker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Nothing of the body.
-        f.debug_struct("Masker").field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("Masker")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,6 +109,9 @@ impl Masker {
     /// the original bytes can be sent without a copy.
     #[must_use]
     pub fn scan_whole(&mut self, input: &[u8]) -> Option<Vec<u8>> {
+        if self.format == Format::Json && self.json.is_clean(&self.core, input) {
+            return None;
+        }
         let mut out = Out::Lazy {
             input,
             same: 0,

@@ -1,6 +1,9 @@
 //! Fields by name: JSON keys and dotted paths, and form fields.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::coding::Coding;
 use crate::model::{ClassId, ClassSet};
@@ -24,22 +27,46 @@ pub(super) const KEY_MAX: usize = 1024;
 /// Names of fields and the classes they belong to.
 #[derive(Debug)]
 pub(super) struct Names {
-    symbols: HashMap<Box<[u8]>, Symbol>,
+    symbols: HashMap<Box<[u8]>, Symbol, BuildHasherDefault<Fnv>>,
     /// By symbol, the classes of a key wherever it stands.
     direct: Vec<Vec<ClassId>>,
     /// Paths with their last component first.
     paths: Vec<(Vec<Symbol>, ClassId)>,
     /// By the first letter, the last letters that occur (mod 32): one look rules out most keys.
     letters: [u32; 256],
+    /// The same by the last letter, the letters before it: for a look from a key's end.
+    ends: [u32; 256],
+}
+
+/// FNV-1a: the keys of the table are the operator's, so that nobody can make them collide.
+#[derive(Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
 }
 
 impl Default for Names {
     fn default() -> Self {
         Self {
-            symbols: HashMap::new(),
+            symbols: HashMap::default(),
             direct: vec![Vec::new()],
             paths: Vec::new(),
             letters: [0; 256],
+            ends: [0; 256],
         }
     }
 }
@@ -53,7 +80,11 @@ impl Names {
         }
         let mut symbols = Vec::with_capacity(parts.len());
         for part in parts.iter().rev() {
-            let Some(symbol) = (if *part == "*" { Some(ANY) } else { self.intern(part) }) else {
+            let Some(symbol) = (if *part == "*" {
+                Some(ANY)
+            } else {
+                self.intern(part)
+            }) else {
                 return false;
             };
             symbols.push(symbol);
@@ -75,6 +106,10 @@ impl Names {
         }
         let symbol = Symbol::try_from(self.direct.len()).ok().filter(|s| *s < ANY)?;
         self.letters[usize::from(first)] |= 1 << (last & 31);
+        self.ends[usize::from(last)] |= match name {
+            [.., b, _] => 1 << (b & 31),
+            _ => u32::MAX,
+        };
         self.symbols.insert(name.into(), symbol);
         self.direct.push(Vec::new());
         Some(symbol)
@@ -93,12 +128,41 @@ impl Names {
         self.look_up(raw)
     }
 
+    /// Whether a JSON text without `\u` escapes of ASCII could have a key that a rule names: looks at what stands
+    /// before every colon.
+    pub(super) fn could_be_in(&self, raw: &[u8]) -> bool {
+        memchr::memchr_iter(b':', raw).any(|colon| {
+            let mut end = colon;
+            while end > 0 && matches!(raw[end - 1], b' ' | b'\n' | b'\r' | b'\t') {
+                end -= 1;
+            }
+            let [before @ .., b, last, b'"'] = &raw[..end] else {
+                // A key of one character at the very beginning, or no key.
+                return raw[..end].ends_with(b"\"") && end <= 3;
+            };
+            let fits = self.ends[usize::from(last.to_ascii_lowercase())] >> (b & 31) & 1 == 1;
+            if !(fits || is_dropped(*b) || is_dropped(*last) || *b == b'"' || *b == b'\\' || *last == b'\\') {
+                return false;
+            }
+            let text = &raw[before.len().saturating_sub(KEY_MAX)..end - 1];
+            let start = memchr::memrchr(b'"', text).map_or(0, |n| n + 1);
+            // After an escaped quote it is not the whole key: a short look at a long key.
+            start == 0 || text[..start - 1].ends_with(b"\\") || self.look_up(&text[start..]) != OTHER
+        })
+    }
+
     fn look_up(&self, key: &[u8]) -> Symbol {
         let (Some(first), Some(last)) = (key.first(), key.last()) else {
             return OTHER;
         };
         if self.letters[usize::from(first.to_ascii_lowercase())] >> (last & 31) & 1 == 0
             && !(is_dropped(*first) || is_dropped(*last))
+        {
+            return OTHER;
+        }
+        if let [.., b, last] = key
+            && self.ends[usize::from(last.to_ascii_lowercase())] >> (b & 31) & 1 == 0
+            && !(is_dropped(*b) || is_dropped(*last))
         {
             return OTHER;
         }

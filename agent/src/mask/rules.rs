@@ -68,7 +68,9 @@ pub enum MaskError {
         class: String,
     },
     /// A path of a JSON field that cannot be one.
-    #[error("[[mask.field]] '{class}': '{path}' is no key or path: at most 8 parts, not '*' alone, no empty part")]
+    #[error(
+        "[[mask.field]] '{class}': '{path}' is no key or path: at most 8 parts, not '*' alone, no empty part"
+    )]
     Path {
         /// The class.
         class: String,
@@ -123,7 +125,8 @@ impl MaskRules {
             return Err(MaskError::KeepLast);
         }
         let names = class_names(config)?;
-        let table = ClassTable::new(names.iter().map(|n| Arc::from(n.as_str()))).ok_or(MaskError::TooManyClasses)?;
+        let table =
+            ClassTable::new(names.iter().map(|n| Arc::from(n.as_str()))).ok_or(MaskError::TooManyClasses)?;
         let mut strategies = vec![config.strategy; table.len()];
         for class in &config.class {
             if let (Some(id), Some(strategy)) = (table.id(&class.name), class.strategy) {
@@ -212,17 +215,27 @@ impl MaskRules {
     }
 
     pub(super) fn strategy(&self, class: ClassId) -> Strategy {
-        self.strategies.get(usize::from(class.0)).copied().unwrap_or(Strategy::Redact)
+        self.strategies
+            .get(usize::from(class.0))
+            .copied()
+            .unwrap_or(Strategy::Redact)
     }
 
     pub(super) fn name(&self, class: ClassId) -> &str {
         // `credential_header` is masked in what is stored even where the operator switched it off.
-        self.table.name(class).map_or(Builtin::CredentialHeader.name(), |n| n)
+        self.table
+            .name(class)
+            .map_or(Builtin::CredentialHeader.name(), |n| n)
     }
 
     /// Masks a short text such as an error message.
     #[must_use]
-    pub fn mask_text<'a>(self: &Arc<Self>, classes: ClassSet, text: &'a str, counts: &mut Counts) -> Cow<'a, str> {
+    pub fn mask_text<'a>(
+        self: &Arc<Self>,
+        classes: ClassSet,
+        text: &'a str,
+        counts: &mut Counts,
+    ) -> Cow<'a, str> {
         let mut masker = Masker::new(self.clone(), classes, Format::Text);
         let masked = masker.scan_whole(text.as_bytes());
         counts.merge(masker.counts());
@@ -231,7 +244,12 @@ impl MaskRules {
 
     /// Masks a query string (without the `?`) or a form.
     #[must_use]
-    pub fn mask_query<'a>(self: &Arc<Self>, classes: ClassSet, query: &'a str, counts: &mut Counts) -> Cow<'a, str> {
+    pub fn mask_query<'a>(
+        self: &Arc<Self>,
+        classes: ClassSet,
+        query: &'a str,
+        counts: &mut Counts,
+    ) -> Cow<'a, str> {
         let mut masker = Masker::new(self.clone(), classes, Format::Form);
         let masked = masker.scan_whole(query.as_bytes());
         counts.merge(masker.counts());
@@ -240,7 +258,12 @@ impl MaskRules {
 
     /// Masks the path of a URL, percent-encoded as it is.
     #[must_use]
-    pub fn mask_path<'a>(self: &Arc<Self>, classes: ClassSet, path: &'a str, counts: &mut Counts) -> Cow<'a, str> {
+    pub fn mask_path<'a>(
+        self: &Arc<Self>,
+        classes: ClassSet,
+        path: &'a str,
+        counts: &mut Counts,
+    ) -> Cow<'a, str> {
         let mut core = Core::new(self.clone(), Active::new(self, classes));
         let mut out = Out::Lazy {
             input: path.as_bytes(),
@@ -250,7 +273,9 @@ impl MaskRules {
         core.segment(path.as_bytes(), Coding::Percent, true, &mut out);
         counts.merge(&core.counts);
         match out {
-            Out::Lazy { out: Some(masked), .. } => Cow::Owned(text_of(masked)),
+            Out::Lazy {
+                out: Some(masked), ..
+            } => Cow::Owned(text_of(masked)),
             _ => Cow::Borrowed(path),
         }
     }
@@ -265,7 +290,11 @@ impl MaskRules {
         value: &[u8],
         counts: &mut Counts,
     ) -> Option<Vec<u8>> {
-        if let Some(class) = self.headers.get(&*name.to_ascii_lowercase()).filter(|c| classes.contains(**c)) {
+        if let Some(class) = self
+            .headers
+            .get(&*name.to_ascii_lowercase())
+            .filter(|c| classes.contains(**c))
+        {
             counts.add(*class);
             return Some(self.whole(*class, value));
         }
@@ -287,8 +316,15 @@ impl MaskRules {
         }
         let class = self.builtin[Builtin::CredentialHeader as usize].unwrap_or(ClassId(u8::MAX));
         let mut masked = Vec::new();
-        let scheme = name.to_ascii_lowercase().ends_with("authorization").then(|| memchr::memchr(b' ', value));
-        let scheme = scheme.flatten().filter(|n| value[..*n].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-'));
+        let scheme = name
+            .to_ascii_lowercase()
+            .ends_with("authorization")
+            .then(|| memchr::memchr(b' ', value));
+        let scheme = scheme.flatten().filter(|n| {
+            value[..*n]
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+        });
         let rest = scheme.map_or(0, |n| n + 1);
         masked.extend_from_slice(&value[..rest]);
         masked.extend_from_slice(&self.whole(class, &value[rest..]));
@@ -334,8 +370,16 @@ fn class_names(config: &config::Mask) -> Result<Vec<String>, MaskError> {
         let named = |list: &[String]| list.iter().any(|n| n == b.name());
         !named(&config.disable) && (!b.off_by_default() || named(&config.enable))
     };
-    let mut names: Vec<String> = Builtin::ALL.iter().filter(|b| on(b)).map(|b| b.name().into()).collect();
-    let own = config.field.iter().map(|f| &f.class).chain(config.class.iter().map(|c| &c.name));
+    let mut names: Vec<String> = Builtin::ALL
+        .iter()
+        .filter(|b| on(b))
+        .map(|b| b.name().into())
+        .collect();
+    let own = config
+        .field
+        .iter()
+        .map(|f| &f.class)
+        .chain(config.class.iter().map(|c| &c.name));
     for name in own {
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(valid) {
@@ -356,7 +400,9 @@ fn compile(class: &config::MaskClass) -> Result<meta::Regex, MaskError> {
     let syntax = syntax::Config::new().unicode(false).utf8(false);
     let parsed = syntax::parse_with(&class.pattern, &syntax).map_err(|e| wrong(e.to_string()))?;
     let properties = parsed.properties();
-    if properties.minimum_len().is_none_or(|n| n == 0) || properties.maximum_len().is_none_or(|n| n > PATTERN_MAX) {
+    if properties.minimum_len().is_none_or(|n| n == 0)
+        || properties.maximum_len().is_none_or(|n| n > PATTERN_MAX)
+    {
         return Err(MaskError::PatternLength {
             class: class.name.clone(),
         });

@@ -10,7 +10,10 @@ use super::{
     out::Out,
     strategy::{Value, is_continuation},
 };
-use crate::{config::Strategy, model::{ClassId, ClassSet}};
+use crate::{
+    config::Strategy,
+    model::{ClassId, ClassSet},
+};
 
 /// The last decided bytes before what is looked at, for word boundaries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +64,9 @@ pub(super) struct Core {
     eating: Option<Eating>,
     scratch: Vec<u8>,
     hits: Vec<Hit>,
+    /// Matches that begin where the last piece was cut or after it, known by what stands before that: their places
+    /// from there.
+    carried: Vec<Hit>,
     masked: Vec<u8>,
     encoded: Vec<u8>,
 }
@@ -76,6 +82,7 @@ impl Core {
             eating: None,
             scratch: Vec::new(),
             hits: Vec::new(),
+            carried: Vec::new(),
             masked: Vec::new(),
             encoded: Vec::new(),
         }
@@ -91,6 +98,7 @@ impl Core {
     pub(super) fn begin(&mut self) {
         self.before = Before::default();
         self.eating = None;
+        self.carried.clear();
     }
 
     /// All that follows in this run of text is one value of the class.
@@ -137,7 +145,11 @@ impl Core {
         self.before.push(&scratch[..n]);
         if ended || last {
             self.write_value(&eating.value, coding, out);
-            if n == scratch.len() { complete } else { Cursor::new(coding, raw, last, 0).advance(n) }
+            if n == scratch.len() {
+                complete
+            } else {
+                Cursor::new(coding, raw, last, 0).advance(n)
+            }
         } else {
             self.eating = Some(eating);
             complete
@@ -163,6 +175,7 @@ impl Core {
         };
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
+        hits.extend(self.carried.drain(..).map(|h| h.moved(0, first)));
         let rules = self.rules.clone();
         let mut pending = detect::find(&rules, &self.on, hay, first, last, &mut hits);
         if coding == Coding::Json {
@@ -182,13 +195,11 @@ impl Core {
             self.write_same(&raw[written..start], out);
             let mut value = Value::new(&rules, hit.class);
             let mut end = hit.end;
-            let mut ended = true;
             if let Some(mut tail) = hit.tail {
                 let (n, stopped) = tail.eat(&hay[end..]);
                 end += n;
-                ended = stopped || last;
                 value.feed(&rules, &hay[hit.start..end]);
-                if !ended {
+                if !stopped && !last {
                     self.eating = Some(Eating { value, tail });
                     floor = end;
                     written = complete;
@@ -199,16 +210,25 @@ impl Core {
             }
             floor = end;
             written = place.advance(end);
-            if ended {
-                self.write_value(&value, coding, out);
-            }
+            sweep.committed.push((hit.start, end));
+            self.write_value(&value, coding, out);
         }
+        let committed = sweep.committed;
         if self.eating.is_none() && pending > floor {
             floor = pending;
-            let upto = if pending == hay.len() { complete } else { place.advance(pending) };
+            let upto = if pending == hay.len() {
+                complete
+            } else {
+                place.advance(pending)
+            };
             self.write_same(&raw[written..upto], out);
             written = upto;
         }
+        let apart = |h: &&Hit| {
+            floor <= h.start && (h.anchor < floor && !is_covered(&committed, h) || h.anchor == Hit::BEHIND)
+        };
+        self.carried
+            .extend(hits.iter().filter(apart).map(|h| h.moved(floor, 0)));
         self.before.push(&hay[first..floor]);
         self.hits = hits;
         written
@@ -280,6 +300,18 @@ struct Sweep<'a> {
     /// The next match of each of the operator's patterns that has one.
     custom: Vec<(usize, Hit)>,
     begun: bool,
+    /// The matches so far.
+    committed: Vec<(usize, usize)>,
+}
+
+/// Whether what says that it is a value was masked as another one.
+fn is_covered(committed: &[(usize, usize)], hit: &Hit) -> bool {
+    hit.anchor < hit.start
+        && committed
+            .iter()
+            .rev()
+            .take_while(|c| c.1 > hit.anchor)
+            .any(|c| c.0 <= hit.anchor)
 }
 
 impl<'a> Sweep<'a> {
@@ -291,21 +323,30 @@ impl<'a> Sweep<'a> {
             next: 0,
             custom: Vec::new(),
             begun: false,
+            committed: Vec::new(),
         }
     }
 
     fn next(&mut self, hits: &mut [Hit], floor: usize) -> Option<Hit> {
         while let Some(hit) = hits.get_mut(self.next) {
-            if hit.anchor >= floor {
+            if is_covered(&self.committed, hit) {
+                self.next += 1;
+                continue;
+            }
+            if hit.start >= floor {
                 break;
             }
-            if hit.pivot < floor {
+            let start = if hit.pivot > floor {
+                detect::begins(self.hay, floor, hit.pivot)
+            } else {
+                hit.pivot
+            };
+            if start == hit.pivot {
                 self.next += 1;
                 continue;
             }
             // Its beginning is gone: it takes its new place among those that follow.
-            hit.start = floor;
-            hit.anchor = floor;
+            (hit.start, hit.anchor) = (start, start);
             let mut i = self.next;
             while i + 1 < hits.len() && hits[i + 1].order() < hits[i].order() {
                 hits.swap(i, i + 1);
@@ -326,7 +367,12 @@ impl<'a> Sweep<'a> {
     /// The operator's patterns are searched for from the end of the last match, as far as their next one.
     fn next_custom(&mut self, floor: usize) -> Option<Hit> {
         if self.begun {
-            let stale: Vec<usize> = self.custom.iter().filter(|c| c.1.start < floor).map(|c| c.0).collect();
+            let stale: Vec<usize> = self
+                .custom
+                .iter()
+                .filter(|c| c.1.start < floor)
+                .map(|c| c.0)
+                .collect();
             self.custom.retain(|c| c.1.start >= floor);
             for pattern in stale {
                 self.search(pattern, floor);
@@ -341,7 +387,12 @@ impl<'a> Sweep<'a> {
     }
 
     fn search(&mut self, pattern: usize, floor: usize) {
-        let Some(custom) = self.rules.custom.get(pattern).filter(|c| self.on.contains(c.class)) else {
+        let Some(custom) = self
+            .rules
+            .custom
+            .get(pattern)
+            .filter(|c| self.on.contains(c.class))
+        else {
             return;
         };
         let input = regex_automata::Input::new(self.hay).range(floor..);

@@ -40,7 +40,8 @@ impl Value {
         if rules.strategy(self.class) == Strategy::Partial {
             self.chars += bytes.iter().filter(|b| !is_continuation(**b)).count();
             let most = rules.keep_last * 4;
-            self.end.extend_from_slice(&bytes[bytes.len().saturating_sub(most)..]);
+            self.end
+                .extend_from_slice(&bytes[bytes.len().saturating_sub(most)..]);
             self.end.drain(..self.end.len().saturating_sub(most));
         }
     }

@@ -43,26 +43,44 @@ fn in_pieces(rules: &Arc<MaskRules>, format: Format, input: &[u8], cuts: &[usize
     (out, masker.counts().clone())
 }
 
-const PEM: &str = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabc+/==\n-----END RSA PRIVATE KEY-----";
+const PEM: &str =
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabc+/==\n-----END RSA PRIVATE KEY-----";
 const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// Text, the class that it is masked as, and what is masked.
+#[allow(clippy::too_many_lines)] // A table.
 fn positives() -> Vec<(String, &'static str, String)> {
     let table: &[(&str, &str, &str)] = &[
-        ("mail alice.b+x@example.co.uk now", "email", "alice.b+x@example.co.uk"),
+        (
+            "mail alice.b+x@example.co.uk now",
+            "email",
+            "alice.b+x@example.co.uk",
+        ),
         ("<alice@example.com>", "email", "alice@example.com"),
         ("josé@example.com.", "email", "josé@example.com"),
         ("a@xn--bcher-kva.xn--p1ai", "email", "a@xn--bcher-kva.xn--p1ai"),
         ("ssn 123-45-6789.", "us_ssn", "123-45-6789"),
         ("ssn 123 45 6789,", "us_ssn", "123 45 6789"),
         ("card 4111111111111111", "credit_card", "4111111111111111"),
-        ("card 4111 1111 1111 1111 exp 12/29", "credit_card", "4111 1111 1111 1111"),
+        (
+            "card 4111 1111 1111 1111 exp 12/29",
+            "credit_card",
+            "4111 1111 1111 1111",
+        ),
         ("card 5500-0055-5555-5559", "credit_card", "5500-0055-5555-5559"),
         ("amex 3782 822463 10005", "credit_card", "3782 822463 10005"),
         ("amex 378282246310005;", "credit_card", "378282246310005"),
         ("iban DE89370400440532013000 ok", "iban", "DE89370400440532013000"),
-        ("iban GB82 WEST 1234 5698 7654 32", "iban", "GB82 WEST 1234 5698 7654 32"),
-        ("MT84MALT011000012345MTLCAST001S", "iban", "MT84MALT011000012345MTLCAST001S"),
+        (
+            "iban GB82 WEST 1234 5698 7654 32",
+            "iban",
+            "GB82 WEST 1234 5698 7654 32",
+        ),
+        (
+            "MT84MALT011000012345MTLCAST001S",
+            "iban",
+            "MT84MALT011000012345MTLCAST001S",
+        ),
         ("call +442079460958 now", "phone", "+442079460958"),
         ("call +1 (415) 555-2671", "phone", "+1 (415) 555-2671"),
         ("call +33 1 23 45 67 89", "phone", "+33 1 23 45 67 89"),
@@ -73,7 +91,11 @@ fn positives() -> Vec<(String, &'static str, String)> {
         ("from 192.168.1.20:80", "ipv4", "192.168.1.20"),
         ("host:10.0.0.1", "ipv4", "10.0.0.1"),
         ("from 2001:db8::ff00:42:8329 to", "ipv6", "2001:db8::ff00:42:8329"),
-        ("id AKIAIOSFODNN7EXAMPLE", "aws_access_key", "AKIAIOSFODNN7EXAMPLE"),
+        (
+            "id AKIAIOSFODNN7EXAMPLE",
+            "aws_access_key",
+            "AKIAIOSFODNN7EXAMPLE",
+        ),
         (
             "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             "aws_secret_key",
@@ -89,25 +111,60 @@ fn positives() -> Vec<(String, &'static str, String)> {
             "github_token",
             "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
         ),
-        ("xoxb-123456789012-abcdefABCDEF", "slack_token", "xoxb-123456789012-abcdefABCDEF"),
-        ("https://hooks.slack.com/services/T00/B00/XXXXYYYY x", "slack_token", ""),
-        ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "stripe_key", "sk_live_4eC39HqLyjWDarjtT1zdp7dc"),
-        ("sk-proj-abcDEF123456_7890-xyzXYZ", "openai_key", "sk-proj-abcDEF123456_7890-xyzXYZ"),
+        (
+            "xoxb-123456789012-abcdefABCDEF",
+            "slack_token",
+            "xoxb-123456789012-abcdefABCDEF",
+        ),
+        (
+            "https://hooks.slack.com/services/T00/B00/XXXXYYYY x",
+            "slack_token",
+            "",
+        ),
+        (
+            "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+            "stripe_key",
+            "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+        ),
+        (
+            "sk-proj-abcDEF123456_7890-xyzXYZ",
+            "openai_key",
+            "sk-proj-abcDEF123456_7890-xyzXYZ",
+        ),
         (
             "k sk-abcdefghijklmnopqrstT3BlbkFJuvwxyz0123456789ABCD",
             "openai_key",
             "sk-abcdefghijklmnopqrstT3BlbkFJuvwxyz0123456789ABCD",
         ),
-        ("sk-ant-api03-abcDEF123456_7890-xyzXYZ", "anthropic_key", "sk-ant-api03-abcDEF123456_7890-xyzXYZ"),
-        ("AIzaSyA1234567890abcdefghijklmnopqrstuv", "gcp_key", "AIzaSyA1234567890abcdefghijklmnopqrstuv"),
-        ("postgres://bob:s3cr:et@x@db.example.com/x", "url_password", "s3cr:et@x"),
-        ("Server=db;User=sa;Password=s3cret!;", "connection_password", "s3cret!"),
+        (
+            "sk-ant-api03-abcDEF123456_7890-xyzXYZ",
+            "anthropic_key",
+            "sk-ant-api03-abcDEF123456_7890-xyzXYZ",
+        ),
+        (
+            "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+            "gcp_key",
+            "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+        ),
+        (
+            "postgres://bob:s3cr:et@x@db.example.com/x",
+            "url_password",
+            "s3cr:et@x",
+        ),
+        (
+            "Server=db;User=sa;Password=s3cret!;",
+            "connection_password",
+            "s3cret!",
+        ),
         ("host=db pwd='a b' user=x", "connection_password", "a b"),
         ("PGPASSWORD=hunter2 psql", "connection_password", "hunter2"),
         ("data: {\"password\": \"hunter2\"}", "password", "hunter2"),
         ("badge EMP-12345.", "employee", "EMP-12345"),
     ];
-    let mut all: Vec<_> = table.iter().map(|(t, c, v)| ((*t).into(), *c, (*v).into())).collect();
+    let mut all: Vec<_> = table
+        .iter()
+        .map(|(t, c, v)| ((*t).into(), *c, (*v).into()))
+        .collect();
     all.push((format!("x {PEM} y"), "private_key", PEM.into()));
     all.push((format!("Bearer {JWT},"), "jwt", JWT.into()));
     all
@@ -118,9 +175,16 @@ fn every_class_is_found() {
     let rules = all_on();
     for (text, class, value) in positives() {
         let masked = whole(&rules, Format::Text, &text);
-        assert!(masked.contains(&format!("[masked:{class}]")), "{text} -> {masked}");
+        assert!(
+            masked.contains(&format!("[masked:{class}]")),
+            "{text} -> {masked}"
+        );
         if !value.is_empty() {
-            assert_eq!(masked, text.replace(&value, &format!("[masked:{class}]")), "{text}");
+            assert_eq!(
+                masked,
+                text.replace(&value, &format!("[masked:{class}]")),
+                "{text}"
+            );
         }
         let json = serde_json::json!({"k": [text, 1]}).to_string();
         let masked = whole(&rules, Format::Json, &json);
@@ -139,21 +203,70 @@ fn every_class_is_found() {
 fn what_looks_like_it_is_left_alone() {
     let rules = rules_of("");
     for text in [
-        "0.41111111111111111", "12.4111111111111111", "4111111111111111.5", "1700000000000", "1700000000000000000",
-        "1.2.3.4567", "v10.200.3000.4000", "550e8400-e29b-41d4-a716-446655440000",
-        "12345678-1234-1234-1234-123456789012", "2024-01-02T03:04:05.678901Z", "2024-01-02 2024-01-03",
-        "d41d8cd98f00b204e9800998ecf8427e", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "order 20240102123456", "4111111111111112", "9999999999999995", "000-12-3456", "666-12-3456",
-        "900-12-3456", "123-45-67890", "1123-45-6789", "123-00-4567", "git@github.com:a/b", "left-pad@1.3.0",
-        "@types/node", "a@b", "icon@2x.png", "415-555-26712", "155-555-2671", "+12", "a+4420794609581",
-        "DE89370400440532013001", "task-sk-abc", "sk-circle-fade-dot-large-and-more-words", "AKIASHORT", "ASIAN",
-        "password = get_password", "if password == stored:", "the password: it must be long",
-        "eyJ is how they begin", "PWD=/root/x", "https://example.com:8080/a@b", "-----BEGIN CERTIFICATE-----\nMIIC\n",
-        "1234567890", "123456789", "0x4111111111111111", "price 1,234.5678", "2147483647", "18446744073709551615",
-        "10.0.0.1", "::1", "password=${DB_PASSWORD}", "password=None", "ts=1700000000.123456",
-        "3.141592653589793", "2.718281828459045", "1e-16", "6011000990139424000123",
+        "0.41111111111111111",
+        "12.4111111111111111",
+        "4111111111111111.5",
+        "1700000000000",
+        "1700000000000000000",
+        "1.2.3.4567",
+        "v10.200.3000.4000",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "12345678-1234-1234-1234-123456789012",
+        "2024-01-02T03:04:05.678901Z",
+        "2024-01-02 2024-01-03",
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "order 20240102123456",
+        "4111111111111112",
+        "9999999999999995",
+        "000-12-3456",
+        "666-12-3456",
+        "900-12-3456",
+        "123-45-67890",
+        "1123-45-6789",
+        "123-00-4567",
+        "git@github.com:a/b",
+        "left-pad@1.3.0",
+        "@types/node",
+        "a@b",
+        "icon@2x.png",
+        "415-555-26712",
+        "155-555-2671",
+        "+12",
+        "a+4420794609581",
+        "DE89370400440532013001",
+        "task-sk-abc",
+        "sk-circle-fade-dot-large-and-more-words",
+        "AKIASHORT",
+        "ASIAN",
+        "password = get_password",
+        "if password == stored:",
+        "the password: it must be long",
+        "eyJ is how they begin",
+        "PWD=/root/x",
+        "https://example.com:8080/a@b",
+        "-----BEGIN CERTIFICATE-----\nMIIC\n",
+        "1234567890",
+        "123456789",
+        "0x4111111111111111",
+        "price 1,234.5678",
+        "2147483647",
+        "18446744073709551615",
+        "10.0.0.1",
+        "::1",
+        "password=${DB_PASSWORD}",
+        "password=None",
+        "ts=1700000000.123456",
+        "3.141592653589793",
+        "2.718281828459045",
+        "1e-16",
+        "6011000990139424000123",
     ] {
-        let expected = if text == "password = get_password" { "password = [masked:connection_password]" } else { text };
+        let expected = if text == "password = get_password" {
+            "password = [masked:connection_password]"
+        } else {
+            text
+        };
         assert_eq!(whole(&rules, Format::Text, text), expected);
         let json = serde_json::json!([text, {"a": text}]).to_string();
         if expected == text {
@@ -168,30 +281,58 @@ fn json_by_name() {
     for (input, expected) in [
         (r#"{"ssn":123}"#, r#"{"ssn":"[masked:us_ssn]"}"#),
         (r#"{"s\u0073n" : "x y"}"#, r#"{"s\u0073n" : "[masked:us_ssn]"}"#),
-        (r#"{"SSN":"1","ssn":"2"}"#, r#"{"SSN":"[masked:us_ssn]","ssn":"[masked:us_ssn]"}"#),
-        (r#"{"apiKey":true,"b":1}"#, r#"{"apiKey":"[masked:secret]","b":1}"#),
+        (
+            r#"{"SSN":"1","ssn":"2"}"#,
+            r#"{"SSN":"[masked:us_ssn]","ssn":"[masked:us_ssn]"}"#,
+        ),
+        (
+            r#"{"apiKey":true,"b":1}"#,
+            r#"{"apiKey":"[masked:secret]","b":1}"#,
+        ),
         (r#"{"password":null,"pwd":""}"#, r#"{"password":null,"pwd":""}"#),
         (
             r#"{"secret":{"a":1,"b":["x",{"c":"y"}]},"d":"z"}"#,
             r#"{"secret":{"a":"[masked:secret]","b":["[masked:secret]",{"c":"[masked:secret]"}]},"d":"z"}"#,
         ),
-        (r#"{"customer":{"tax":"9"},"tax":"9"}"#, r#"{"customer":{"tax":"[masked:us_ssn]"},"tax":"9"}"#),
-        (r#"{"customer":[{"tax":"9"}]}"#, r#"{"customer":[{"tax":"[masked:us_ssn]"}]}"#),
+        (
+            r#"{"customer":{"tax":"9"},"tax":"9"}"#,
+            r#"{"customer":{"tax":"[masked:us_ssn]"},"tax":"9"}"#,
+        ),
+        (
+            r#"{"customer":[{"tax":"9"}]}"#,
+            r#"{"customer":[{"tax":"[masked:us_ssn]"}]}"#,
+        ),
         (
             r#"{"people":[{"id":1},{"id":2}],"id":3}"#,
             r#"{"people":[{"id":"[masked:us_ssn]"},{"id":"[masked:us_ssn]"}],"id":3}"#,
         ),
-        (r#"{"people":{"x":{"id":1}}}"#, r#"{"people":{"x":{"id":"[masked:us_ssn]"}}}"#),
+        (
+            r#"{"people":{"x":{"id":1}}}"#,
+            r#"{"people":{"x":{"id":"[masked:us_ssn]"}}}"#,
+        ),
         (r#"{"n":4111111111111111}"#, r#"{"n":"[masked:credit_card]"}"#),
+        (
+            r#"["\u00a04111111111111111"]"#,
+            r#"["\u00a0[masked:credit_card]"]"#,
+        ),
         (r#"["alice\u0040example.com\n"]"#, r#"["[masked:email]\n"]"#),
         (r#"{"alice@example.com":1}"#, r#"{"[masked:email]":1}"#),
-        (r#"{"a":"x"} {"password":"x"}"#, r#"{"a":"x"} {"password":"[masked:password]"}"#),
+        (
+            r#"{"a":"x"} {"password":"x"}"#,
+            r#"{"a":"x"} {"password":"[masked:password]"}"#,
+        ),
         (
             r#"{"a":"{\"mail\":\"alice@example.com\",\"password\":\"x1\"}"}"#,
             r#"{"a":"{\"mail\":\"[masked:email]\",\"password\":\"[masked:password]\"}"}"#,
         ),
-        (r#"{"a":1, oops alice@example.com}"#, r#"{"a":1, oops [masked:email]}"#),
-        (r#"{"secret":[1, oops alice"#, r#"{"secret":["[masked:secret]", [masked:secret]"#),
+        (
+            r#"{"a":1, oops alice@example.com}"#,
+            r#"{"a":1, oops [masked:email]}"#,
+        ),
+        (
+            r#"{"secret":[1, oops alice"#,
+            r#"{"secret":["[masked:secret]", [masked:secret]"#,
+        ),
         (r#"{"a":"bob@example.com"#, r#"{"a":"[masked:email]"#),
     ] {
         assert_eq!(whole(&rules, Format::Json, input), expected, "{input}");
@@ -203,7 +344,11 @@ fn strategies() {
     let rules = rules_of(
         "strategy = 'partial'\n[mask.strategies]\nemail = 'hash'\npassword = 'null'\nphone = 'null'\nus_ssn = 'redact'",
     );
-    let masked = whole(&rules, Format::Text, "4111 1111 1111 1111 a@b.de a@b.de b@b.de (415) 555-2671");
+    let masked = whole(
+        &rules,
+        Format::Text,
+        "4111 1111 1111 1111 a@b.de a@b.de b@b.de (415) 555-2671",
+    );
     let words: Vec<&str> = masked.split(' ').collect();
     assert_eq!(words[0], "****1111");
     assert!(words[1].starts_with("email:") && words[1].len() == 22, "{masked}");
@@ -211,9 +356,18 @@ fn strategies() {
     assert_ne!(words[1], words[3]);
     assert_eq!(words[4], "");
     for (input, expected) in [
-        (r#"{"password":"x","p":"+442079460958","q":"t +442079460958"}"#, r#"{"password":null,"p":null,"q":"t "}"#),
-        (r#"{"password":12,"+442079460958":[]}"#, r#"{"password":null,"":[]}"#),
-        (r#"{"secret":"äöüßäöüß","api_key":"abc"}"#, r#"{"secret":"****äöüß","api_key":"****"}"#),
+        (
+            r#"{"password":"x","p":"+442079460958","q":"t +442079460958"}"#,
+            r#"{"password":null,"p":null,"q":"t "}"#,
+        ),
+        (
+            r#"{"password":12,"+442079460958":[]}"#,
+            r#"{"password":null,"":[]}"#,
+        ),
+        (
+            r#"{"secret":"äöüßäöüß","api_key":"abc"}"#,
+            r#"{"secret":"****äöüß","api_key":"****"}"#,
+        ),
     ] {
         assert_eq!(whole(&rules, Format::Json, input), expected);
     }
@@ -224,7 +378,11 @@ fn forms_queries_paths_and_headers() {
     let rules = all_on();
     let all = rules.all();
     let mut counts = Counts::default();
-    let q = rules.mask_query(all, "a=1&mail=alice%40example.com&password=x%20y&tax=9&b+c=+442079460958&d", &mut counts);
+    let q = rules.mask_query(
+        all,
+        "a=1&mail=alice%40example.com&password=x%20y&tax=9&b+c=+442079460958&d",
+        &mut counts,
+    );
     assert_eq!(
         q,
         "a=1&mail=%5Bmasked%3Aemail%5D&password=%5Bmasked%3Apassword%5D&tax=%5Bmasked%3Aus_ssn%5D&b+c=+442079460958&d"
@@ -234,17 +392,35 @@ fn forms_queries_paths_and_headers() {
         rules.mask_path(all, "/u/alice%40example.com/x%2Fy", &mut counts),
         "/u/%5Bmasked%3Aemail%5D/x%2Fy"
     );
-    assert_eq!(rules.mask_text(all, "to bob@example.com", &mut counts), "to [masked:email]");
-    assert_eq!(rules.record_header("Authorization", b"Bearer abc").unwrap(), b"Bearer [masked:credential_header]");
-    assert_eq!(rules.record_header("Cookie", b"a=b; c=d").unwrap(), b"[masked:credential_header]");
-    assert!(rules.record_header("Accept", b"*/*").is_none());
-    assert!(rules.mask_header_value(all, "authorization", b"Bearer abc", &mut counts).is_none());
     assert_eq!(
-        rules.mask_header_value(all, "Location", b"https://u:pw@h/", &mut counts).unwrap(),
+        rules.mask_text(all, "to bob@example.com", &mut counts),
+        "to [masked:email]"
+    );
+    assert_eq!(
+        rules.record_header("Authorization", b"Bearer abc").unwrap(),
+        b"Bearer [masked:credential_header]"
+    );
+    assert_eq!(
+        rules.record_header("Cookie", b"a=b; c=d").unwrap(),
+        b"[masked:credential_header]"
+    );
+    assert!(rules.record_header("Accept", b"*/*").is_none());
+    assert!(
+        rules
+            .mask_header_value(all, "authorization", b"Bearer abc", &mut counts)
+            .is_none()
+    );
+    assert_eq!(
+        rules
+            .mask_header_value(all, "Location", b"https://u:pw@h/", &mut counts)
+            .unwrap(),
         b"https://u:[masked:url_password]@h/"
     );
     let off = rules_of("disable = ['credential_header']");
-    assert_eq!(off.record_header("Cookie", b"a=b").unwrap(), b"[masked:credential_header]");
+    assert_eq!(
+        off.record_header("Cookie", b"a=b").unwrap(),
+        b"[masked:credential_header]"
+    );
 }
 
 #[test]
@@ -252,7 +428,9 @@ fn only_the_classes_asked_for() {
     let rules = rules_of("");
     let email = rules.classes().id("email").unwrap();
     let mut masker = Masker::new(rules.clone(), [email].into_iter().collect(), Format::Json);
-    let masked = masker.scan_whole(br#"{"ssn":"123-45-6789","m":"a@b.de"}"#).unwrap();
+    let masked = masker
+        .scan_whole(br#"{"ssn":"123-45-6789","m":"a@b.de"}"#)
+        .unwrap();
     assert_eq!(masked, br#"{"ssn":"123-45-6789","m":"[masked:email]"}"#);
     assert_eq!(masker.counts().iter().collect::<Vec<_>>(), [(email, 1)]);
     masker.reset(ClassSet::EMPTY, Format::Text);
@@ -266,7 +444,9 @@ fn only_the_classes_asked_for() {
 fn configuration_is_checked() {
     let refused = |toml: &str| {
         let config = config::parse(std::path::Path::new("x"), &format!("[mask]\n{toml}")).unwrap();
-        MaskRules::new(&config.mask, &[0; 32]).err().map(|e| e.to_string())
+        MaskRules::new(&config.mask, &[0; 32])
+            .err()
+            .map(|e| e.to_string())
     };
     for (toml, part) in [
         ("disable = ['emial']", "emial"),
@@ -282,20 +462,31 @@ fn configuration_is_checked() {
         let error = refused(toml).unwrap_or_else(|| panic!("{toml}"));
         assert!(error.contains(part), "{error}");
     }
-    assert_eq!(refused("strategy = 'hash'\n[mask.strategies]\nipv4 = 'null'"), None);
+    assert_eq!(
+        refused("strategy = 'hash'\n[mask.strategies]\nipv4 = 'null'"),
+        None
+    );
 }
 
 #[test]
 fn formats() {
     use Handling::{Binary, Mask, Unreadable};
     for (kind, first, expected) in [
-        (Some("application/json; charset=utf-8"), &b"{"[..], Mask(Format::Json)),
+        (
+            Some("application/json; charset=utf-8"),
+            &b"{"[..],
+            Mask(Format::Json),
+        ),
         (Some("application/problem+json"), b"{", Mask(Format::Json)),
         (Some("application/json; charset=UTF-16"), b"{", Unreadable),
         (Some("text/plain"), b"\xFF\xFEa\0", Unreadable),
         (None, b"{\0\"\0a\0", Unreadable),
         (Some("text/event-stream"), b"data: 1", Mask(Format::Text)),
-        (Some("application/x-www-form-urlencoded"), b"a=b", Mask(Format::Form)),
+        (
+            Some("application/x-www-form-urlencoded"),
+            b"a=b",
+            Mask(Format::Form),
+        ),
         (Some("image/png"), b"\x89PNG\r\n\x1a\n\0\0", Binary),
         (Some("image/png"), b"alice@example.com", Mask(Format::Text)),
         (Some("application/octet-stream"), b"{\"a\":1}", Mask(Format::Text)),
@@ -309,7 +500,10 @@ fn formats() {
 #[test]
 fn private_keys_of_any_length_in_bounded_memory() {
     let rules = rules_of("");
-    for (format, open, close, newline) in [(Format::Text, "", "", "\n"), (Format::Json, "{\"k\":\"", "\"}", "\\n")] {
+    for (format, open, close, newline) in [
+        (Format::Text, "", "", "\n"),
+        (Format::Json, "{\"k\":\"", "\"}", "\\n"),
+    ] {
         let mut masker = Masker::new(rules.clone(), rules.all(), format);
         let mut out = Vec::new();
         let mut feed = |s: &str| {
@@ -320,12 +514,17 @@ fn private_keys_of_any_length_in_bounded_memory() {
         feed(&format!("{open}x -----BEGIN PRIV"));
         feed(&format!("ATE KEY-----{newline}"));
         for _ in 0..50_000 {
-            feed(&format!("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7{newline}"));
+            feed(&format!(
+                "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7{newline}"
+            ));
         }
         feed("-----END PRIVATE KEY-");
         feed(&format!("---- y{close}"));
         masker.finish(&mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), format!("{open}x [masked:private_key] y{close}"));
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!("{open}x [masked:private_key] y{close}")
+        );
     }
 }
 
@@ -335,7 +534,11 @@ fn events_are_not_held_back() {
     for format in [Format::Text, Format::Json] {
         let mut masker = Masker::new(rules.clone(), rules.all(), format);
         let mut out = Vec::new();
-        let event = if format == Format::Text { "data: {\"token\":\"hello\"}\n\n" } else { "{\"a\":\"bob\"}\n" };
+        let event = if format == Format::Text {
+            "data: {\"token\":\"hello\"}\n\n"
+        } else {
+            "{\"a\":\"bob\"}\n"
+        };
         masker.push(event.as_bytes(), &mut out);
         assert_eq!(out, event.as_bytes());
     }
@@ -346,14 +549,65 @@ fn hostile_input_is_linear() {
     let rules = all_on();
     let size = 1 << 20;
     let patterns: Vec<String> = [
-        "@", "a@", "a@b.", "a@b.c@", "1", "4111 ", "4111-", "1 ", "+1", "+1 ", "\"", "\\", "\\\"", "[", "{\"a\":", "eyJ",
-        "eyJ.", "eyJabcdefghijkl.", ".eyJ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN A", "://", "://a:",
-        "://a:b@", "password=", "pwd= ", "sk-", " sk-", "ghp_", "AKIA", " AKIA", "secret_", " ecret_a", "secret_key ",
-        "DE89", " DE89 ", "DE00 ", ":", "1.", "1.1.1.", "a:", "zz", "EMP-", "EMP-1 ", "%", "+", "&", "=", "\\u00", "a.a.",
+        "@",
+        "a@",
+        "a@b.",
+        "a@b.c@",
+        "1",
+        "4111 ",
+        "4111-",
+        "1 ",
+        "+1",
+        "+1 ",
+        "\"",
+        "\\",
+        "\\\"",
+        "[",
+        "{\"a\":",
+        "eyJ",
+        "eyJ.",
+        "eyJabcdefghijkl.",
+        ".eyJ",
+        "-----BEGIN ",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN A",
+        "://",
+        "://a:",
+        "://a:b@",
+        "password=",
+        "pwd= ",
+        "sk-",
+        " sk-",
+        "ghp_",
+        "AKIA",
+        " AKIA",
+        "secret_",
+        " ecret_a",
+        "secret_key ",
+        "DE89",
+        " DE89 ",
+        "DE00 ",
+        ":",
+        "1.",
+        "1.1.1.",
+        "a:",
+        "zz",
+        "EMP-",
+        "EMP-1 ",
+        "%",
+        "+",
+        "&",
+        "=",
+        "\\u00",
+        "a.a.",
     ]
     .iter()
     .map(|s| s.repeat(size / s.len()))
-    .chain(["a".repeat(size), format!("{}@", "a".repeat(63)).repeat(size / 64), format!("{PEM} ").repeat(8000)])
+    .chain([
+        "a".repeat(size),
+        format!("{}@", "a".repeat(63)).repeat(size / 64),
+        format!("{PEM} ").repeat(8000),
+    ])
     .collect();
     for input in patterns {
         for format in [Format::Text, Format::Json, Format::Form] {
@@ -378,10 +632,55 @@ fn fragment() -> impl Strategy<Value = String> {
         .flat_map(|(text, _, value)| [text, value])
         .chain(
             [
-                "\\u0040", "\\", "\"", "@", ".", "-", "4111", " ", "zz1q", "zz zz q", "{\"ssn\":\"", "\"}", "{", "}", "[", "]",
-                ",", ":", "\"a\"", "\"password\":", "&", "=", "password", "%40", "%", "+", "\n", "\\n", "\\ud83d\\ude00", "é",
-                "日本", "eyJ", "-----BEGIN ", "PRIVATE KEY-----", "-----END ", "://u:", "EMP-123", "12.5", "true", "null",
-                "\"customer\":{\"tax\":", "secret", "alice", "example.com", "123-45-", "6789", "1", "\\u00e9", "\\u0022",
+                "\\u0040",
+                "\\",
+                "\"",
+                "@",
+                ".",
+                "-",
+                "4111",
+                " ",
+                "zz1q",
+                "zz zz q",
+                "{\"ssn\":\"",
+                "\"}",
+                "{",
+                "}",
+                "[",
+                "]",
+                ",",
+                ":",
+                "\"a\"",
+                "\"password\":",
+                "&",
+                "=",
+                "password",
+                "%40",
+                "%",
+                "+",
+                "\n",
+                "\\n",
+                "\\ud83d\\ude00",
+                "é",
+                "日本",
+                "eyJ",
+                "-----BEGIN ",
+                "PRIVATE KEY-----",
+                "-----END ",
+                "://u:",
+                "EMP-123",
+                "12.5",
+                "true",
+                "null",
+                "\"customer\":{\"tax\":",
+                "secret",
+                "alice",
+                "example.com",
+                "123-45-",
+                "6789",
+                "1",
+                "\\u00e9",
+                "\\u0022",
             ]
             .map(String::from),
         )
@@ -397,7 +696,12 @@ fn body() -> impl Strategy<Value = String> {
     let json = prop::collection::vec((fragment(), fragment(), fragment()), 1..5).prop_map(|v| {
         let object: serde_json::Map<String, serde_json::Value> = v
             .into_iter()
-            .map(|(k, a, b)| (k, serde_json::json!([format!("{a}{b}"), {"api_key": b, "x": a}, 4_111_111_111_111_111u64])))
+            .map(|(k, a, b)| {
+                (
+                    k,
+                    serde_json::json!([format!("{a}{b}"), {"api_key": b, "x": a}, 4_111_111_111_111_111u64]),
+                )
+            })
             .collect();
         serde_json::Value::Object(object).to_string()
     });

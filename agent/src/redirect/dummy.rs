@@ -49,3 +49,52 @@ impl Redirector for Dummy {
         Box::pin(async { self.0.recv().await.ok_or(RedirectError::Stopped) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::model::CgroupId;
+
+    #[tokio::test]
+    async fn connects_until_the_handle_is_gone_and_refuses_after() {
+        let origin = Origin {
+            tagged: CgroupId(1),
+            cgroup: CgroupId(1),
+            pid: 1,
+            tid: 1,
+            uid: 0,
+            gid: 0,
+            start_ns: 1,
+            netns: 1,
+            socket: 1,
+        };
+        let dst = OriginalDst("203.0.113.9:80".parse().unwrap());
+        let (handle, mut dummy) = Dummy::new();
+        let mut workload = handle.connect(origin.clone(), dst).await;
+        let mut redirected = dummy.next_connection().await.unwrap();
+        assert_eq!(
+            (redirected.origin, redirected.original_dst),
+            (origin.clone(), dst)
+        );
+        workload.write_all(b"hi").await.unwrap();
+        drop(workload);
+        let mut heard = String::new();
+        redirected.stream.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "hi");
+
+        let other = handle.clone();
+        drop(handle);
+        drop(dummy);
+        let mut refused = other.connect(origin, dst).await;
+        assert_eq!(refused.read(&mut [0]).await.unwrap(), 0);
+
+        let (handle, mut dummy) = Dummy::new();
+        drop(handle);
+        assert!(matches!(
+            dummy.next_connection().await,
+            Err(RedirectError::Stopped)
+        ));
+    }
+}

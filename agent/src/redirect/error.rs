@@ -53,12 +53,12 @@ pub enum RedirectError {
     #[error("cannot load the eBPF programs: {0}")]
     Load(#[from] Box<aya::EbpfError>),
     /// A program was refused.
-    #[error("eBPF program {program}: {source}")]
+    #[error("eBPF program {program}: {why}")]
     Program {
         /// Its name.
         program: String,
-        /// Why.
-        source: Box<aya::programs::ProgramError>,
+        /// Why: the end of what the kernel's verifier says, which is where it says it.
+        why: String,
     },
     /// A map could not be read or written.
     #[error("eBPF map {map}: {source}")]
@@ -104,7 +104,19 @@ pub enum RedirectError {
     Stopped,
 }
 
+/// Characters of a verifier log that are kept: whole ones are megabytes.
+const LOG_TAIL: usize = 4096;
+
 impl RedirectError {
+    pub(super) fn program(program: &str, error: &aya::programs::ProgramError) -> Self {
+        let text = error.to_string();
+        let from = text.ceil_char_boundary(text.len().saturating_sub(LOG_TAIL));
+        Self::Program {
+            program: program.to_owned(),
+            why: text.get(from..).unwrap_or_default().to_owned(),
+        }
+    }
+
     /// The reason, of the closed set.
     #[must_use]
     pub fn reason(&self) -> Reason {

@@ -4,7 +4,7 @@
 //! - A connection is handed on only with a record of who made it and where to, which the kernel wrote when the workload
 //!   called connect(2). Without one it is closed.
 //! - Tags, links and maps outlive the agent. While nobody listens, a workload's connects end in ECONNREFUSED.
-//! - [`sys`] holds the only `unsafe`.
+//! - `sys` holds the only `unsafe`.
 
 pub mod bpf;
 mod btf;

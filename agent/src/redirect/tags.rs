@@ -132,7 +132,7 @@ fn failed(directory: &Path) -> impl FnOnce(io::Error) -> RedirectError {
 pub(super) struct Rules(Vec<(WorkloadName, String)>);
 
 impl Rules {
-    fn new(patterns: Vec<(WorkloadName, String)>) -> Result<Self, RedirectError> {
+    pub(super) fn new(patterns: Vec<(WorkloadName, String)>) -> Result<Self, RedirectError> {
         let mut rules = Vec::new();
         for (workload, pattern) in patterns {
             let trimmed = pattern.trim_matches('/');

@@ -234,3 +234,56 @@ fn tag(path: &Path, known: &Known) -> Option<Tag> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any tree will do: directories have inode numbers everywhere.
+    #[tokio::test]
+    async fn lost_events_are_made_up_for() {
+        let top = tempfile::tempdir().unwrap();
+        let (kept, gone, replaced) = (
+            top.path().join("w-kept"),
+            top.path().join("w-gone"),
+            top.path().join("w-replaced"),
+        );
+        for path in [&kept, &gone, &replaced] {
+            fs::create_dir(path).unwrap();
+        }
+        let rules = Rules::new(vec![(WorkloadName::new("w").unwrap(), "/w-*".into())]).unwrap();
+        let (mut watcher, present) = Watcher::new(top.path(), rules).unwrap();
+        assert_eq!(present.len(), 3);
+
+        let before = cgroup::id(&replaced).unwrap();
+        fs::remove_dir(&gone).unwrap();
+        // Made before the old one goes, so that it cannot be given the same inode.
+        fs::create_dir(top.path().join("other")).unwrap();
+        fs::remove_dir(&replaced).unwrap();
+        fs::rename(top.path().join("other"), &replaced).unwrap();
+        let new = top.path().join("w-new");
+        fs::create_dir(&new).unwrap();
+        watcher.rescan().unwrap();
+
+        let mut said: Vec<(bool, PathBuf)> = watcher
+            .events
+            .iter()
+            .map(|event| match event {
+                TagEvent::Added(tag) => (true, tag.path.clone()),
+                TagEvent::Removed { tag, gone } => {
+                    assert!(gone);
+                    assert!(tag.path != replaced || tag.id == before);
+                    (false, tag.path.clone())
+                }
+            })
+            .collect();
+        said.sort();
+        let expected = [
+            (false, gone),
+            (false, replaced.clone()),
+            (true, new),
+            (true, replaced),
+        ];
+        assert_eq!(said, expected);
+    }
+}

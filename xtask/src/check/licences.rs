@@ -111,7 +111,38 @@ fn metadata(manifest: &str) -> anyhow::Result<Vec<Package>> {
     )?;
     let metadata: Metadata =
         serde_json::from_str(&text).with_context(|| format!("metadata of {manifest}"))?;
-    Ok(metadata.packages)
+    let compiled = compiled(manifest)?;
+    let used = |p: &Package| compiled.contains(&format!("{} {}", p.name, p.version));
+    Ok(metadata.packages.into_iter().filter(used).collect())
+}
+
+/// What is compiled in, as `NAME VERSION`: metadata also lists what no feature asks for.
+fn compiled(manifest: &str) -> anyhow::Result<BTreeSet<String>> {
+    let text = output(
+        cargo()
+            .args([
+                "tree",
+                "--workspace",
+                "--locked",
+                "--prefix",
+                "none",
+                "--manifest-path",
+            ])
+            .args([
+                manifest,
+                "--target",
+                "x86_64-unknown-linux-gnu",
+                "--edges",
+                "normal,build,dev",
+                "--format",
+                "{p}",
+            ]),
+    )?;
+    let name = |line: &str| {
+        let mut words = line.split(' ');
+        Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
+    };
+    Ok(text.lines().filter_map(name).collect())
 }
 
 /// Everything that is wrong with one package.

@@ -26,8 +26,21 @@ pub fn check() -> anyhow::Result<()> {
         if !pack.join("README.md").exists() {
             bail!("{} has no README.md", pack.display());
         }
-        let mut portcullis = std::process::Command::new("target/debug/portcullis");
-        run(portcullis.args(["policy", "test"]).arg(&pack))?;
+        let portcullis = [
+            "run",
+            "--quiet",
+            "--package",
+            "portcullis",
+            "--bin",
+            "portcullis",
+            "--",
+            "policy",
+        ];
+        run(cargo()
+            .args(portcullis)
+            .args(["check", "--deny-warnings"])
+            .arg(&pack))?;
+        run(cargo().args(portcullis).arg("test").arg(&pack))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Direction, EntryKind, OperationId};
+use crate::model::EntryKind;
 
 pub(super) const NOW: i64 = 1_795_242_600_123_456_789;
 

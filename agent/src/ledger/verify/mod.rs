@@ -14,7 +14,7 @@ use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
-    read,
+    read, schema,
 };
 
 /// What is wrong with an entry.
@@ -181,6 +181,12 @@ pub enum VerifyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// The database file itself: an index that does not fit its table, a page used twice.
+    #[error("the file is damaged: {what}")]
+    Damaged {
+        /// What SQLite's integrity check says.
+        what: String,
+    },
     /// The live ledger's cached tree.
     #[error("table tree: it is not the tree of the first {size} entries")]
     Tree {
@@ -241,7 +247,34 @@ pub fn verify(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
     let conn = read::open(path)?;
-    pass::run(&conn, key, progress)
+    let export = schema::check(&conn)?;
+    if !export {
+        return pass::run(&conn, false, key, progress);
+    }
+    // An index that does not fit its table would make queries lie about bodies that are right. On a thread of its own,
+    // because it takes as long as all the rest.
+    std::thread::scope(|scope| {
+        let indexes = scope.spawn(|| indexes_fit(path));
+        let report = pass::run(&conn, true, key, progress)?;
+        // A panic there would be one of SQLite's binding; the file is then not verified.
+        let panicked = |_| {
+            Err(VerifyError::Damaged {
+                what: "the check of the indexes did not end".into(),
+            })
+        };
+        indexes.join().unwrap_or_else(panicked)?;
+        Ok(report)
+    })
+}
+
+fn indexes_fit(path: &Path) -> Result<(), VerifyError> {
+    let conn = read::open(path)?;
+    let what: String = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
+    if what == "ok" {
+        Ok(())
+    } else {
+        Err(VerifyError::Damaged { what })
+    }
 }
 
 impl From<rusqlite::Error> for VerifyError {

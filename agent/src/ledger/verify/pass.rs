@@ -53,12 +53,12 @@ struct Pass<'a> {
 
 pub(super) fn run(
     conn: &Connection,
+    export: bool,
     key: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
-    let export = schema::check(&conn)?;
     let mut pass = Pass {
         keys: keys(&conn, key)?,
         export,
@@ -94,11 +94,12 @@ pub(super) fn run(
     let mut rows = entries.query([])?;
     while let Some(row) = rows.next()? {
         let seq = uint(row.get(0)?);
+        pass.in_place(seq)?;
         pass.frames_before(&mut frames, seq)?;
-        pass.entry(seq, row)
+        pass.entry(row)
             .map_err(|(id, flaw)| VerifyError::Entry { seq, id, flaw })?;
         pass.checkpoint()?;
-        if seq % 8192 == 0 {
+        if seq.is_multiple_of(8192) {
             (pass.progress)(Progress {
                 done: seq,
                 total: uint(total),
@@ -134,11 +135,16 @@ impl Frames<'_> {
 type Flawed = (Option<String>, EntryFlaw);
 
 impl Pass<'_> {
-    fn entry(&mut self, seq: u64, row: &Row<'_>) -> Result<(), Flawed> {
+    fn in_place(&self, seq: u64) -> Result<(), VerifyError> {
         let expected = self.tree.size();
-        if seq != expected {
-            return Err((None, EntryFlaw::Hole { expected }));
+        if seq == expected {
+            return Ok(());
         }
+        let flaw = EntryFlaw::Hole { expected };
+        Err(VerifyError::Entry { seq, id: None, flaw })
+    }
+
+    fn entry(&mut self, row: &Row<'_>) -> Result<(), Flawed> {
         let column = |column| (None, EntryFlaw::Column { column });
         let leaf = row.get::<_, [u8; 32]>(3).map_err(|_| column("leaf"))?;
         let body = match row.get_ref(1) {

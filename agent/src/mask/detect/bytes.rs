@@ -72,7 +72,10 @@ const fn table() -> [u16; 256] {
             kind |= NON_ASCII | BARE | AUTHORITY;
         }
         if b > b' ' && b < 0x7F && !alnum {
-            if !matches!(b, b';' | b'&' | b'"' | b'\'' | b',' | b'<' | b'>' | b')' | b'}' | b']' | b'\\') {
+            if !matches!(
+                b,
+                b';' | b'&' | b'"' | b'\'' | b',' | b'<' | b'>' | b')' | b'}' | b']' | b'\\'
+            ) {
                 kind |= BARE;
             }
             if !matches!(b, b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>' | b'\\' | b'`') {

@@ -73,15 +73,22 @@ pub(super) fn could_match(hay: &[u8], start: usize, len: usize) -> bool {
         return true;
     }
     match len {
-        13..=19 => (b'2'..=b'6').contains(&hay[start]),
+        13..=19 => {
+            let decimal = start >= 2 && hay[start - 1] == b'.' && hay[start - 2].is_ascii_digit();
+            !decimal && is_card(&hay[start..start + len])
+        }
         4 => {
-            let spaced = matches!(get(start + 4), Some(b' ' | b'-'))
-                && is_digit(get(start + 5))
-                && is_digit(get(start + 8));
+            let spaced =
+                matches!(get(start + 4), Some(b' ' | b'-')) && (5..9).all(|n| is_digit(get(start + n)));
+            // `dd-dddd` with `ddd-` before, or `ddd-dddd` with a separator before.
             let ends = start >= 7
-                && matches!(hay[start - 1], b'-' | b'.' | b' ')
-                && hay[start - 2].is_ascii_digit()
-                && hay[start - 3].is_ascii_digit();
+                && match hay[start - 7..start] {
+                    [.., b'0'..=b'9', s, b'0'..=b'9', b'0'..=b'9', t] if s == t => matches!(s, b'-' | b' '),
+                    [.., s, b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', t] => {
+                        matches!(t, b'-' | b'.' | b' ') && (s == t || matches!(s, b')' | b' '))
+                    }
+                    _ => false,
+                };
             spaced || ends
         }
         _ => false,
@@ -91,7 +98,8 @@ pub(super) fn could_match(hay: &[u8], start: usize, len: usize) -> bool {
 impl Search<'_> {
     /// A run of digits, as [`each`] finds them.
     pub(super) fn digits(&mut self, start: usize, len: usize) {
-        if start >= 2 && self.hay[start - 1].is_ascii_uppercase() && self.hay[start - 2].is_ascii_uppercase() {
+        if start >= 2 && self.hay[start - 1].is_ascii_uppercase() && self.hay[start - 2].is_ascii_uppercase()
+        {
             self.iban(start - 2);
         }
         match len {
@@ -141,7 +149,11 @@ impl Search<'_> {
         let mut ends = [(0, 0); 5];
         for (group, end) in ends.iter_mut().enumerate() {
             let most = if group == 1 { 6 } else { 5 };
-            let digits = self.hay[at..].iter().take(most + 1).take_while(|b| b.is_ascii_digit()).count();
+            let digits = self.hay[at..]
+                .iter()
+                .take(most + 1)
+                .take_while(|b| b.is_ascii_digit())
+                .count();
             self.spent(digits + 1);
             if digits == 0 || digits > most || n + digits > number.len() {
                 break;
@@ -187,7 +199,10 @@ impl Search<'_> {
             && [d, e] != *b"00"
             && serial != b"0000"
             && self.begins(start)
-            && !(s == b' ' && self.before(start) == b' ' && start >= 2 && self.hay[start - 2].is_ascii_digit())
+            && !(s == b' '
+                && self.before(start) == b' '
+                && start >= 2
+                && self.hay[start - 2].is_ascii_digit())
             && self.ends(last + 4, b"-.")
         {
             self.hit(Builtin::UsSsn, start, last + 4, None);
@@ -218,7 +233,9 @@ impl Search<'_> {
             && self.begins(start - 2);
         if country {
             self.hit(Builtin::Phone, start - 2, last + 4, None);
-        } else if start >= self.floor && (hay[start] == b'(' && !is(self.before(start), ALNUM) || self.begins(start)) {
+        } else if start >= self.floor
+            && (hay[start] == b'(' && !is(self.before(start), ALNUM) || self.begins(start))
+        {
             self.hit(Builtin::Phone, start, last + 4, None);
         }
     }
@@ -255,7 +272,11 @@ impl Search<'_> {
             }
         }
         self.spent(at - plus);
-        let enough = if most == 11 { n == 11 } else { (8..=15).contains(&n) };
+        let enough = if most == 11 {
+            n == 11
+        } else {
+            (8..=15).contains(&n)
+        };
         if enough && !self.at(end).is_some_and(|b| is(b, WORD)) {
             self.hit(Builtin::Phone, plus, end, None);
         }
@@ -273,16 +294,16 @@ fn is_card(digits: &[u8]) -> bool {
     if digits.len() < 13 {
         return false;
     }
-    let known = match (digits.len(), prefix(4)) {
+    let known = matches!(
+        (digits.len(), prefix(4)),
         (13 | 16 | 19, 4000..=4999)
-        | (16, 5100..=5599 | 2221..=2720 | 6011 | 6440..=6599 | 3528..=3589)
-        | (19, 6011 | 6440..=6599)
-        | (16..=19, 6200..=6299 | 8100..=8199)
-        | (15, 3400..=3499 | 3700..=3799)
-        | (14, 3000..=3059 | 3600..=3699 | 3800..=3999) => true,
-        (13..=19, 5018 | 5020 | 5038 | 5893 | 6304 | 6759 | 6761..=6763) => true,
-        _ => false,
-    };
+            | (16, 5100..=5599 | 2221..=2720 | 6011 | 6440..=6599 | 3528..=3589)
+            | (19, 6011 | 6440..=6599)
+            | (16..=19, 6200..=6299)
+            | (15, 3400..=3499 | 3700..=3799)
+            | (14, 3000..=3059 | 3600..=3699 | 3800..=3999)
+            | (13..=19, 5018 | 5020 | 5038 | 5893 | 6304 | 6759 | 6761..=6763)
+    );
     known && luhn(digits) && digits.iter().any(|d| *d != digits[0])
 }
 
@@ -300,5 +321,5 @@ pub(super) fn luhn(digits: &[u8]) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }

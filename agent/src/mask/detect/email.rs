@@ -35,7 +35,7 @@ impl Search<'_> {
             self.hit(Builtin::Email, start, end, None);
             // A match before it leaves the rest of it an address.
             if let Some(hit) = self.hits.last_mut() {
-                hit.pivot = at - 1;
+                hit.pivot = at;
             }
         }
     }
@@ -55,11 +55,7 @@ impl Search<'_> {
             }
         }
         self.spent(at - start + 1);
-        // A quote, a sign or a dot before it is not part of it.
-        while start < at && !(is(self.hay[start], ALNUM) || self.hay[start] >= 0x80 || self.hay[start] == b'_') {
-            start += 1;
-        }
-        start
+        begins(self.hay, start, at)
     }
 
     /// Where the domain ends, and whether more of it could come.
@@ -88,6 +84,13 @@ impl Search<'_> {
         self.spent(end - from + 1);
         (end, false)
     }
+}
+
+/// Where an address whose local part was found to be `start..at` begins: a quote, a sign or a dot before it is not
+/// part of it. `at` when nothing is left.
+pub(in crate::mask) fn begins(hay: &[u8], start: usize, at: usize) -> usize {
+    let first = |b: &u8| is(*b, ALNUM) || *b >= 0x80 || *b == b'_';
+    hay[start..at].iter().position(first).map_or(at, |n| start + n)
 }
 
 /// The first byte of a two-byte letter of Latin, Greek or Cyrillic script.

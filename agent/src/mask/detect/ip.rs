@@ -25,7 +25,8 @@ impl Search<'_> {
                 start -= 1;
             }
             // `host:10.0.0.1`: a colon alone is not part of what follows.
-            let apart = hay[start] == b':' && hay.get(start + 1) != Some(&b':');
+            let apart =
+                hay[start] == b':' && hay.get(start + 1) != Some(&b':') && !is(self.before(start), ADDRESS);
             start += usize::from(apart);
             let len = self.run(start, V6_MAX + 1, ADDRESS);
             next = (start + len).max(at + 1);
@@ -37,15 +38,16 @@ impl Search<'_> {
                 self.spent(next - start);
                 continue;
             }
+            let anchor = start - usize::from(apart);
             if len <= V6_MAX && self.is_open(start + len) {
-                self.wait(start);
+                self.wait(anchor);
             } else {
-                self.address(start, len);
+                self.address(anchor, start, len);
             }
         }
     }
 
-    fn address(&mut self, start: usize, len: usize) {
+    fn address(&mut self, anchor: usize, start: usize, len: usize) {
         let run = &self.hay[start..start + len];
         let trimmed = run.len() - run.iter().rev().take_while(|b| matches!(b, b'.' | b':')).count();
         let after = self.at(start + len);
@@ -53,13 +55,15 @@ impl Search<'_> {
             return;
         }
         if let Some(n) = v4(run) {
-            self.hit(Builtin::Ipv4, start, start + n, None);
+            self.hit_after(Builtin::Ipv4, anchor, start, start + n, None);
             return;
         }
         for text in [run, &run[..trimmed]] {
-            let address = std::str::from_utf8(text).ok().and_then(|t| t.parse::<Ipv6Addr>().ok());
+            let address = std::str::from_utf8(text)
+                .ok()
+                .and_then(|t| t.parse::<Ipv6Addr>().ok());
             if address.is_some_and(|a| !a.is_unspecified()) {
-                self.hit(Builtin::Ipv6, start, start + text.len(), None);
+                self.hit_after(Builtin::Ipv6, anchor, start, start + text.len(), None);
                 return;
             }
         }
@@ -70,8 +74,14 @@ impl Search<'_> {
 fn v4(run: &[u8]) -> Option<usize> {
     let mut at = 0;
     for part in 0..4 {
-        let digits = run[at..].iter().take(4).take_while(|b| b.is_ascii_digit()).count();
-        let value = run[at..at + digits].iter().fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
+        let digits = run[at..]
+            .iter()
+            .take(4)
+            .take_while(|b| b.is_ascii_digit())
+            .count();
+        let value = run[at..at + digits]
+            .iter()
+            .fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
         if !(1..=3).contains(&digits) || value > 255 {
             return None;
         }

@@ -15,6 +15,7 @@ mod tokens;
 mod url;
 
 use bytes::is;
+pub(super) use email::begins;
 pub(super) use tail::Tail;
 pub(super) use tokens::Literals;
 
@@ -31,9 +32,9 @@ pub(super) const CUSTOM_REACH: usize = 256 + 8;
 pub(super) struct Hit {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// The first byte that says so: not after `start`.
+    /// The first byte that says so, not after `start`: a match that covers it hides this one.
     pub(super) anchor: usize,
-    /// A match before it may take its beginning away up to here.
+    /// A match before it may take its beginning away, but not this byte: the `@` of an address.
     pub(super) pivot: usize,
     pub(super) class: ClassId,
     pub(super) rank: u8,
@@ -42,9 +43,20 @@ pub(super) struct Hit {
 }
 
 impl Hit {
+    /// The `anchor` of a match whose anchor is no longer there.
+    pub(super) const BEHIND: usize = usize::MAX;
+
     /// Leftmost first, then by priority.
     pub(super) fn order(&self) -> (usize, u8) {
         (self.start, self.rank)
+    }
+
+    /// The same without what says so, where `from` has become `to`.
+    pub(super) fn moved(mut self, from: usize, to: usize) -> Self {
+        let place = |at: usize| at.saturating_sub(from) + to;
+        (self.start, self.end) = (place(self.start), place(self.end));
+        (self.anchor, self.pivot) = (Self::BEHIND, place(self.pivot));
+        self
     }
 }
 
@@ -129,7 +141,7 @@ impl Search<'_> {
                 start,
                 end,
                 anchor,
-                pivot: anchor,
+                pivot: start,
                 class,
                 rank: builtin as u8,
                 tail,
@@ -200,15 +212,8 @@ pub(super) fn find(
     }
     #[cfg(test)]
     WORK.with(|w| w.set(w.get() + search.work));
-    let mut pending = search.pending.max(floor);
+    let pending = search.pending.max(floor);
     hits.sort_by_key(Hit::order);
-    // A value is not cut off from what says that it is one.
-    for hit in hits.iter().rev() {
-        if last || hit.start < pending {
-            break;
-        }
-        pending = pending.min(hit.anchor);
-    }
     pending
 }
 
@@ -237,6 +242,21 @@ pub(super) fn marks(rules: &MaskRules, on: &Active, hay: &[u8], from: usize, mar
     if marks.len() > sorted {
         marks.sort_unstable();
     }
+}
+
+/// Whether a text begins with a `\u` escape behind which a candidate hides: of an ASCII character, or of another one
+/// with a digit after it, which looks like one number with the escape's own.
+pub(super) fn is_hiding(raw: &[u8]) -> bool {
+    match raw {
+        [b'\\', b'u', b'0', b'0', b'0'..=b'7', ..] => true,
+        [b'\\', b'u', _, _, _, _, next, ..] => next.is_ascii_digit(),
+        _ => false,
+    }
+}
+
+/// Whether there is any such escape.
+pub(super) fn hides(raw: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', raw).any(|at| is_hiding(&raw[at..]))
 }
 
 impl Search<'_> {

@@ -14,11 +14,7 @@ pub(in crate::mask) enum Tail {
     /// A value without quotes.
     Bare,
     /// Up to a quote, which a backslash escapes; `nested` where the quote itself is written with a backslash.
-    Quoted {
-        quote: u8,
-        nested: bool,
-        escaped: bool,
-    },
+    Quoted { quote: u8, nested: bool, escaped: bool },
     /// The body of a PEM block (RFC 7468): how much of `-----END` was seen.
     PemBody(usize),
     /// Its last line: how many dashes there are at the end.

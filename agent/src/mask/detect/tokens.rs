@@ -51,9 +51,9 @@ impl Searcher {
         loop {
             let at = match self {
                 Self::Packed(searcher) => searcher.find_in(hay, span).map(|m| m.start()),
-                Self::Automaton(searcher) => {
-                    searcher.find(aho_corasick::Input::new(hay).span(span)).map(|m| m.start())
-                }
+                Self::Automaton(searcher) => searcher
+                    .find(aho_corasick::Input::new(hay).span(span))
+                    .map(|m| m.start()),
             };
             let Some(at) = at else { return };
             found(at);
@@ -129,7 +129,8 @@ impl Search<'_> {
             }
             [b'p' | b'P', b'w' | b'W', ..] => {
                 // The shell's own PWD and OLDPWD are directories.
-                if !is(self.before(at), ALNUM) && !rest.starts_with(b"PWD=/") && !rest.starts_with(b"PWD=\"/") {
+                if !is(self.before(at), ALNUM) && !rest.starts_with(b"PWD=/") && !rest.starts_with(b"PWD=\"/")
+                {
                     self.assignment(at, at + 3);
                 }
             }
@@ -226,11 +227,16 @@ impl Search<'_> {
             .count();
         self.spent(label + BEGIN);
         let from = at + BEGIN + label;
-        let is_private = rest[..label].ends_with(b"PRIVATE KEY") || rest[..label].ends_with(b"PRIVATE KEY BLOCK");
+        let is_private =
+            rest[..label].ends_with(b"PRIVATE KEY") || rest[..label].ends_with(b"PRIVATE KEY BLOCK");
         let dashes = &self.hay[from..self.hay.len().min(from + 5)];
         if is_private && dashes == b"-----" {
             self.hit(Builtin::PrivateKey, at, from + 5, Some(Tail::PemBody(0)));
-        } else if !self.last && label < PEM_LABEL_MAX && from + 5 > self.hay.len() && b"-----".starts_with(dashes) {
+        } else if !self.last
+            && label < PEM_LABEL_MAX
+            && from + 5 > self.hay.len()
+            && b"-----".starts_with(dashes)
+        {
             self.wait(at);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Search, Tail,
-    bytes::{ASSIGN, AUTHORITY, BASE64, BARE, WORD, is},
+    bytes::{ASSIGN, AUTHORITY, BARE, BASE64, WORD, is},
 };
 use crate::mask::classes::Builtin;
 
@@ -36,7 +36,11 @@ impl Search<'_> {
         let rest = &self.hay[end..];
         let mut i = 0;
         let mut skip = |wanted: &[u8], most: usize| {
-            let n = rest[i..].iter().take(most).take_while(|b| wanted.contains(b)).count();
+            let n = rest[i..]
+                .iter()
+                .take(most)
+                .take_while(|b| wanted.contains(b))
+                .count();
             i += n;
             n > 0
         };
@@ -71,7 +75,11 @@ impl Search<'_> {
         if eaten == 0 || is_placeholder(&value[..eaten]) {
             return;
         }
-        let class = if colon { Builtin::Password } else { Builtin::ConnectionPassword };
+        let class = if colon {
+            Builtin::Password
+        } else {
+            Builtin::ConnectionPassword
+        };
         self.hit_after(class, at, start, start, Some(tail));
     }
 
@@ -97,5 +105,9 @@ fn is_placeholder(value: &[u8]) -> bool {
     value.starts_with(b"[masked")
         || value.starts_with(b"***")
         || matches!(value, [b'$' | b'{' | b'%' | b'<', ..])
-        || words.iter().any(|w| value.strip_prefix(*w).is_some_and(|r| r.first().is_none_or(|b| !is(*b, BARE))))
+        || words.iter().any(|w| {
+            value
+                .strip_prefix(*w)
+                .is_some_and(|r| r.first().is_none_or(|b| !is(*b, BARE)))
+        })
 }

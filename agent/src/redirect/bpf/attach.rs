@@ -44,10 +44,7 @@ pub(super) fn ensure(
     (id, directory): (CgroupId, &Path),
     pin: &Path,
 ) -> Result<(), RedirectError> {
-    let refused = |source: ProgramError| RedirectError::Program {
-        program: program.to_owned(),
-        source: Box::new(source),
-    };
+    let refused = |error: ProgramError| RedirectError::program(program, &error);
     let loaded = ebpf.program_mut(program).ok_or(RedirectError::Missing(program))?;
     if let Some((link, info)) = open(pin)? {
         if info.cgroup == id.0 {

@@ -159,6 +159,10 @@ impl Control {
     }
 }
 
+fn is_there(id: CgroupId, directory: &Path) -> bool {
+    cgroup::id(directory).is_ok_and(|found| found == id)
+}
+
 fn sum(values: &PerCpuValues<abi::Counters>) -> abi::Counters {
     let mut total = abi::Counters::default();
     for value in values.iter() {
@@ -175,7 +179,9 @@ impl State {
         self.check(directory)?;
         self.enter(id)?;
         self.tags.insert(id, directory.to_path_buf());
-        if !self.covered(directory) {
+        if self.covered(directory) {
+            self.pins.remove_tag(id)?;
+        } else {
             self.hook(id, directory)?;
         }
         for (below, _) in self.below(directory) {
@@ -223,11 +229,11 @@ impl State {
         let _absent = self.counters.remove(&id.0);
     }
 
-    /// Whether an ancestor's hooks are this cgroup's already.
+    /// Whether an ancestor's hooks are this cgroup's already. A cgroup that has its path, but is another one, is none.
     fn covered(&self, directory: &Path) -> bool {
         self.tags
-            .values()
-            .any(|tagged| tagged != directory && directory.starts_with(tagged))
+            .iter()
+            .any(|(id, tagged)| tagged != directory && directory.starts_with(tagged) && is_there(*id, tagged))
     }
 
     fn below(&self, directory: &Path) -> Vec<(CgroupId, PathBuf)> {
@@ -252,7 +258,7 @@ impl State {
         let directory = self.tags.remove(&id).ok_or(RedirectError::NotTagged(id))?;
         for (below, path) in self.below(&directory) {
             // A descendant that has gone meanwhile needs no hooks.
-            if !self.covered(&path) && cgroup::id(&path).is_ok_and(|found| found == below) {
+            if !self.covered(&path) && is_there(below, &path) {
                 self.hook(below, &path)?;
             }
         }
@@ -267,9 +273,15 @@ impl State {
         let pinned = self.pins.tagged()?;
         let marked: Vec<CgroupId> = self.tagged.keys().filter_map(Result::ok).map(CgroupId).collect();
         for (id, directory) in cgroup::tree(&self.mount.clone()) {
-            if pinned.contains(&id) || marked.contains(&id) {
-                // Also what that agent had only begun when it ended.
-                self.tag(&directory)?;
+            if !pinned.contains(&id) && !marked.contains(&id) {
+                continue;
+            }
+            // Also what that agent had only begun when it ended.
+            match self.tag(&directory) {
+                Err(error) if is_there(id, &directory) => return Err(error),
+                // It went just now: below.
+                Err(_) => drop(self.tags.remove(&id)),
+                Ok(_) => {}
             }
         }
         for id in pinned.into_iter().chain(marked) {
@@ -313,7 +325,7 @@ impl State {
             program_id: info.map_or(0, |info| info.program),
             // A link outlives its cgroup by a moment, in which it says what it was.
             ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours)
-                && cgroup::id(path).is_ok_and(|found| found == cgroup),
+                && is_there(cgroup, path),
         })
     }
 }

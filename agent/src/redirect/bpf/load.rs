@@ -80,10 +80,7 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
     }
     let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
     for (name, program) in ebpf.programs_mut() {
-        load_program(program).map_err(|source| RedirectError::Program {
-            program: name.to_owned(),
-            source: Box::new(source),
-        })?;
+        load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
     Ok(ebpf)
 }
@@ -107,10 +104,9 @@ pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     let ebpf = load(None, Logging::Off)?;
     ebpf.programs()
         .map(|(name, program)| {
-            let info = program.info().map_err(|source| RedirectError::Program {
-                program: name.to_owned(),
-                source: Box::new(source),
-            })?;
+            let info = program
+                .info()
+                .map_err(|error| RedirectError::program(name, &error))?;
             Ok(ProgramInfo {
                 name: name.to_owned(),
                 kind: kind(program),

@@ -1,0 +1,36 @@
+//! The targets: one for each parser of bytes from outside.
+
+mod detect;
+mod http;
+mod mask;
+mod text;
+
+use anyhow::Result;
+
+/// One parser and what must hold for it.
+pub trait Target {
+    fn name(&self) -> &'static str;
+    /// Inputs that make sense, to start from.
+    fn seeds(&self) -> Vec<Vec<u8>>;
+    /// An error, or a panic, when a property does not hold. `random` is for choices of the target's own.
+    fn check(&mut self, input: &[u8], random: u64) -> Result<()>;
+}
+
+/// How each is made.
+pub const ALL: [fn() -> Result<Box<dyn Target>>; 9] = [
+    || Ok(Box::new(mask::Mask::json()?)),
+    || Ok(Box::new(mask::Mask::form()?)),
+    || Ok(Box::new(mask::Mask::text()?)),
+    || Ok(Box::new(detect::Detect)),
+    || Ok(Box::new(text::Configuration)),
+    || Ok(Box::new(text::Policy)),
+    || Ok(Box::new(text::Evidence)),
+    || Ok(Box::new(http::Requests(http::Agent::new()?))),
+    || Ok(Box::new(http::Responses(http::Agent::new()?))),
+];
+
+/// Where a random number cuts an input.
+fn cut(input: &[u8], random: u64) -> (&[u8], &[u8]) {
+    let at = usize::try_from(random % (input.len() as u64 + 1)).unwrap_or(0);
+    input.split_at(at)
+}

@@ -18,8 +18,9 @@ use crate::{
     protocol::{Detection, Hint, Protocol, Registry},
 };
 
-/// A workload that sends nothing for so long waits for the destination to speak first.
-const SILENCE: Duration = Duration::from_secs(1);
+/// A workload that sends nothing for so long waits for the destination to speak first. It is waited for twice, once to
+/// tell TLS and once to tell the protocol: a second in all.
+const SILENCE: Duration = Duration::from_millis(500);
 /// The most bytes looked at.
 const MOST: usize = 16 * 1024;
 

@@ -1,16 +1,24 @@
 //! What a response's lines become on the way down: framing fields as the body is sent, values masked, credentials kept
 //! out of the record.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use super::{
     forward::Failure,
+    head::Header,
     headers::{self, Known, known},
     record,
     reply::Reply,
     response::Response,
 };
-use crate::{gate::Permit, mask::Counts, model::Direction, protocol::wire::Leg};
+use crate::{
+    gate::Permit,
+    mask::{Counts, MaskRules},
+    model::{ClassSet, Direction},
+    protocol::wire::Leg,
+};
 
 /// How the head's framing lines are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,28 +34,6 @@ pub(super) enum Lines {
 }
 
 impl Reply<'_> {
-    /// Trailer lines, without those that name bytes which are no longer sent.
-    pub(super) fn masked_trailers(&self, permit: &mut Permit) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut counts = Counts::default();
-        let mut lines = [httparse::EMPTY_HEADER; 64];
-        let mut section = self.trailers.clone();
-        section.extend_from_slice(b"\r\n");
-        if let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) {
-            for line in lines.iter().filter(|l| known(l.name) != Known::Validator) {
-                let header = super::head::Header {
-                    name: line.name,
-                    value: line.value,
-                    line: &[],
-                };
-                let value = record::shown(self.gate.mask(), self.classes, &header, &mut counts);
-                record::line(line.name, value.as_deref().unwrap_or(line.value), &mut out);
-            }
-        }
-        permit.add_masked(&counts);
-        out
-    }
-
     /// Writes a head downstream and into the record.
     pub(super) async fn write_head(
         &self,
@@ -105,6 +91,39 @@ impl Reply<'_> {
         permit.add_masked(&counts);
         Ok(permit.record(Direction::Down, &kept).await?)
     }
+}
+
+/// Trailer lines as they are shown, and as they are stored; `changed` leaves out those that name bytes which are no
+/// longer sent.
+pub(super) fn trailers(
+    rules: &Arc<MaskRules>,
+    classes: ClassSet,
+    section: &[u8],
+    changed: bool,
+    permit: &mut Permit,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut shown, mut kept) = (Vec::new(), Vec::new());
+    let mut counts = Counts::default();
+    let mut lines = [httparse::EMPTY_HEADER; 64];
+    let section = [section, b"\r\n"].concat();
+    if let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(&section, &mut lines) {
+        for line in lines {
+            if changed && known(line.name) == Known::Validator {
+                continue;
+            }
+            let plain = [line.name.as_bytes(), b": ", line.value, b"\r\n"].concat();
+            let header = Header {
+                name: line.name,
+                value: line.value,
+                line: &plain,
+            };
+            let value = record::shown(rules, classes, &header, &mut counts);
+            record::line(line.name, value.as_deref().unwrap_or(line.value), &mut shown);
+            record::keep(rules, &header, value.as_deref(), &mut kept);
+        }
+    }
+    permit.add_masked(&counts);
+    (shown, kept)
 }
 
 /// One chunk.

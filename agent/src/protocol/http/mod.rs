@@ -77,15 +77,13 @@ impl Protocol for Http {
         if word == line.len() && line_end.is_none() {
             return Detection::NeedMore;
         }
-        if METHODS.iter().any(|m| m.eq_ignore_ascii_case(&line[..word]))
-            && matches!(line.get(word), Some(b' ' | b'\t'))
-        {
+        if METHODS.iter().any(|m| **m == line[..word]) && matches!(line.get(word), Some(b' ' | b'\t')) {
             return Detection::Yes;
         }
         if !matches!(line.get(word), Some(b' ' | b'\t')) {
             return Detection::No;
         }
-        let versioned = memchr::memmem::find(line, b"HTTP/").is_some();
+        let versioned = line.windows(5).any(|w| w.eq_ignore_ascii_case(b"HTTP/"));
         match (versioned, line_end) {
             (true, _) => Detection::Yes,
             (false, None) if line.len() < FIRST_LINE => Detection::NeedMore,

@@ -9,7 +9,7 @@ use super::{
     forward::{Failure, HIGH},
     head::Scanner,
     headers::Framing,
-    lines::{Lines, chunk},
+    lines::{self, Lines, chunk},
     mask::{Boundary, MaskedBody, is_binary},
     request::Request,
     response::Response,
@@ -324,6 +324,11 @@ impl<'a> Reply<'a> {
         if !data.is_empty() {
             permit.record(Direction::Down, data).await?;
         }
+        if !step.trailers.is_empty() {
+            let section = &up.input[step.trailers];
+            let (_, kept) = lines::trailers(self.gate.mask(), self.classes, section, false, permit);
+            permit.record(Direction::Down, &kept).await?;
+        }
         up.input.advance(step.consumed);
         Ok(true)
     }
@@ -407,10 +412,11 @@ impl<'a> Reply<'a> {
             self.send(&rest, down, permit).await?;
             if self.mode == Mode::Chunks {
                 down.output.extend_from_slice(b"0\r\n");
-                let trailers = self.masked_trailers(permit);
-                down.output.extend_from_slice(&trailers);
+                let (shown, kept) =
+                    lines::trailers(self.gate.mask(), self.classes, &self.trailers, true, permit);
+                down.output.extend_from_slice(&shown);
                 down.output.extend_from_slice(b"\r\n");
-                permit.record(Direction::Down, &trailers).await?;
+                permit.record(Direction::Down, &kept).await?;
             }
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! The request body's way up: framing checked, bytes passed on as they came, a masked copy recorded.
 
+use std::sync::Arc;
+
 use bytes::Buf as _;
 
 use super::{
@@ -7,12 +9,14 @@ use super::{
     encoding::Coding,
     fault::Fault,
     forward::{Failure, HIGH},
+    lines,
     mask::{MaskedBody, is_binary},
     request::Request,
 };
 use crate::{
     gate::{Gate, Permit},
-    model::Direction,
+    mask::MaskRules,
+    model::{ClassSet, Direction},
     protocol::wire::Leg,
 };
 
@@ -26,6 +30,9 @@ pub(super) struct Upload {
     copy: Option<MaskedBody>,
     encoded: bool,
     scratch: Vec<u8>,
+    trailers: Vec<u8>,
+    rules: Arc<MaskRules>,
+    classes: ClassSet,
     /// Any byte of it was taken.
     pub begun: bool,
     finished: bool,
@@ -48,6 +55,9 @@ impl Upload {
             encoded: copy.is_some() && request.encoding == Coding::Gzip,
             copy,
             scratch: Vec::new(),
+            trailers: Vec::new(),
+            rules: Arc::clone(gate.mask()),
+            classes,
             begun: false,
             finished: false,
         })
@@ -78,7 +88,7 @@ impl Upload {
             self.begun = true;
             up.output.extend_from_slice(&down.input[..step.consumed]);
             if !step.data.is_empty() {
-                let data = &down.input[step.data];
+                let data = &down.input[step.data.clone()];
                 match &mut self.copy {
                     None => permit.record(Direction::Up, data).await?,
                     Some(copy) => {
@@ -88,6 +98,7 @@ impl Upload {
                     }
                 }
             }
+            self.trailers.extend_from_slice(&down.input[step.trailers]);
             down.input.advance(step.consumed);
         }
         if self.decoder.is_done() && !self.finished {
@@ -97,6 +108,10 @@ impl Upload {
                 copy.finish(&mut self.scratch).map_err(Failure::Request)?;
                 permit.record(Direction::Up, &self.scratch).await?;
                 permit.add_masked(copy.counts());
+            }
+            if !self.trailers.is_empty() {
+                let (_, kept) = lines::trailers(&self.rules, self.classes, &self.trailers, false, permit);
+                permit.record(Direction::Up, &kept).await?;
             }
         }
         Ok(())

@@ -56,20 +56,17 @@ impl Protocol for Http {
     /// Bias: towards HTTP, which then refuses what it cannot read, rather than towards an unread relay.
     fn detect(&self, hint: &Hint<'_>) -> Detection {
         let bytes = hint.first_bytes;
-        let start = bytes
-            .iter()
-            .position(|b| !matches!(b, b'\r' | b'\n'))
-            .unwrap_or(bytes.len());
-        let rest = &bytes[start..];
+        let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+        let rest = &bytes[start..bytes.len().min(start + FIRST_LINE)];
         let line_end = memchr::memchr(b'\n', rest);
         let line = &rest[..line_end.unwrap_or(rest.len())];
         let word = line.iter().position(|b| !is_token(*b)).unwrap_or(line.len());
+        // Whatever comes after them, and however it arrives: so many empty lines before a request are no HTTP.
+        if start >= 64 {
+            return Detection::No;
+        }
         if rest.is_empty() {
-            return if start < 64 {
-                Detection::NeedMore
-            } else {
-                Detection::No
-            };
+            return Detection::NeedMore;
         }
         if word == 0 || word > 32 {
             return Detection::No;

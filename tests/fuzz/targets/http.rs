@@ -165,7 +165,10 @@ impl Target for Requests {
             "upstream: {head:?}"
         );
         let path = first[1].split('?').next().unwrap_or_default();
-        ensure!(!path.contains("/../") && !path.contains("/./"), "upstream: {head:?}");
+        ensure!(
+            !path.contains("/../") && !path.contains("/./"),
+            "upstream: {head:?}"
+        );
         let names: Vec<String> = lines
             .map(|line| {
                 line.split_once(':')
@@ -179,7 +182,7 @@ impl Target for Requests {
             "{head:?}"
         );
         ensure!(
-            count("host") == 1,
+            count("host") == 1 || (count("host") == 0 && first[2] == "HTTP/1.0"),
             "Host is there {} times: {head:?}",
             count("host")
         );

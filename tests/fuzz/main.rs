@@ -77,7 +77,11 @@ fn run(mut target: Box<dyn Target>, arguments: &Arguments) -> bool {
             let saved =
                 std::fs::write(&file, &input).map_or_else(|e| e.to_string(), |()| file.display().to_string());
             eprintln!("{name:<10} FAILED after {inputs} inputs: {why}");
-            eprintln!("{:<10} input: {:?}", "", String::from_utf8_lossy(&input[..input.len().min(600)]));
+            eprintln!(
+                "{:<10} input: {:?}",
+                "",
+                String::from_utf8_lossy(&input[..input.len().min(600)])
+            );
             eprintln!("{:<10} saved: {saved}", "");
             return false;
         }

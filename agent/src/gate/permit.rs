@@ -212,7 +212,7 @@ impl Permit {
 
 fn payload(digest: &mut FrameDigest) -> Option<body::PayloadBody> {
     let done = std::mem::take(digest).finish();
-    (done.frames > 0).then(|| body::PayloadBody {
+    (done.frames > 0).then_some(body::PayloadBody {
         bytes: done.bytes,
         frames: done.frames,
         sha256: done.sha256,

@@ -165,7 +165,10 @@ impl Target for Requests {
             "upstream: {head:?}"
         );
         let path = first[1].split('?').next().unwrap_or_default();
-        ensure!(!path.contains("/../") && !path.contains("/./"), "upstream: {head:?}");
+        ensure!(
+            !path.contains("/../") && !path.contains("/./"),
+            "upstream: {head:?}"
+        );
         let names: Vec<String> = lines
             .map(|line| {
                 line.split_once(':')

@@ -2,9 +2,9 @@
 //!
 //! `ARCHITECTURE.md` beside this crate has the life of a connection and the direction of imports.
 
-pub mod clock;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod detect;

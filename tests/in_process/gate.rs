@@ -1,7 +1,10 @@
 //! One connection after another through the spine: identified, decided, masked, recorded, or refused with a reason.
 
 use anyhow::Result;
-use portcullis::{identity::Actor, model::{CgroupId, WorkloadName}};
+use portcullis::{
+    identity::Actor,
+    model::{CgroupId, WorkloadName},
+};
 
 use super::rig::{Rig, Upstream, closed, exchange};
 
@@ -18,11 +21,20 @@ async fn an_allowed_request_is_identified_masked_and_recorded() -> Result<()> {
     let rig = Rig::new(READS, "").await?;
     let upstream = Upstream::start(CUSTOMER).await?;
     let mut workload = rig.connect(upstream.address).await;
-    let request = format!("GET /customers/1?mail=bob@example.com HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.address);
+    let request = format!(
+        "GET /customers/1?mail=bob@example.com HTTP/1.1\r\nHost: {}\r\n\r\n",
+        upstream.address
+    );
     let answer = exchange(&mut workload, &request).await?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    assert!(answer.contains("[masked:email]") && !answer.contains("ann@example.com"), "{answer}");
-    assert!(upstream.seen()[0].contains("mail=bob@example.com"), "the destination gets what was sent");
+    assert!(
+        answer.contains("[masked:email]") && !answer.contains("ann@example.com"),
+        "{answer}"
+    );
+    assert!(
+        upstream.seen()[0].contains("mail=bob@example.com"),
+        "the destination gets what was sent"
+    );
 
     let row = "SELECT subject || ' ' || action || ' ' || decision || ' ' || status FROM operations WHERE status = '200'";
     assert_eq!(rig.await_rows(row).await?, ["agent-7 http:request allow 200"]);
@@ -39,16 +51,31 @@ async fn a_denial_explains_itself_and_the_connection_lives_on() -> Result<()> {
     let upstream = Upstream::start(CUSTOMER).await?;
     let mut workload = rig.connect(upstream.address).await;
     let host = upstream.address;
-    let answer = exchange(&mut workload, &format!("DELETE /customers/1 HTTP/1.1\r\nHost: {host}\r\n\r\n")).await?;
+    let answer = exchange(
+        &mut workload,
+        &format!("DELETE /customers/1 HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    )
+    .await?;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let problem: serde_json::Value = serde_json::from_str(&answer[answer.find("\r\n\r\n").unwrap()..])?;
     assert_eq!(problem["reason"], "policy_forbid", "{problem}");
     assert_eq!(problem["policies"][0], "no-delete", "{problem}");
     let entry = problem["entry"].as_str().unwrap();
     let recorded = format!("SELECT decision FROM operations WHERE id = '{entry}'");
-    assert_eq!(rig.rows(&recorded)?, ["deny"], "the entry is there before the workload is told");
-    assert!(upstream.seen().is_empty(), "nothing of a denied request goes upstream");
-    let answer = exchange(&mut workload, &format!("GET /customers/1 HTTP/1.1\r\nHost: {host}\r\n\r\n")).await?;
+    assert_eq!(
+        rig.rows(&recorded)?,
+        ["deny"],
+        "the entry is there before the workload is told"
+    );
+    assert!(
+        upstream.seen().is_empty(),
+        "nothing of a denied request goes upstream"
+    );
+    let answer = exchange(
+        &mut workload,
+        &format!("GET /customers/1 HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    )
+    .await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(upstream.seen().len(), 1);
     Ok(())
@@ -61,13 +88,19 @@ async fn revocation_ends_live_connections_and_new_operations() -> Result<()> {
     let mut workload = rig.connect(upstream.address).await;
     let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.address);
     exchange(&mut workload, &request).await?;
-    rig.core.front.identities.revoke(&WorkloadName::new("bot")?, Actor { pid: 1, uid: 0 })?;
+    rig.core
+        .front
+        .identities
+        .revoke(&WorkloadName::new("bot")?, Actor { pid: 1, uid: 0 })?;
     closed(&mut workload).await?;
     let mut again = rig.connect(upstream.address).await;
     let answer = exchange(&mut again, &request).await?;
     assert!(answer.contains("identity_revoked"), "{answer}");
     assert_eq!(upstream.seen().len(), 1);
-    rig.core.front.identities.restore(&WorkloadName::new("bot")?, Actor { pid: 1, uid: 0 })?;
+    rig.core
+        .front
+        .identities
+        .restore(&WorkloadName::new("bot")?, Actor { pid: 1, uid: 0 })?;
     let answer = exchange(&mut again, &request).await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Ok(())
@@ -79,7 +112,8 @@ async fn a_cgroup_that_is_no_workload_gets_nothing() -> Result<()> {
     let upstream = Upstream::start(CUSTOMER).await?;
     let mut stranger = rig.connect_from(CgroupId(9), upstream.address).await;
     closed(&mut stranger).await?;
-    let reason = "SELECT json_extract(body,'$.reason') FROM entry WHERE json_extract(body,'$.event') = 'close'";
+    let reason =
+        "SELECT json_extract(body,'$.reason') FROM entry WHERE json_extract(body,'$.event') = 'close'";
     assert_eq!(rig.await_rows(reason).await?, ["workload_unknown"]);
     assert!(upstream.seen().is_empty());
     Ok(())

@@ -28,7 +28,7 @@ pub const TAGGED: CgroupId = CgroupId(7001);
 /// The agent, an issuer and scratch space.
 pub struct Rig {
     pub core: Core,
-    pub issuer: Issuer,
+    _issuer: Issuer,
     pub dir: tempfile::TempDir,
     handle: DummyHandle,
     accepting: tokio::task::AbortHandle,
@@ -48,7 +48,13 @@ impl Rig {
         let policies = dir.path().join("policies");
         std::fs::create_dir_all(&policies)?;
         std::fs::write(policies.join("test.cedar"), policy)?;
-        let token = issuer.mint("agent-7", "portcullis", &["agents"], Duration::from_secs(600), &serde_json::json!({}))?;
+        let token = issuer.mint(
+            "agent-7",
+            "portcullis",
+            &["agents"],
+            Duration::from_secs(600),
+            &serde_json::json!({}),
+        )?;
         std::fs::write(dir.path().join("token"), token)?;
         let text = format!(
             r#"
@@ -76,10 +82,23 @@ durability = "process"
         let core = Core::start(&config)?;
         core.front.identities.settled().await;
         let workload = WorkloadName::new("bot")?;
-        core.front.workloads.add(TAGGED, Tag { workload, cgroup: "/test".into(), source: "config" });
+        core.front.workloads.add(
+            TAGGED,
+            Tag {
+                workload,
+                cgroup: "/test".into(),
+                source: "config",
+            },
+        );
         let (handle, dummy) = Dummy::new();
         let accepting = tokio::spawn(Arc::clone(&core.front).accept(Box::new(dummy))).abort_handle();
-        Ok(Self { core, issuer, dir, handle, accepting })
+        Ok(Self {
+            core,
+            _issuer: issuer,
+            dir,
+            handle,
+            accepting,
+        })
     }
 
     /// A workload's connection to `to`.
@@ -128,7 +147,10 @@ durability = "process"
             if !rows.is_empty() {
                 return Ok(rows);
             }
-            anyhow::ensure!(tokio::time::Instant::now() < deadline, "no rows in ten seconds: {sql}");
+            anyhow::ensure!(
+                tokio::time::Instant::now() < deadline,
+                "no rows in ten seconds: {sql}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -166,7 +188,10 @@ impl Upstream {
                         }
                         if let Some(end) = memfind(&buffer, b"\r\n\r\n") {
                             let rest = buffer.split_off(end + 4);
-                            record.lock().unwrap().push_back(std::mem::replace(&mut buffer, rest));
+                            record
+                                .lock()
+                                .unwrap()
+                                .push_back(std::mem::replace(&mut buffer, rest));
                             if stream.write_all(response).await.is_err() {
                                 return;
                             }
@@ -175,12 +200,21 @@ impl Upstream {
                 });
             }
         });
-        Ok(Self { address, seen, task: task.abort_handle() })
+        Ok(Self {
+            address,
+            seen,
+            task: task.abort_handle(),
+        })
     }
 
     /// The request heads seen so far.
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|b| String::from_utf8_lossy(b).into_owned()).collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|b| String::from_utf8_lossy(b).into_owned())
+            .collect()
     }
 }
 
@@ -221,6 +255,8 @@ pub async fn response(stream: &mut DuplexStream) -> Result<String> {
 /// Resolves when the other side has closed the stream.
 pub async fn closed(stream: &mut DuplexStream) -> Result<()> {
     let mut rest = Vec::new();
-    tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.context("still open")??;
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest))
+        .await
+        .context("still open")??;
     Ok(())
 }

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller, events,
+    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller,
+    events,
 };
 use crate::{
     config::Config,
@@ -50,9 +51,16 @@ impl Agent {
 
     /// Appends an entry and waits until it is durable; an admin's act is not done before it is on record.
     pub(super) async fn record(&self, kind: EntryKind, members: Value) -> anyhow::Result<()> {
-        let Value::Object(members) = members else { bail!("an entry is an object") };
+        let Value::Object(members) = members else {
+            bail!("an entry is an object")
+        };
         let entry = gate::other(kind, self.front.shared.clock.now_ns(), members);
-        self.front.shared.ledger.append(entry).await.context("the ledger cannot record it; nothing was changed")?;
+        self.front
+            .shared
+            .ledger
+            .append(entry)
+            .await
+            .context("the ledger cannot record it; nothing was changed")?;
         Ok(())
     }
 }
@@ -60,7 +68,12 @@ impl Agent {
 /// Acts of admins, through the control socket.
 impl Agent {
     /// Tags a cgroup: on record first, then enforced, then kept in the cgroup's own xattr.
-    pub(super) async fn tag(&self, cgroup: &str, workload: &WorkloadName, by: Caller) -> anyhow::Result<CgroupId> {
+    pub(super) async fn tag(
+        &self,
+        cgroup: &str,
+        workload: &WorkloadName,
+        by: Caller,
+    ) -> anyhow::Result<CgroupId> {
         if self.front.identities.handle(workload).is_none() {
             bail!("there is no [[workload]] '{workload}' in the configuration; add it and send SIGHUP");
         }
@@ -72,16 +85,32 @@ impl Agent {
         .await?;
         tags::set(&dir, workload).with_context(|| format!("{} cannot be tagged", dir.display()))?;
         let id = cgroup::id(&dir)?;
-        self.enforce(TaggedCgroup { path: dir, id, workload: workload.clone(), source: Source::Attribute }).await
+        self.enforce(TaggedCgroup {
+            path: dir,
+            id,
+            workload: workload.clone(),
+            source: Source::Attribute,
+        })
+        .await
     }
 
     /// Takes a tag off.
     pub(super) async fn untag(&self, cgroup: &str, by: Caller) -> anyhow::Result<()> {
         let dir = self.mount.join(cgroup.trim_start_matches('/'));
-        let found = self.front.workloads.all().into_iter().find(|(_, tag)| tag.cgroup == cgroup);
-        let Some((id, tag)) = found else { bail!("{cgroup} is not tagged") };
+        let found = self
+            .front
+            .workloads
+            .all()
+            .into_iter()
+            .find(|(_, tag)| tag.cgroup == cgroup);
+        let Some((id, tag)) = found else {
+            bail!("{cgroup} is not tagged")
+        };
         if tag.source == "config" {
-            bail!("{cgroup} is tagged by the configuration: take it out of [[workload]] '{}' there", tag.workload);
+            bail!(
+                "{cgroup} is tagged by the configuration: take it out of [[workload]] '{}' there",
+                tag.workload
+            );
         }
         self.record(
             EntryKind::Change,
@@ -97,7 +126,11 @@ impl Agent {
     pub(super) async fn revoke(&self, workload: &WorkloadName, by: Caller) -> anyhow::Result<()> {
         self.known(workload)?;
         let detail = json!({ "workload": workload, "act": "revoke" });
-        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": Actor::from(by), "detail": detail })).await?;
+        self.record(
+            EntryKind::Change,
+            json!({ "subject": "revocation", "actor": Actor::from(by), "detail": detail }),
+        )
+        .await?;
         self.front.identities.revoke(workload, by.into())?;
         Ok(())
     }
@@ -106,23 +139,37 @@ impl Agent {
     pub(super) async fn restore(&self, workload: &WorkloadName, by: Caller) -> anyhow::Result<()> {
         self.known(workload)?;
         let detail = json!({ "workload": workload, "act": "restore" });
-        self.record(EntryKind::Change, json!({ "subject": "revocation", "actor": Actor::from(by), "detail": detail })).await?;
+        self.record(
+            EntryKind::Change,
+            json!({ "subject": "revocation", "actor": Actor::from(by), "detail": detail }),
+        )
+        .await?;
         self.front.identities.restore(workload, by.into())?;
         Ok(())
     }
 
     /// Records that an export was made.
     pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
-        self.record(EntryKind::Agent, json!({ "event": "exported", "actor": Actor::from(by), "detail": detail })).await
+        self.record(
+            EntryKind::Agent,
+            json!({ "event": "exported", "actor": Actor::from(by), "detail": detail }),
+        )
+        .await
     }
 
     fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {
         if self.front.identities.handle(workload).is_some() {
             return Ok(());
         }
-        let config = self.config.lock().map_err(|_| anyhow::anyhow!("the configuration is locked"))?;
+        let config = self
+            .config
+            .lock()
+            .map_err(|_| anyhow::anyhow!("the configuration is locked"))?;
         let names: Vec<_> = config.workload.iter().map(|w| w.name.as_str()).collect();
-        bail!("there is no workload '{workload}'; there is: {}", names.join(", "))
+        bail!(
+            "there is no workload '{workload}'; there is: {}",
+            names.join(", ")
+        )
     }
 }
 
@@ -132,7 +179,11 @@ impl Agent {
     pub(super) async fn enforce(&self, tagged: TaggedCgroup) -> anyhow::Result<CgroupId> {
         let cgroup = self.below_mount(&tagged.path);
         let source = source(tagged.source);
-        let tag = Tag { workload: tagged.workload.clone(), cgroup: cgroup.clone(), source };
+        let tag = Tag {
+            workload: tagged.workload.clone(),
+            cgroup: cgroup.clone(),
+            source,
+        };
         let before = self.front.workloads.add(tagged.id, tag.clone());
         if before.as_ref() == Some(&tag) {
             return Ok(tagged.id);
@@ -140,7 +191,9 @@ impl Agent {
         let control = self.control.clone();
         let dir = tagged.path;
         // Loading links is a handful of system calls, but not for an async thread.
-        let done = tokio::task::spawn_blocking(move || control.tag(&dir)).await.context("the attaching thread ended")?;
+        let done = tokio::task::spawn_blocking(move || control.tag(&dir))
+            .await
+            .context("the attaching thread ended")?;
         if let Err(e) = done {
             self.front.workloads.remove(tagged.id);
             return Err(e).with_context(|| format!("{cgroup} cannot be enforced"));
@@ -152,7 +205,9 @@ impl Agent {
 
     /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.
     pub(super) async fn release(&self, id: CgroupId) {
-        let Some(tag) = self.front.workloads.remove(id) else { return };
+        let Some(tag) = self.front.workloads.remove(id) else {
+            return;
+        };
         let control = self.control.clone();
         let done = tokio::task::spawn_blocking(move || control.untag(id)).await;
         if let Ok(Err(e)) = done {
@@ -208,7 +263,11 @@ impl Agent {
     pub(super) async fn record_started(&self) -> anyhow::Result<()> {
         let shared = &self.front.shared;
         let policy = shared.policy.current();
-        shared.ledger.policy_set(policy.hash(), policy.text()).await.context("the policy set cannot be stored")?;
+        shared
+            .ledger
+            .policy_set(policy.hash(), policy.text())
+            .await
+            .context("the policy set cannot be stored")?;
         let detail = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "boot_id": boot_id(),
@@ -217,12 +276,16 @@ impl Agent {
             "durability": self.config.lock().map(|c| c.ledger.durability).unwrap_or_default(),
             "policy_set": policy.hash(),
         });
-        self.record(EntryKind::Agent, json!({ "event": "started", "detail": detail })).await
+        self.record(EntryKind::Agent, json!({ "event": "started", "detail": detail }))
+            .await
     }
 
     pub(super) async fn record_stopped(&self, cut: usize) {
         let detail = json!({ "connections_cut": cut });
-        if let Err(e) = self.record(EntryKind::Agent, json!({ "event": "stopped", "detail": detail })).await {
+        if let Err(e) = self
+            .record(EntryKind::Agent, json!({ "event": "stopped", "detail": detail }))
+            .await
+        {
             tracing::error!("the end is not on record: {e:#}");
         }
     }
@@ -284,9 +347,19 @@ impl Agent {
                 .attached()
                 .unwrap_or_default()
                 .into_iter()
-                .map(|p| ProgramStatus { name: p.program.into(), cgroup: p.cgroup.0, attached: p.ok })
+                .map(|p| ProgramStatus {
+                    name: p.program.into(),
+                    cgroup: p.cgroup.0,
+                    attached: p.ok,
+                })
                 .collect(),
-            errors: self.control.errors().unwrap_or_default().into_iter().map(|(site, n)| (site.as_str().into(), n)).collect(),
+            errors: self
+                .control
+                .errors()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(site, n)| (site.as_str().into(), n))
+                .collect(),
             policy: PolicyStatus {
                 hash: policy.hash().to_string(),
                 generation: policy.generation(),
@@ -324,30 +397,49 @@ impl Agent {
 fn problems(s: &Status) -> Vec<String> {
     let mut problems = Vec::new();
     for p in s.programs.iter().filter(|p| !p.attached) {
-        problems.push(format!("{} is not attached to cgroup {}: restart the daemon", p.name, p.cgroup));
+        problems.push(format!(
+            "{} is not attached to cgroup {}: restart the daemon",
+            p.name, p.cgroup
+        ));
     }
     // Revoked is an admin's wish, not a problem.
-    for w in s.workloads.iter().filter(|w| w.state != "valid" && w.state != "identity_revoked") {
+    for w in s
+        .workloads
+        .iter()
+        .filter(|w| w.state != "valid" && w.state != "identity_revoked")
+    {
         let why = w.error.as_deref().unwrap_or("no token yet");
-        problems.push(format!("workload {} has no valid identity ({}): {why}", w.name, w.state));
+        problems.push(format!(
+            "workload {} has no valid identity ({}): {why}",
+            w.name, w.state
+        ));
     }
     if s.policy.policies == 0 {
         problems.push("no policy is loaded, so every operation is denied: set [policy] dirs".into());
     }
     if let Some(e) = &s.policy.error {
-        problems.push(format!("the last policy reload was not taken, the one before is in force: {e}"));
+        problems.push(format!(
+            "the last policy reload was not taken, the one before is in force: {e}"
+        ));
     }
     if let Some(e) = &s.ledger.error {
-        problems.push(format!("the ledger cannot record, so every operation is denied: {e}"));
+        problems.push(format!(
+            "the ledger cannot record, so every operation is denied: {e}"
+        ));
     }
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
-        problems.push(format!("eBPF helpers failed {n} times at {site}; the sockets concerned were refused"));
+        problems.push(format!(
+            "eBPF helpers failed {n} times at {site}; the sockets concerned were refused"
+        ));
     }
     problems
 }
 
 fn by_name(counters: Counters) -> BTreeMap<String, u64> {
-    Outcome::ALL.into_iter().map(|o| (o.as_str().into(), counters.get(o))).collect()
+    Outcome::ALL
+        .into_iter()
+        .map(|o| (o.as_str().into(), counters.get(o)))
+        .collect()
 }
 
 fn source(source: Source) -> &'static str {
@@ -358,5 +450,8 @@ fn source(source: Source) -> &'static str {
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .into()
 }

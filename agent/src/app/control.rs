@@ -30,14 +30,26 @@ pub(super) struct Caller {
 
 impl From<Caller> for crate::identity::Actor {
     fn from(c: Caller) -> Self {
-        Self { pid: c.pid, uid: c.uid }
+        Self {
+            pid: c.pid,
+            uid: c.uid,
+        }
     }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         // Without credentials the caller counts as nobody; the socket's mode has let only root's group in anyway.
-        stream.io().peer_cred().map_or(Self { uid: u32::MAX, pid: 0 }, |c| Self { uid: c.uid(), pid: c.pid().unwrap_or(0) })
+        stream.io().peer_cred().map_or(
+            Self {
+                uid: u32::MAX,
+                pid: 0,
+            },
+            |c| Self {
+                uid: c.uid(),
+                pid: c.pid().unwrap_or(0),
+            },
+        )
     }
 }
 
@@ -70,7 +82,10 @@ pub(super) fn listen(run_dir: &Path) -> std::io::Result<UnixListener> {
     let path = socket(run_dir);
     match std::os::unix::net::UnixStream::connect(&path) {
         Ok(_) => {
-            let message = format!("{} is in use: another daemon is running with this run_dir", path.display());
+            let message = format!(
+                "{} is in use: another daemon is running with this run_dir",
+                path.display()
+            );
             return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
         }
         Err(_) => match std::fs::remove_file(&path) {
@@ -125,7 +140,10 @@ async fn tag(
     ConnectInfo(caller): ConnectInfo<Caller>,
     Json(request): Json<TagRequest>,
 ) -> Result<Response, Refused> {
-    let id = agent.tag(&request.cgroup, &request.workload, caller).await.map_err(Refused::new)?;
+    let id = agent
+        .tag(&request.cgroup, &request.workload, caller)
+        .await
+        .map_err(Refused::new)?;
     Ok(Json(json!({ "cgroup_id": id.0 })).into_response())
 }
 
@@ -153,7 +171,10 @@ async fn revoke(
     ConnectInfo(caller): ConnectInfo<Caller>,
     Json(request): Json<WorkloadRequest>,
 ) -> Result<Response, Refused> {
-    agent.revoke(&request.workload, caller).await.map_err(Refused::new)?;
+    agent
+        .revoke(&request.workload, caller)
+        .await
+        .map_err(Refused::new)?;
     Ok(Json(json!({})).into_response())
 }
 
@@ -162,7 +183,10 @@ async fn restore(
     ConnectInfo(caller): ConnectInfo<Caller>,
     Json(request): Json<WorkloadRequest>,
 ) -> Result<Response, Refused> {
-    agent.restore(&request.workload, caller).await.map_err(Refused::new)?;
+    agent
+        .restore(&request.workload, caller)
+        .await
+        .map_err(Refused::new)?;
     Ok(Json(json!({})).into_response())
 }
 

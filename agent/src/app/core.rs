@@ -43,7 +43,8 @@ impl Core {
         let policy = PolicyStore::load(&config.policy).context("the policy cannot be loaded")?;
         let mask = mask_rules(config)?;
         let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
-        let connector = Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
+        let connector =
+            Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
         let recorder = ledger.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
         let events = Arc::new(move |event: LifecycleEvent| recorder.enqueue_now(event.entry()));
@@ -62,13 +63,17 @@ impl Core {
             identities,
             mask: ArcSwap::new(mask),
             limits: ArcSwap::from_pointee(config.limits.clone()),
-            acceptor: Acceptor::new(Arc::clone(&ca), Clock::System).context("TLS with workloads cannot be set up")?,
+            acceptor: Acceptor::new(Arc::clone(&ca), Clock::System)
+                .context("TLS with workloads cannot be set up")?,
             connector: ArcSwap::from_pointee(connector),
             protocols: Registry::default(),
             drain: Drain::default(),
             own_port: config.redirect.port,
         };
-        Ok(Self { front: Arc::new(front), ca })
+        Ok(Self {
+            front: Arc::new(front),
+            ca,
+        })
     }
 }
 
@@ -87,7 +92,8 @@ fn host_key(path: &Path) -> anyhow::Result<[u8; 32]> {
                 anyhow::bail!("{} can be read by others: chmod 0600 it", path.display());
             }
             let mut key = [0; 32];
-            file.read_exact(&mut key).with_context(|| format!("{} is not 32 bytes long", path.display()))?;
+            file.read_exact(&mut key)
+                .with_context(|| format!("{} is not 32 bytes long", path.display()))?;
             Ok(key)
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

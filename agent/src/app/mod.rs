@@ -12,8 +12,8 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::{core::Core, status::Status};
 use self::{agent::Agent, status as report};
+pub use self::{core::Core, status::Status};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},
@@ -70,7 +70,10 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let deadline = agent.front.limits.load().drain_timeout;
-    tracing::info!(live = drain.live(), "stopping; live connections have {deadline:?}");
+    tracing::info!(
+        live = drain.live(),
+        "stopping; live connections have {deadline:?}"
+    );
     accepting.abort();
     let cut = drain.stop(deadline).await;
     answering.abort();

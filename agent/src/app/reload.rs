@@ -36,7 +36,8 @@ impl Agent {
             }
             Err(e) => {
                 tracing::error!("the policy set before stays in force: {e}");
-                self.note(json!({ "subject": "policy", "detail": { "refused": e.to_string() } })).await;
+                self.note(json!({ "subject": "policy", "detail": { "refused": e.to_string() } }))
+                    .await;
             }
         }
     }
@@ -50,13 +51,17 @@ impl Agent {
         self.front.connector.store(connector.into());
         self.front.limits.store(new.limits.clone().into());
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());
-        let (present, events) = Tags::start(&self.mount, globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect())?;
+        let (present, events) = Tags::start(
+            &self.mount,
+            globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect(),
+        )?;
         self.enforce_all(present).await;
         self.follow(events);
         if let Ok(mut config) = self.config.lock() {
             *config = new;
         }
-        self.note(json!({ "subject": "config", "after": self.config_hash() })).await;
+        self.note(json!({ "subject": "config", "after": self.config_hash() }))
+            .await;
         tracing::info!("configuration reloaded");
         Ok(())
     }

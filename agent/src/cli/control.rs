@@ -13,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-
 /// Where the configuration is unless `--config` says otherwise.
 pub const CONFIG_FILE: &str = "/etc/portcullis/portcullis.toml";
 /// The control socket's name below `[host] run_dir`.

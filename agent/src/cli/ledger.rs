@@ -62,10 +62,17 @@ pub(super) fn export(args: &ExportArgs, config: &Config) -> anyhow::Result<ExitC
     let mut bar = Bar::new("exporting");
     let done = ledger::export(&source, &args.out, &options, &mut |p| bar.show(p))?;
     bar.end();
-    println!("{}: {} of {} entries, {} payload frames", args.out.display(), done.selected, done.entries, done.frames);
+    println!(
+        "{}: {} of {} entries, {} payload frames",
+        args.out.display(),
+        done.selected,
+        done.entries,
+        done.frames
+    );
     println!("Tree root {}", done.root);
     // Custody: who took what, as an entry. Without a daemon the export is made all the same, and says so.
-    let custody = serde_json::json!({ "file": args.out.display().to_string(), "options": options, "exported": done });
+    let custody =
+        serde_json::json!({ "file": args.out.display().to_string(), "options": options, "exported": done });
     let control = Control::new(&config.host.run_dir);
     let told: Result<serde_json::Value, _> = block_on(control.post("/v1/export", &custody))?;
     if let Err(e) = told {
@@ -105,18 +112,32 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         Ok(report) if args.json => println!("{}", serde_json::to_string_pretty(&report)?),
         Ok(report) => {
             println!("OK: {} entries, root {}", report.entries, report.root);
-            println!("{} checkpoints of {} signed; {} payload frames match", report.checkpoints, report.origin, report.frames);
+            println!(
+                "{} checkpoints of {} signed; {} payload frames match",
+                report.checkpoints, report.origin, report.frames
+            );
             if report.withheld > 0 {
-                println!("{} entries are withheld: only their hashes are in the file", report.withheld);
+                println!(
+                    "{} entries are withheld: only their hashes are in the file",
+                    report.withheld
+                );
             }
             if report.unsealed > 0 {
-                println!("{} entries came after the last checkpoint: nothing signed covers them yet", report.unsealed);
+                println!(
+                    "{} entries came after the last checkpoint: nothing signed covers them yet",
+                    report.unsealed
+                );
             }
             if report.gaps > 0 {
-                println!("{} gap entries say that something could not be recorded", report.gaps);
+                println!(
+                    "{} gap entries say that something could not be recorded",
+                    report.gaps
+                );
             }
             if !report.key_given {
-                println!("The key is the file's own; give the host's with --key to know that it is the host's.");
+                println!(
+                    "The key is the file's own; give the host's with --key to know that it is the host's."
+                );
             }
         }
         Err(e) => {
@@ -140,7 +161,11 @@ struct Bar {
 
 impl Bar {
     fn new(what: &'static str) -> Self {
-        Self { what, shown: u64::MAX, tty: std::io::stderr().is_terminal() }
+        Self {
+            what,
+            shown: u64::MAX,
+            tty: std::io::stderr().is_terminal(),
+        }
     }
 
     fn show(&mut self, p: Progress) {

@@ -17,7 +17,10 @@ mod policy;
 mod run;
 mod trust;
 
-use std::{path::{Path, PathBuf}, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -30,7 +33,12 @@ use crate::config::{self, Config};
 /// knows the cgroup's verified identity, decides each request by policy, masks what comes back, and records both
 /// directions. Nothing in the workload is configured or trusted.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    name = "portcullis",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
 struct Cli {
     /// The configuration file.
     #[arg(
@@ -110,5 +118,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// Policy can be checked on a machine that has no agent: without a file the defaults do.
 fn policy_config(path: &Path) -> anyhow::Result<Config> {
-    if path.exists() { Ok(config::load(path)?) } else { Ok(Config::default()) }
+    if path.exists() {
+        Ok(config::load(path)?)
+    } else {
+        Ok(Config::default())
+    }
 }

@@ -86,13 +86,26 @@ fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
     }
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["SESSION", "OPENED", "WORKLOAD", "PROCESS", "DESTINATION", "PROTOCOL", "OPS", "END"]);
+    table.set_header([
+        "SESSION",
+        "OPENED",
+        "WORKLOAD",
+        "PROCESS",
+        "DESTINATION",
+        "PROTOCOL",
+        "OPS",
+        "END",
+    ]);
     for r in &rows {
         let text = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
         let port = r.port.unwrap_or_default();
         table.add_row([
             r.session.clone(),
-            r.opened_at.as_deref().and_then(|t| t.get(..19)).unwrap_or("-").to_owned(),
+            r.opened_at
+                .as_deref()
+                .and_then(|t| t.get(..19))
+                .unwrap_or("-")
+                .to_owned(),
             text(&r.workload),
             text(&r.process_exe),
             format!("{}:{port}", text(&r.address)),
@@ -109,14 +122,21 @@ fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let reader = open(args.file.as_ref(), config)?;
     let found = reader.session(SessionId(args.id))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&with_payload(&found, &reader, args.payload)?)?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&with_payload(&found, &reader, args.payload)?)?
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let s = &found.session;
     let text = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
     println!("Session    {}", s.session);
     println!("Workload   {}", text(&s.workload));
-    println!("Process    {} (pid {})", text(&s.process_exe), s.process_pid.unwrap_or_default());
+    println!(
+        "Process    {} (pid {})",
+        text(&s.process_exe),
+        s.process_pid.unwrap_or_default()
+    );
     println!("To         {}:{}", text(&s.address), s.port.unwrap_or_default());
     println!("Protocol   {}", text(&s.protocol));
     println!("Open       {} to {}", text(&s.opened_at), text(&s.closed_at));
@@ -131,7 +151,13 @@ fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn print(o: &OperationRow) {
-    println!("\n{} {} {} {}", o.at, o.decision, o.action, o.resource.as_deref().unwrap_or("-"));
+    println!(
+        "\n{} {} {} {}",
+        o.at,
+        o.decision,
+        o.action,
+        o.resource.as_deref().unwrap_or("-")
+    );
     println!("  id {}, subject {}", o.id, o.subject.as_deref().unwrap_or("-"));
     println!("  {} by policies [{}]", o.reason, o.policies.join(", "));
     if let Some(outcome) = &o.outcome {
@@ -155,7 +181,10 @@ fn print_payload(reader: &Reader, operation: &OperationRow) -> anyhow::Result<()
         let mark = if frame.direction == "up" { '>' } else { '<' };
         for line in String::from_utf8_lossy(&frame.bytes).lines() {
             // The bytes are a stranger's: nothing in them may drive this terminal.
-            let plain: String = line.chars().map(|c| if c.is_control() && c != '\t' { '.' } else { c }).collect();
+            let plain: String = line
+                .chars()
+                .map(|c| if c.is_control() && c != '\t' { '.' } else { c })
+                .collect();
             writeln!(out, "  {mark} {plain}")?;
         }
     }
@@ -168,7 +197,11 @@ fn with_payload(found: &SessionShow, reader: &Reader, payload: bool) -> anyhow::
     if !payload {
         return Ok(value);
     }
-    for (operation, row) in found.list.iter().zip(value["list"].as_array_mut().into_iter().flatten()) {
+    for (operation, row) in found
+        .list
+        .iter()
+        .zip(value["list"].as_array_mut().into_iter().flatten())
+    {
         let frames = reader.frames(OperationId(operation.id.parse()?))?;
         let frames: Vec<_> = frames
             .iter()

@@ -20,11 +20,18 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     } else {
         print(&status);
     }
-    Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(s: &Status) {
-    println!("Portcullis {} on {}, pid {}, since {}", s.version, s.host, s.pid, s.started_at);
+    println!(
+        "Portcullis {} on {}, pid {}, since {}",
+        s.version, s.host, s.pid, s.started_at
+    );
     println!("\nWorkloads");
     for w in &s.workloads {
         let who = w.subject.as_deref().unwrap_or("-");
@@ -36,15 +43,26 @@ fn print(s: &Status) {
     }
     println!("\nTagged cgroups");
     for t in &s.tags {
-        println!("  {:<48} {:<24} by {}, id {}", t.cgroup, t.workload, t.source, t.id);
-        let counted: Vec<_> = t.counters.iter().filter(|(_, n)| **n > 0).map(|(k, n)| format!("{k} {n}")).collect();
+        println!(
+            "  {:<48} {:<24} by {}, id {}",
+            t.cgroup, t.workload, t.source, t.id
+        );
+        let counted: Vec<_> = t
+            .counters
+            .iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(k, n)| format!("{k} {n}"))
+            .collect();
         if !counted.is_empty() {
             println!("  {:<48} {}", "", counted.join(", "));
         }
     }
     let attached = s.programs.iter().filter(|p| p.attached).count();
     println!("\nPrograms   {attached} of {} attached", s.programs.len());
-    println!("Policy     {} ({} policies, generation {})", s.policy.hash, s.policy.policies, s.policy.generation);
+    println!(
+        "Policy     {} ({} policies, generation {})",
+        s.policy.hash, s.policy.policies, s.policy.generation
+    );
     println!(
         "Ledger     {} entries, root {}, {} on disk, durability {}",
         s.ledger.size,

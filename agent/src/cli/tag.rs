@@ -26,13 +26,21 @@ pub(super) fn tag(args: &TagArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let workload = WorkloadName::new(&args.workload)?;
     if !config.workload.iter().any(|w| w.name == workload) {
         let known: Vec<_> = config.workload.iter().map(|w| w.name.as_str()).collect();
-        bail!("there is no [[workload]] '{workload}' in the configuration; there is: {}", known.join(", "));
+        bail!(
+            "there is no [[workload]] '{workload}' in the configuration; there is: {}",
+            known.join(", ")
+        );
     }
     let cgroup = below_mount(&args.cgroup)?;
     let body = serde_json::json!({ "cgroup": cgroup, "workload": workload });
     let answer: serde_json::Value = block_on(Control::new(&config.host.run_dir).post("/v1/tag", &body))??;
-    println!("{cgroup} is workload {workload} now (cgroup id {})", answer["cgroup_id"]);
-    println!("Sockets that its processes opened before keep their connections: restart them to have all redirected.");
+    println!(
+        "{cgroup} is workload {workload} now (cgroup id {})",
+        answer["cgroup_id"]
+    );
+    println!(
+        "Sockets that its processes opened before keep their connections: restart them to have all redirected."
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,7 +56,9 @@ pub(super) fn untag(args: &UntagArgs, config: &Config) -> anyhow::Result<ExitCod
 /// The path below the cgroup2 mount, from either form.
 fn below_mount(given: &str) -> anyhow::Result<String> {
     let mount = cgroup::find_mount()?;
-    let inside = std::path::Path::new(given).strip_prefix(&mount).unwrap_or(std::path::Path::new(given));
+    let inside = std::path::Path::new(given)
+        .strip_prefix(&mount)
+        .unwrap_or(std::path::Path::new(given));
     let path = format!("/{}", inside.display().to_string().trim_matches('/'));
     let dir = mount.join(path.trim_start_matches('/'));
     if !dir.join("cgroup.procs").is_file() {

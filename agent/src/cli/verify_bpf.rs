@@ -20,7 +20,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     table.set_header(["PROGRAM", "KIND", "INSTRUCTIONS VERIFIED", "BYTES"]);
     for p in &programs {
         let number = |n: Option<u32>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        table.add_row([p.name.clone(), p.kind.to_owned(), number(p.verified_instructions), number(p.bytes)]);
+        table.add_row([
+            p.name.clone(),
+            p.kind.to_owned(),
+            number(p.verified_instructions),
+            number(p.bytes),
+        ]);
     }
     println!("{table}");
     Ok(ExitCode::SUCCESS)

@@ -31,29 +31,43 @@ impl UpstreamDial<'_> {
         // A workload that asks for the agent's own listener would make it talk to itself for ever.
         if to.port() == self.own_port && to.ip().to_canonical().is_loopback() {
             let detail = format!("{to} is the agent's own listener");
-            return Err(DialError { reason: Reason::UpstreamIsAgent, detail });
+            return Err(DialError {
+                reason: Reason::UpstreamIsAgent,
+                detail,
+            });
         }
         let patience = self.limits.handshake_timeout;
         let stream = match tokio::time::timeout(patience, TcpStream::connect(to)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(e)) => {
                 let detail = format!("connect to {to}: {e}");
-                return Err(DialError { reason: Reason::UpstreamUnreachable, detail });
+                return Err(DialError {
+                    reason: Reason::UpstreamUnreachable,
+                    detail,
+                });
             }
             Err(_) => {
                 let detail = format!("connect to {to}: no answer in {patience:?}");
-                return Err(DialError { reason: Reason::UpstreamUnreachable, detail });
+                return Err(DialError {
+                    reason: Reason::UpstreamUnreachable,
+                    detail,
+                });
             }
         };
         // Requests and responses are written whole; waiting for more would only add latency.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
         let name = match &tls.server_name {
             Some(name) => PeerName::Dns(Arc::clone(name)),
             None => PeerName::ip(to.ip()),
         };
-        let (stream, facts) =
-            self.connector.connect(Box::new(stream), &name, ALPN_HTTP1).await.map_err(|e| DialError {
+        let (stream, facts) = self
+            .connector
+            .connect(Box::new(stream), &name, ALPN_HTTP1)
+            .await
+            .map_err(|e| DialError {
                 reason: e.reason(),
                 detail: format!("TLS with {to}: {e}"),
             })?;

@@ -23,7 +23,7 @@ use crate::{
     identity::{Identities, IdentityHandle},
     io::BoxStream,
     mask::MaskRules,
-    model::{OriginalDst, Origin, Process, Reason, SessionId, WorkloadName},
+    model::{Origin, OriginalDst, Process, Reason, SessionId, WorkloadName},
     protocol::Registry,
     redirect::{RedirectError, Redirected, Redirector, process},
     tls::{ALPN_HTTP1, Acceptor, Connector},
@@ -106,7 +106,11 @@ impl Front {
 
     /// Serves one connection to its end.
     pub async fn serve(&self, redirected: Redirected) {
-        let Redirected { stream, origin, original_dst } = redirected;
+        let Redirected {
+            stream,
+            origin,
+            original_dst,
+        } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
@@ -123,7 +127,10 @@ impl Front {
             None => Reason::WorkloadUnknown,
             Some(workload) => match self.identities.handle(workload) {
                 None => Reason::IdentityMissing,
-                Some(identity) => self.carry(stream, &accepted, workload, identity, &mut ended).await,
+                Some(identity) => {
+                    self.carry(stream, &accepted, workload, identity, &mut ended)
+                        .await
+                }
             },
         };
         self.shared.metrics.closed(reason);
@@ -156,11 +163,18 @@ impl Front {
         };
         ended.downstream.clone_from(&tls);
         let facts = tls.map(|t| TlsFacts { server_name: t.sni });
-        let (protocol, stream) =
-            match detect::protocol(&self.protocols, stream, accepted.original_dst, facts.is_some(), &limits).await {
-                Ok(found) => found,
-                Err(reason) => return reason,
-            };
+        let (protocol, stream) = match detect::protocol(
+            &self.protocols,
+            stream,
+            accepted.original_dst,
+            facts.is_some(),
+            &limits,
+        )
+        .await
+        {
+            Ok(found) => found,
+            Err(reason) => return reason,
+        };
         ended.protocol = Some(protocol.name());
         let gate = Gate::new(
             self.shared.clone(),

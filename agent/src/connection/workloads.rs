@@ -28,17 +28,27 @@ impl Workloads {
     /// The workload of a tagged cgroup.
     #[must_use]
     pub fn get(&self, tagged: CgroupId) -> Option<WorkloadName> {
-        self.tags.read().unwrap_or_else(PoisonError::into_inner).get(&tagged).map(|t| t.workload.clone())
+        self.tags
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tagged)
+            .map(|t| t.workload.clone())
     }
 
     /// Adds a tag, before its programs are attached.
     pub fn add(&self, id: CgroupId, tag: Tag) -> Option<Tag> {
-        self.tags.write().unwrap_or_else(PoisonError::into_inner).insert(id, tag)
+        self.tags
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, tag)
     }
 
     /// Removes a tag.
     pub fn remove(&self, id: CgroupId) -> Option<Tag> {
-        self.tags.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        self.tags
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id)
     }
 
     /// All tags.

@@ -215,7 +215,10 @@ impl Gate {
     /// Bytes that ended operations carried: up, down.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
-        (self.inner.bytes_up.load(Ordering::Relaxed), self.inner.bytes_down.load(Ordering::Relaxed))
+        (
+            self.inner.bytes_up.load(Ordering::Relaxed),
+            self.inner.bytes_down.load(Ordering::Relaxed),
+        )
     }
 
     /// Whether any operation was allowed.

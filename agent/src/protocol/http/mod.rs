@@ -56,7 +56,10 @@ impl Protocol for Http {
     /// Bias: towards HTTP, which then refuses what it cannot read, rather than towards an unread relay.
     fn detect(&self, hint: &Hint<'_>) -> Detection {
         let bytes = hint.first_bytes;
-        let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+        let start = bytes
+            .iter()
+            .position(|b| !matches!(b, b'\r' | b'\n'))
+            .unwrap_or(bytes.len());
         let rest = &bytes[start..bytes.len().min(start + FIRST_LINE)];
         let line_end = memchr::memchr(b'\n', rest);
         let line = &rest[..line_end.unwrap_or(rest.len())];

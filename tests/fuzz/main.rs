@@ -25,6 +25,9 @@ struct Arguments {
     /// Seconds per target.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// At most so many inputs per target.
+    #[arg(long, default_value_t = u64::MAX)]
+    inputs: u64,
     /// Only targets whose name contains this.
     #[arg(long, default_value = "")]
     target: String,
@@ -61,7 +64,7 @@ fn run(mut target: Box<dyn Target>, arguments: &Arguments) -> bool {
     let mut mutator = Mutator::new(arguments.seed, target.seeds());
     let began = Instant::now();
     let mut inputs = 0u64;
-    while began.elapsed() < Duration::from_secs_f64(arguments.seconds) {
+    while inputs < arguments.inputs && began.elapsed() < Duration::from_secs_f64(arguments.seconds) {
         // The seeds themselves come first, unchanged.
         let input = mutator.next(inputs);
         let random = mutator.random();

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-const PREFIX: &str = "portcullis-e2e-";
+/// How the names of everything start that is made on the machine; the process id follows.
+pub const PREFIX: &str = "portcullis-e2e-";
 
 /// A cgroup's directory; dropping it ends what runs in it and removes it with all below.
 #[derive(Debug)]
@@ -105,13 +106,15 @@ fn sweep(mount: &Path) {
             remove(&entry.path());
         }
     }
-    for entry in fs::read_dir("/sys/fs/bpf")
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-    {
-        if gone(&entry.file_name().to_string_lossy()) {
-            let _left_for_the_next_run = fs::remove_dir_all(entry.path());
+    for directory in ["/sys/fs/bpf", "/tmp"] {
+        for entry in fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+        {
+            if gone(&entry.file_name().to_string_lossy()) {
+                let _left_for_the_next_run = fs::remove_dir_all(entry.path());
+            }
         }
     }
 }

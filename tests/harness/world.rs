@@ -60,9 +60,8 @@ impl World {
         let none = None::<&Path>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private mounts")?;
         // Short, as socket paths below it may have 107 bytes.
-        let dir = tempfile::Builder::new()
-            .prefix("portcullis-")
-            .tempdir_in("/tmp")?;
+        let prefix = format!("{}{}-", crate::cgroup::PREFIX, std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in("/tmp")?;
         let mut command = dying("unshare");
         command.args(["--net", "sleep", "infinity"]);
         let upstream = Process::start("upstream", dir.path(), &mut command)?;

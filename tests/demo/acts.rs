@@ -10,6 +10,7 @@ use e2e::{
     site::{SUBJECT, Site, WORKLOAD},
     wait::{DEADLINE, wait_until},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::show::Show;
@@ -251,7 +252,8 @@ pub fn killed(show: &Show, site: &mut Site<'_>) -> Result<()> {
     let acknowledged = operations(site)?;
     show.run("admin", "kill -9 $(pidof portcullis)");
     site.daemon.kill9();
-    burst.kill9();
+    burst.signal(Signal::SIGTERM)?;
+    burst.wait(DEADLINE)?;
     let arrived = site.nginx.requests().len();
     show.run(WORKLOAD, &format!("curl {URL}"));
     let said = Said::by(

@@ -1,8 +1,12 @@
 //! Real clients through the real redirect: curl, openssl, Python requests, Node fetch, started by `portcullis run` and
 //! otherwise unchanged. Needs root; being unable to run is a failure.
 
+// A test fails by panicking.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
 mod streams;
 mod tools;
+mod tour;
 
 use anyhow::Result;
 use e2e::{

@@ -3,7 +3,7 @@
 //! `cargo run --release -p e2e --bin fuzz -- --seconds 3600 --seed $RANDOM`.
 
 #[path = "../in_process/rig.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::unwrap_used)]
 mod rig;
 
 mod mutate;

@@ -37,13 +37,7 @@ impl Reader {
     /// # Errors
     /// When the query is wrong.
     pub fn columns(&self, sql: &str) -> Result<Vec<String>> {
-        Ok(self
-            .0
-            .prepare(sql)?
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect())
+        Ok(self.0.prepare(sql)?.column_names().map(str::to_owned).collect())
     }
 
     /// The first column of a query's rows.

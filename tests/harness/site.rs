@@ -148,6 +148,7 @@ durability = "{durability}"
             world: self.world,
             daemon: &self.daemon,
             cgroup: &self.tagged,
+            parent: format!("{}/run", self.cgroup.name()),
         }
     }
 

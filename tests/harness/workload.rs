@@ -11,6 +11,7 @@ pub struct Workload<'s> {
     pub(crate) world: &'s World,
     pub(crate) daemon: &'s Daemon<'s>,
     pub(crate) cgroup: &'s Path,
+    pub(crate) parent: String,
 }
 
 impl Workload<'_> {
@@ -19,7 +20,16 @@ impl Workload<'_> {
     /// # Errors
     /// When `portcullis` has not been built.
     pub fn command(&self, words: &[&str]) -> Result<Command> {
-        let mut command = self.daemon.command(&["run", "--workload", WORKLOAD, "--"])?;
+        // Below the test's own cgroup: whatever is killed here is removed with it.
+        let arguments = [
+            "run",
+            "--workload",
+            WORKLOAD,
+            "--cgroup-parent",
+            &self.parent,
+            "--",
+        ];
+        let mut command = self.daemon.command(&arguments)?;
         command.args(words);
         Ok(command)
     }

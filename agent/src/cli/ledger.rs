@@ -58,6 +58,7 @@ pub(super) fn export(args: &ExportArgs, config: &Config) -> anyhow::Result<ExitC
         now_ns,
     };
     let source = config.host.data_dir.join("ledger.db");
+    await_checkpoint(&source)?;
     let mut bar = Bar::new("exporting");
     let done = ledger::export(&source, &args.out, &options, &mut |p| bar.show(p))?;
     bar.end();
@@ -78,6 +79,22 @@ pub(super) fn export(args: &ExportArgs, config: &Config) -> anyhow::Result<ExitC
         eprintln!("portcullis: this export is not on record in the ledger: {e}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a checkpoint covers what is recorded by now: an export has nothing that no signature covers, and what
+/// happened in the last second is what is asked for most. A daemon signs every second; without one, nothing comes.
+fn await_checkpoint(ledger: &std::path::Path) -> anyhow::Result<()> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+    let began = std::time::Instant::now();
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let db = rusqlite::Connection::open_with_flags(ledger, flags).with_context(|| ledger.display().to_string())?;
+    db.busy_timeout(PATIENCE)?;
+    let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let recorded = number("SELECT coalesce(max(seq) + 1, 0) FROM entry")?;
+    while number("SELECT coalesce(max(size), 0) FROM checkpoint")? < recorded && began.elapsed() < PATIENCE {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {

@@ -182,7 +182,7 @@ impl Target for Requests {
             "{head:?}"
         );
         ensure!(
-            count("host") == 1,
+            count("host") == 1 || (count("host") == 0 && first[2] == "HTTP/1.0"),
             "Host is there {} times: {head:?}",
             count("host")
         );

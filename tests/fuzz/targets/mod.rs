@@ -16,8 +16,11 @@ pub trait Target {
     fn check(&mut self, input: &[u8], random: u64) -> Result<()>;
 }
 
-/// How each is made.
-pub const ALL: [fn() -> Result<Box<dyn Target>>; 9] = [
+/// How a target is made.
+type Make = fn() -> Result<Box<dyn Target>>;
+
+/// All of them.
+pub const ALL: [Make; 9] = [
     || Ok(Box::new(mask::Mask::json()?)),
     || Ok(Box::new(mask::Mask::form()?)),
     || Ok(Box::new(mask::Mask::text()?)),

@@ -87,7 +87,8 @@ fn await_checkpoint(ledger: &std::path::Path) -> anyhow::Result<()> {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
     let began = std::time::Instant::now();
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let db = rusqlite::Connection::open_with_flags(ledger, flags).with_context(|| ledger.display().to_string())?;
+    let db =
+        rusqlite::Connection::open_with_flags(ledger, flags).with_context(|| ledger.display().to_string())?;
     db.busy_timeout(PATIENCE)?;
     let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
     let recorded = number("SELECT coalesce(max(seq) + 1, 0) FROM entry")?;

@@ -264,7 +264,10 @@ mod tests {
     #[test]
     fn an_encoded_slash_is_seen_as_one_and_said() {
         let target = parse("/@scope%2fname").unwrap();
-        assert_eq!((target.wire(), target.path.as_str()), ("/@scope%2Fname", "/@scope/name"));
+        assert_eq!(
+            (target.wire(), target.path.as_str()),
+            ("/@scope%2Fname", "/@scope/name")
+        );
         assert!(target.encoded_slash);
         assert!(!parse("/a%3Ab/c").unwrap().encoded_slash);
     }

@@ -230,9 +230,7 @@ impl Keeper {
     }
 
     async fn obtain(&self, client: &Client, memory: &mut Memory) -> Result<(Token, Identity), Wrong> {
-        eprintln!("obtain");
         let snapshot = self.issuer.snapshot().await?;
-        eprintln!("snap");
         let token = client
             .obtain(&self.issuer, &snapshot.metadata, self.clock.now_seconds())
             .await
@@ -247,9 +245,7 @@ impl Keeper {
                     Wrong::no_answer(Failure::new(reason, error.to_string()))
                 }
             })?;
-        eprintln!("token");
         let identity = self.identify(&token, memory).await?;
-        eprintln!("identity");
         Ok((token, identity))
     }
 
@@ -293,7 +289,6 @@ impl Keeper {
 
     /// Backs off, with jitter.
     fn reject(&self, wrong: &Wrong, memory: &mut Memory) -> Again {
-        eprintln!("reject {:?}", wrong.failure);
         self.cell.failed(self.seat, &wrong.failure, !wrong.is_answer);
         let pause = self.timing.retry_min.saturating_mul(1 << memory.failures.min(16));
         memory.failures = memory.failures.saturating_add(1);

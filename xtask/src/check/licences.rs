@@ -2,7 +2,7 @@
 //!
 //! The file is that of cargo-deny, which is stricter and may be run instead; this needs nothing but cargo. Keys of
 //! it that are read here: `licenses.allow`, `licenses.exceptions`, `bans.deny`, `bans.multiple-versions`,
-//! `bans.skip`, `sources.allow-registry`.
+//! `bans.skip`.
 
 mod expression;
 

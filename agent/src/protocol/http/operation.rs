@@ -51,6 +51,9 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
             ("path", Value::String(path)),
             ("host_verified", Value::Bool(host_verified)),
         ]);
+        if request.target.encoded_slash {
+            record.insert("complete", Value::Bool(false));
+        }
         if let Some(query) = query {
             record.insert("query", Value::from(query));
         }

@@ -1,11 +1,15 @@
 //! The request target and the authority (RFC 9112 section 3.2, RFC 3986), in one form only.
 //!
 //! What servers are known to read in different ways is refused: empty and dot segments, parameters, backslashes,
-//! encoded dots, slashes, backslashes, controls. What RFC 3986 section 6.2.2 calls equivalent is brought into one
+//! encoded dots, backslashes, controls, and a slash encoded twice. What RFC 3986 section 6.2.2 calls equivalent is brought into one
 //! form, and that form is what policy sees and what goes upstream: needless percent-encodings decoded, hex digits in
 //! upper case. Everything else is passed on as it came. Reserved characters that stand for themselves in a path
 //! (`:@!$&'()*+,=`) go upstream as they were written, and policy sees them plain either way: otherwise `%3Adelete`
 //! would pass a policy that forbids `:delete`.
+//!
+//! An encoded slash is one path to some servers and another to the rest, but package registries cannot be used without
+//! it (`/@scope%2Fname`). It goes upstream as it is, policy sees the slash, and the operation is not complete: the
+//! packs take it for a write.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -18,6 +22,8 @@ pub struct Target {
     pub path: String,
     /// As it goes upstream, where that differs.
     pub wire: Option<String>,
+    /// Whether a slash in it is encoded on the wire, so that servers may read another path than policy sees.
+    pub encoded_slash: bool,
     /// What follows the first `?`, if there is one.
     pub query: Option<String>,
 }
@@ -34,6 +40,7 @@ pub fn parse(target: &str) -> Result<Target, Fault> {
     let (wire, path) = path_of(path)?;
     Ok(match path {
         Some(path) => Target {
+            encoded_slash: wire.contains("%2F"),
             path,
             wire: Some(wire),
             query,
@@ -41,6 +48,7 @@ pub fn parse(target: &str) -> Result<Target, Fault> {
         None => Target {
             path: wire,
             wire: None,
+            encoded_slash: false,
             query,
         },
     })
@@ -88,7 +96,8 @@ fn path_of(path: &str) -> Result<(String, Option<String>), Fault> {
             }
         }
     }
-    let mut segments = out.split('/').skip(1).peekable();
+    // With encoded slashes as slashes: `..%2F` is a dot segment to a server that decodes first.
+    let mut segments = seen.as_deref().unwrap_or(&out).split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
             "" if segments.peek().is_some() => return Err(Fault::EmptySegment),
@@ -99,16 +108,16 @@ fn path_of(path: &str) -> Result<(String, Option<String>), Fault> {
     Ok((out, seen))
 }
 
-/// Reserved characters that a path may hold plainly and that delimit nothing in it (RFC 3986 section 3.3).
+/// Reserved characters that a path may hold plainly (RFC 3986 section 3.3), and that policy sees so.
 fn stands_for_itself(byte: u8) -> bool {
-    b":@!$&'()*+,=".contains(&byte)
+    b":@!$&'()*+,=/".contains(&byte)
 }
 
 /// One percent-encoded byte in its one form. `next` are the two bytes after it: `%252e` is `%2e` to a server that
 /// decodes twice.
 fn encoded(byte: u8, next: Option<&[u8]>, out: &mut String) -> Result<(), Fault> {
-    let hidden = |b: u8| b < 0x20 || b == 0x7f || matches!(b, b'.' | b'/' | b'\\');
-    if hidden(byte) || (byte == b'%' && hex_pair(next).is_some_and(hidden)) {
+    let hidden = |b: u8| b < 0x20 || b == 0x7f || matches!(b, b'.' | b'\\');
+    if hidden(byte) || (byte == b'%' && hex_pair(next).is_some_and(|b| hidden(b) || b == b'/')) {
         return Err(Fault::EncodedDelimiter);
     }
     if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
@@ -253,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn an_encoded_slash_is_seen_as_one_and_said() {
+        let target = parse("/@scope%2fname").unwrap();
+        assert_eq!(
+            (target.wire(), target.path.as_str()),
+            ("/@scope%2Fname", "/@scope/name")
+        );
+        assert!(target.encoded_slash);
+        assert!(!parse("/a%3Ab/c").unwrap().encoded_slash);
+    }
+
+    #[test]
     fn ambiguous_paths_are_refused() {
         for (input, fault) in [
             ("", Fault::Target),
@@ -266,7 +286,10 @@ mod tests {
             ("/a/.", Fault::DotSegment),
             ("/%2e/x", Fault::EncodedDelimiter),
             ("/a/%2E%2e/x", Fault::EncodedDelimiter),
-            ("/a%2fb", Fault::EncodedDelimiter),
+            ("/a/..%2fb", Fault::DotSegment),
+            ("/a%2f..", Fault::DotSegment),
+            ("/a%2f%2Fb", Fault::EmptySegment),
+            ("/%2fa", Fault::EmptySegment),
             ("/a%5Cb", Fault::EncodedDelimiter),
             ("/a%00", Fault::EncodedDelimiter),
             ("/a%0d%0aX:y", Fault::EncodedDelimiter),

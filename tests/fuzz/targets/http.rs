@@ -122,6 +122,21 @@ async fn upstream(listener: TcpListener, answer: Arc<Mutex<Vec<u8>>>, seen: Arc<
     }
 }
 
+/// Seeds as bytes.
+pub fn seeds(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|s| s.as_bytes().to_vec()).collect()
+}
+
+/// What a workload may say.
+pub const REQUESTS: [&str; 6] = [
+    "GET /customers?a=b HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+    "POST /customers HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 15\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"name\":\"Joan\"}",
+    "POST /x HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "GET http://127.0.0.1/a/./b/../c;d HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nDELETE /x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    "PUT /x HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+];
+
 /// Requests of a hostile workload.
 pub struct Requests(pub Agent);
 
@@ -131,17 +146,7 @@ impl Target for Requests {
     }
 
     fn seeds(&self) -> Vec<Vec<u8>> {
-        [
-            "GET /customers?a=b HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-            "POST /customers HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 15\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"name\":\"Joan\"}",
-            "POST /x HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-            "GET http://127.0.0.1/a/./b/../c;d HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nDELETE /x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
-            "PUT /x HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
-        ]
-        .iter()
-        .map(|s| s.as_bytes().to_vec())
-        .collect()
+        seeds(&REQUESTS)
     }
 
     fn check(&mut self, input: &[u8], random: u64) -> Result<()> {
@@ -194,6 +199,16 @@ impl Target for Requests {
     }
 }
 
+/// What an upstream may say.
+pub const RESPONSES: [&str; 6] = [
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n{\"email\":\"ada@example.com\"}",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    "HTTP/1.0 200 OK\r\n\r\nuntil the end: ada@example.com",
+    "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 5\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x08\x08",
+];
+
 /// Responses of a hostile upstream.
 pub struct Responses(pub Agent);
 
@@ -203,17 +218,7 @@ impl Target for Responses {
     }
 
     fn seeds(&self) -> Vec<Vec<u8>> {
-        [
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n{\"email\":\"ada@example.com\"}",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
-            "HTTP/1.0 200 OK\r\n\r\nuntil the end: ada@example.com",
-            "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 5\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x08\x08",
-        ]
-        .iter()
-        .map(|s| s.as_bytes().to_vec())
-        .collect()
+        seeds(&RESPONSES)
     }
 
     fn check(&mut self, input: &[u8], random: u64) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod detect;
 mod http;
+mod http_parts;
 mod mask;
 mod text;
 
@@ -20,7 +21,7 @@ pub trait Target {
 type Make = fn() -> Result<Box<dyn Target>>;
 
 /// All of them.
-pub const ALL: [Make; 9] = [
+pub const ALL: [Make; 13] = [
     || Ok(Box::new(mask::Mask::json()?)),
     || Ok(Box::new(mask::Mask::form()?)),
     || Ok(Box::new(mask::Mask::text()?)),
@@ -28,6 +29,10 @@ pub const ALL: [Make; 9] = [
     || Ok(Box::new(text::Configuration)),
     || Ok(Box::new(text::Policy)),
     || Ok(Box::new(text::Evidence)),
+    || Ok(Box::new(http_parts::REQUEST)),
+    || Ok(Box::new(http_parts::RESPONSE)),
+    || Ok(Box::new(http_parts::TARGET)),
+    || Ok(Box::new(http_parts::GZIP)),
     || Ok(Box::new(http::Requests(http::Agent::new()?))),
     || Ok(Box::new(http::Responses(http::Agent::new()?))),
 ];

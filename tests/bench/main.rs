@@ -26,6 +26,8 @@ struct Arguments {
 enum What {
     /// HTTP/1.1, plain and TLS.
     Http(Http),
+    /// The masker alone, on one core.
+    Scan,
     /// The load generator, started by `http` in the right cgroup.
     #[command(hide = true)]
     Load(load::Load),
@@ -51,6 +53,7 @@ struct Http {
 fn main() -> ExitCode {
     let result = match Arguments::parse().what {
         What::Http(http) => World::enter(|world| run::http(world, &http)),
+        What::Scan => scan::scan().map(|scanned| table::scanned(&scanned)),
         What::Load(load) => load::load(&load),
     };
     match result {

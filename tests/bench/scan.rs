@@ -1,11 +1,9 @@
 //! The masker alone, on one core.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use nix::time::{ClockId, clock_gettime};
 use portcullis::{
     config,
     mask::{Format, MaskRules, Masker},
@@ -44,10 +42,11 @@ pub fn scan() -> Result<Vec<Scanned>> {
         ("JSON, 1 % of values sensitive", Format::Json, json.as_bytes()),
         ("text, 1 % of lines sensitive", Format::Text, log.as_bytes()),
     ];
-    let scanned = cases.into_iter().map(|(name, format, text)| {
+    let mut scanned = Vec::new();
+    for (name, format, text) in cases {
         let mut out = Vec::with_capacity(64 * 1024);
-        let (began, mut bytes) = (Instant::now(), 0);
-        while began.elapsed() < FOR {
+        let (began, mut bytes) = (cpu()?, 0);
+        while cpu()? - began < FOR {
             let mut masker = Masker::new(Arc::clone(&rules), rules.all(), format);
             for piece in text.chunks(32 * 1024) {
                 out.clear();
@@ -56,10 +55,13 @@ pub fn scan() -> Result<Vec<Scanned>> {
             masker.finish(&mut out);
             bytes += text.len();
         }
-        Scanned {
-            name,
-            mb_per_second: bytes as f64 / began.elapsed().as_secs_f64() / 1e6,
-        }
-    });
-    Ok(scanned.collect())
+        let mb_per_second = bytes as f64 / (cpu()? - began).as_secs_f64() / 1e6;
+        scanned.push(Scanned { name, mb_per_second });
+    }
+    Ok(scanned)
+}
+
+/// CPU time of this thread: what others do on this machine meanwhile does not count.
+fn cpu() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

@@ -122,7 +122,12 @@ pub fn print(cases: &[&Case], samples: &[Sample], memory: &[(Target, bool, f64)]
             );
         }
     }
-    println!("\nscanning, one core (aim: 500 MB/s)");
+    self::scanned(scanned);
+}
+
+/// The table of the masker alone.
+pub fn scanned(scanned: &[Scanned]) {
+    println!("\nscanning, per core (aim: 500 MB/s)");
     for s in scanned {
         println!("  {:<34} {:>8.0} MB/s", s.name, s.mb_per_second);
     }

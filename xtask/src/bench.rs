@@ -16,6 +16,8 @@ pub struct Bench {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// The masker alone, per core, on JSON and on text.
+    Scan,
     /// HTTP/1.1, plain and TLS: 1 KB at 2 and 32 connections, 8 KB JSON, 1 MB bodies, connection set-up, memory.
     ///
     /// Policy, masking and recording are on, in both durability modes. Rounds are interleaved and the table shows
@@ -37,44 +39,37 @@ enum What {
 }
 
 pub fn bench(bench: &Bench) -> anyhow::Result<()> {
-    let What::Http {
-        seconds,
-        rounds,
-        json,
-        case,
-    } = &bench.what;
     setup::setup()?;
     say(
         "build",
         "in release mode, as it would be installed; a cold build takes some minutes",
     );
-    run(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "portcullis",
-        "--package",
-        "e2e",
-        "--bins",
-    ]))?;
+    let profile = ["--release", "--package", "e2e"];
+    run(cargo().args(["build", "--release", "--package", "portcullis", "--bins"]))?;
+    run(cargo().arg("build").args(profile).args(["--bin", "bench"]))?;
     let mut command = cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "e2e",
-        "--bin",
-        "bench",
-        "--",
-        "http",
-    ]);
-    command.args(["--seconds", seconds, "--rounds", rounds]);
-    if let Some(json) = json {
-        command.arg("--json").arg(json);
-    }
-    if let Some(case) = case {
-        command.args(["--case", case]);
+    command
+        .args(["run", "--quiet"])
+        .args(profile)
+        .args(["--bin", "bench", "--"]);
+    match &bench.what {
+        What::Scan => {
+            command.arg("scan");
+        }
+        What::Http {
+            seconds,
+            rounds,
+            json,
+            case,
+        } => {
+            command.args(["http", "--seconds", seconds, "--rounds", rounds]);
+            if let Some(json) = json {
+                command.arg("--json").arg(json);
+            }
+            if let Some(case) = case {
+                command.args(["--case", case]);
+            }
+        }
     }
     run(&mut command)?;
     Ok(())

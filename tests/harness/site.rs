@@ -84,7 +84,7 @@ impl<'w> Site<'w> {
             options.token,
             &serde_json::json!({}),
         )?;
-        fs::write(world.path("token"), token)?;
+        secret(&world.path("token"), &token)?;
         fs::write(world.path("roots.pem"), world.authority().pem())?;
         let policies = world.path("policies");
         fs::create_dir_all(&policies)?;
@@ -218,7 +218,14 @@ durability = "{durability}"
             .mint(SUBJECT, AUDIENCE, &["agents"], lives, &serde_json::json!({}))?;
         // In one step, as a well-behaved keeper of tokens does.
         let fresh = self.world.path("token.new");
-        fs::write(&fresh, token)?;
+        secret(&fresh, &token)?;
         Ok(fs::rename(fresh, self.world.path("token"))?)
     }
+}
+
+/// A file that only root can read, as a token's should be.
+fn secret(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, text)?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }

@@ -55,6 +55,8 @@ struct Ban {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Sources {
+    /// Empty: whatever cargo itself takes for its registry. Never git.
+    #[serde(default)]
     allow_registry: BTreeSet<String>,
 }
 
@@ -165,7 +167,8 @@ fn judge(deny: &Deny, package: &Package) -> Vec<String> {
     }
     if let Some(source) = &package.source {
         let registry = source.strip_prefix("registry+");
-        if !registry.is_some_and(|r| deny.sources.allow_registry.contains(r)) {
+        let allowed = &deny.sources.allow_registry;
+        if !registry.is_some_and(|r| allowed.is_empty() || allowed.contains(r)) {
             wrong.push(format!("{name}: comes from {source}"));
         }
     }

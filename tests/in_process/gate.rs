@@ -141,3 +141,25 @@ async fn the_agent_does_not_talk_to_itself() -> Result<()> {
     assert!(answer.contains("upstream_is_agent"), "{answer}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stopping_agent_ends_connections_between_operations() -> Result<()> {
+    let rig = Rig::new(ALLOW, "").await?;
+    let upstream = Upstream::start(CUSTOMER).await?;
+    let mut workload = rig.connect(upstream.address).await;
+    exchange(
+        &mut workload,
+        &format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.address),
+    )
+    .await?;
+    let cut = rig
+        .core
+        .front
+        .shared
+        .drain
+        .stop(std::time::Duration::from_secs(60))
+        .await;
+    assert_eq!(cut, 0, "an idle connection does not wait for the deadline");
+    closed(&mut workload).await?;
+    Ok(())
+}

@@ -373,7 +373,7 @@ impl Agent {
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
             },
-            connections: self.front.drain.live(),
+            connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);

@@ -103,7 +103,7 @@ pub(super) fn listen(run_dir: &Path) -> std::io::Result<UnixListener> {
 }
 
 pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
-    let drain = agent.front.drain.clone();
+    let drain = agent.front.shared.drain.clone();
     let app = Router::new()
         .route("/v1/status", get(status))
         .route("/metrics", get(metrics))

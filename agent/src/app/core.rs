@@ -58,6 +58,7 @@ impl Core {
                 ledger,
                 metrics: Metrics::default(),
                 names: Names::default(),
+                drain: Drain::default(),
             },
             workloads: Workloads::default(),
             identities,
@@ -67,7 +68,6 @@ impl Core {
                 .context("TLS with workloads cannot be set up")?,
             connector: ArcSwap::from_pointee(connector),
             protocols: Registry::default(),
-            drain: Drain::default(),
             own_port: config.redirect.port,
         };
         Ok(Self {

@@ -48,7 +48,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.record_started().await?;
     agent.enforce_all(present).await;
     agent.follow(events);
-    let drain = agent.front.drain.clone();
+    let drain = agent.front.shared.drain.clone();
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -18,7 +18,6 @@ pub use self::workloads::{Tag, Workloads};
 use crate::{
     config::Limits,
     detect::{self, Sniffed},
-    drain::Drain,
     gate::{Closing, Connection, Gate, SessionParts, Shared, TlsBody, TlsFacts, process_body, session_entry},
     identity::{Identities, IdentityHandle},
     io::BoxStream,
@@ -53,8 +52,6 @@ pub struct Front {
     pub connector: ArcSwap<Connector>,
     /// The protocols.
     pub protocols: Registry,
-    /// Stopping in order.
-    pub drain: Drain,
     /// The port of the agent's own listeners.
     pub own_port: u16,
 }
@@ -95,12 +92,14 @@ impl Front {
                     continue;
                 }
             };
-            if self.drain.is_stopping() || self.drain.live() >= self.limits.load().connections {
+            if self.shared.drain.is_stopping() || self.shared.drain.live() >= self.limits.load().connections {
                 self.shared.metrics.turned_away();
                 continue;
             }
             let front = Arc::clone(&self);
-            self.drain.spawn(async move { front.serve(redirected).await });
+            self.shared
+                .drain
+                .spawn(async move { front.serve(redirected).await });
         }
     }
 
@@ -202,7 +201,7 @@ impl Front {
         let reason = tokio::select! {
             biased;
             reason = async { let r = identity_ends(&identity, &gate).await; gate.ending(r); r } => reason,
-            () = async { self.drain.over().await; gate.ending(Reason::Draining) } => Reason::Draining,
+            () = async { self.shared.drain.over().await; gate.ending(Reason::Draining) } => Reason::Draining,
             served = protocol.serve(stream, &dial, &gate) => match served {
                 Ok(()) => Reason::Completed,
                 Err(e) => {

@@ -29,6 +29,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     config::Limits,
+    drain::{Drain, Raised},
     identity::IdentityHandle,
     io::BoxStream,
     ledger::Ledger,
@@ -56,6 +57,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Look-ups that prove names.
     pub names: Names,
+    /// Stopping in order.
+    pub drain: Drain,
 }
 
 /// TLS facts that a protocol needs of the downstream leg.
@@ -219,6 +222,12 @@ impl Gate {
             self.inner.bytes_up.load(Ordering::Relaxed),
             self.inner.bytes_down.load(Ordering::Relaxed),
         )
+    }
+
+    /// Resolves when the agent is stopping: a protocol ends its connection before the next operation.
+    #[must_use]
+    pub fn stopping(&self) -> Raised {
+        self.inner.shared.drain.stopping()
     }
 
     /// Whether any operation was allowed.

@@ -6,6 +6,7 @@ use super::{Connection, Gate, Names, Shared, TlsFacts};
 use crate::{
     clock::Clock,
     config::{Durability, Limits, Mask},
+    drain::Drain,
     identity::testing::Held,
     ledger::{Ledger, Options},
     mask::MaskRules,
@@ -85,6 +86,7 @@ impl Rig {
             ledger,
             metrics: Metrics::default(),
             names: Names::default(),
+            drain: Drain::default(),
         };
         Self {
             shared,

@@ -13,6 +13,7 @@ use super::{
     response::Response,
 };
 use crate::{
+    drain::Raised,
     gate::{Denied, Dial, Gate},
     io::BoxStream,
     model::{Reason, Side},
@@ -41,6 +42,8 @@ pub(super) struct Connection<'a> {
     pub(super) request: Request,
     pub(super) response: Response,
     pub(super) scratch: Vec<u8>,
+    /// The agent is stopping.
+    pub(super) stopping: Raised,
     /// What upstream had sent before the request in hand.
     pub(super) read_before: u64,
 }
@@ -60,6 +63,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
         request: Request::default(),
         response: Response::default(),
         scratch: Vec::new(),
+        stopping: gate.stopping(),
         read_before: 0,
     };
     let result = loop {
@@ -146,17 +150,16 @@ impl Connection<'_> {
                     Arrived::Nothing
                 });
             }
-            match self
-                .wire
-                .pump(
-                    Reading {
-                        downstream: true,
-                        upstream: true,
-                    },
-                    until,
-                )
-                .await
-            {
+            let reading = Reading {
+                downstream: true,
+                upstream: true,
+            };
+            let pumped = tokio::select! {
+                biased;
+                () = &mut self.stopping, if !begun => return Ok(Arrived::Nothing),
+                pumped = self.wire.pump(reading, until) => pumped,
+            };
+            match pumped {
                 Ok(Pumped::Progress) => {}
                 Ok(Pumped::TimedOut) if begun => return Ok(Arrived::Malformed(Fault::Slow)),
                 Ok(Pumped::TimedOut) => return Ok(Arrived::Nothing),

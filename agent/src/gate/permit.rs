@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Inner, body};
 use crate::{
-    ledger::{Frame, FrameDigest, LedgerError},
+    ledger::{FrameDigest, Ledger, LedgerError},
     mask::Counts,
     model::{Decision, Direction, Obligations, OperationId, Reason, Seq},
 };
@@ -64,8 +64,9 @@ impl Recording {
         }
     }
 
-    /// The next frame to offer, when one is due.
-    fn cut(&mut self, operation: OperationId, all: bool) -> Option<Frame> {
+    /// The bytes of the next frame to offer, when one is due. They stay here until the ledger has taken them: the wait
+    /// for room may be cancelled.
+    fn due(&mut self, all: bool) -> Option<Bytes> {
         if self.broken {
             self.pending.clear();
             return None;
@@ -79,20 +80,25 @@ impl Recording {
             self.offered = Some(bytes);
             self.since = Instant::now();
         }
-        let bytes = self.offered.clone()?;
-        Some(Frame {
-            operation,
-            direction: self.direction,
-            number: self.digest.frames(),
-            bytes,
-        })
+        self.offered.clone()
     }
 
-    /// Notes whether the ledger took the frame that was offered.
-    fn settle(&mut self, taken: bool) {
-        match self.offered.take() {
-            Some(bytes) if taken => self.digest.push(&bytes),
-            _ => self.broken = true,
+    async fn flush(&mut self, ledger: &Ledger, operation: OperationId, all: bool) -> Result<(), LedgerError> {
+        while let Some(bytes) = self.due(all) {
+            let taken = ledger
+                .frame_next(&mut self.digest, operation, self.direction, bytes)
+                .await;
+            self.offered = None;
+            self.broken = taken.is_err();
+            taken?;
+        }
+        Ok(())
+    }
+
+    fn flush_now(&mut self, ledger: &Ledger, operation: OperationId) {
+        while let Some(bytes) = self.due(true) {
+            self.broken = !ledger.frame_now(&mut self.digest, operation, self.direction, bytes);
+            self.offered = None;
         }
     }
 }
@@ -137,14 +143,12 @@ impl Permit {
     /// # Errors
     /// When the ledger cannot take them: the operation must end.
     pub async fn record(&mut self, direction: Direction, masked: &[u8]) -> Result<(), LedgerError> {
-        let id = self.id;
-        self.side(direction).pending.extend_from_slice(masked);
-        while let Some(frame) = self.side(direction).cut(id, false) {
-            let taken = self.inner.shared.ledger.frame(frame).await;
-            self.side(direction).settle(taken.is_ok());
-            taken?;
-        }
-        Ok(())
+        let side = match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        side.pending.extend_from_slice(masked);
+        side.flush(&self.inner.shared.ledger, self.id, false).await
     }
 
     /// Counts bytes that went over the wire.
@@ -165,13 +169,8 @@ impl Permit {
     /// # Errors
     /// When the ledger cannot take it. The gap is recorded once it can.
     pub async fn finish(mut self, reason: Reason, status: &str) -> Result<(), LedgerError> {
-        let id = self.id;
-        for direction in [Direction::Up, Direction::Down] {
-            while let Some(frame) = self.side(direction).cut(id, true) {
-                let taken = self.inner.shared.ledger.frame(frame).await;
-                self.side(direction).settle(taken.is_ok());
-                taken?;
-            }
+        for side in [&mut self.up, &mut self.down] {
+            side.flush(&self.inner.shared.ledger, self.id, true).await?;
         }
         let entry = self.outcome(reason, status);
         self.finished = true;
@@ -224,12 +223,8 @@ impl Drop for Permit {
         if self.finished {
             return;
         }
-        let id = self.id;
-        for direction in [Direction::Up, Direction::Down] {
-            while let Some(frame) = self.side(direction).cut(id, true) {
-                let taken = self.inner.shared.ledger.frame_now(frame);
-                self.side(direction).settle(taken);
-            }
+        for side in [&mut self.up, &mut self.down] {
+            side.flush_now(&self.inner.shared.ledger, self.id);
         }
         let reason = self.inner.ending.reason();
         let entry = self.outcome(reason, "");

@@ -257,26 +257,37 @@ impl Ledger {
         Ok(hash)
     }
 
-    /// Records a frame from where nothing can be awaited (`Drop`): never blocks. Without room it is lost and counted;
-    /// whether it was taken. While the ledger cannot be written it is refused, as by [`Ledger::frame`].
-    pub fn frame_now(&self, frame: Frame) -> bool {
+    /// As [`Self::frame_next`], from where nothing can be awaited (`Drop`): never blocks. Without room the frame is lost
+    /// and counted; whether it was taken.
+    pub fn frame_now(
+        &self,
+        digest: &mut FrameDigest,
+        operation: OperationId,
+        direction: Direction,
+        bytes: bytes::Bytes,
+    ) -> bool {
         let shared = self.shared();
-        let taken = shared.check().is_ok() && frame.bytes.len() <= FRAME_MAX && {
-            let stored = Stored::new(frame);
-            shared.queue.room_now(stored.bytes.len()).is_some_and(|permits| {
-                shared
-                    .queue
-                    .push(Item {
-                        record: Record::Frame(stored),
-                        permits,
-                    })
-                    .is_ok()
-            })
-        };
-        if !taken {
-            shared.lose(Loss::Frame);
+        let size = bytes.len() as u64;
+        if shared.check().is_ok() && bytes.len() <= FRAME_MAX {
+            let number = digest.frames();
+            let stored = Stored::new(Frame {
+                operation,
+                direction,
+                number,
+                bytes,
+            });
+            let hash = stored.sha256;
+            let room = shared.queue.room_now(stored.bytes.len());
+            let record = Record::Frame(stored);
+            if let Some(permits) = room
+                && shared.queue.push(Item { record, permits }).is_ok()
+            {
+                digest.push_hash(&hash, size);
+                return true;
+            }
         }
-        taken
+        shared.lose(Loss::Frame);
+        false
     }
 
     /// Appends an entry from where nothing can be awaited (`Drop`): never blocks. Without room it is lost, counted,

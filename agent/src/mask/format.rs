@@ -32,10 +32,13 @@ impl Format {
         let declared = content_type.unwrap_or("").to_ascii_lowercase();
         let mut parts = declared.split(';').map(str::trim);
         let media = parts.next().unwrap_or("");
-        let charset = parts
-            .find_map(|p| p.strip_prefix("charset="))
-            .map(|c| c.trim_matches('"'));
-        if charset.is_some_and(is_unreadable) || looks_wide(first_bytes) {
+        // Readers differ in which of several they take and in what they trim, so any one counts.
+        let unreadable = parts
+            .filter_map(|p| p.split_once('='))
+            .filter(|(name, _)| name.trim().trim_end_matches('*') == "charset")
+            .map(|(_, value)| value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')))
+            .any(is_unreadable);
+        if unreadable || looks_wide(first_bytes) {
             return Handling::Unreadable;
         }
         let looks_text = looks_text(first_bytes);
@@ -59,7 +62,34 @@ fn sniff(first: &[u8]) -> Format {
 }
 
 fn is_unreadable(charset: &str) -> bool {
+    // RFC 8187 values carry their own charset and language first.
+    let charset = charset
+        .rsplit('\'')
+        .next()
+        .unwrap_or(charset)
+        .trim_start_matches("x-");
     [
+        "unicode",
+        "csunicode",
+        "csutf7",
+        "csutf16",
+        "csutf32",
+        "csucs4",
+        "utf_16",
+        "utf_32",
+        "utf_7",
+        "utf7",
+        "u16",
+        "u32",
+        "u7",
+        "imap4-utf-7",
+        "cp500",
+        "cp1026",
+        "cp1140",
+        "ibm500",
+        "ibm1026",
+        "ibm1047",
+        "ibm1140",
         "utf-16",
         "utf16",
         "utf-32",
@@ -142,7 +172,7 @@ fn is_binary(media: &str) -> bool {
 }
 
 /// UTF-16 or UTF-32: a byte order mark, or ASCII with zeros in between.
-fn looks_wide(first: &[u8]) -> bool {
+pub(crate) fn looks_wide(first: &[u8]) -> bool {
     match first {
         [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] | [0, 0, 0xFE, 0xFF, ..] => true,
         [a, 0, 0, 0, b, 0, 0, 0, ..] | [0, 0, 0, a, 0, 0, 0, b, ..] => is_plain(*a) && is_plain(*b),
@@ -164,7 +194,9 @@ fn looks_text(first: &[u8]) -> bool {
     !control
         && match std::str::from_utf8(first) {
             Ok(_) => true,
-            // Cut in a character, or some byte of an older encoding among ASCII.
+            // Cut in a character at the end.
+            Err(e) if e.error_len().is_none() => true,
+            // Some byte of an older encoding among ASCII.
             Err(_) => first.iter().filter(|b| **b >= 0x80).count() * 4 <= first.len(),
         }
 }

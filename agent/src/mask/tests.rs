@@ -491,6 +491,17 @@ fn formats() {
         (Some("image/png"), b"alice@example.com", Mask(Format::Text)),
         (Some("application/octet-stream"), b"{\"a\":1}", Mask(Format::Text)),
         (None, b" [1]", Mask(Format::Json)),
+        (Some("text/plain; charset = utf-16le"), b"a", Unreadable),
+        (Some("text/plain; charset='UTF-7'"), b"a", Unreadable),
+        (Some("text/plain; charset=utf-8; charset=utf-7"), b"a", Unreadable),
+        (Some("text/plain; charset=unicode-1-1-utf-7"), b"a", Unreadable),
+        (Some("text/plain; charset*=us-ascii'en'utf-16"), b"a", Unreadable),
+        (Some("application/octet-stream"), b"\xd0", Mask(Format::Text)),
+        (
+            Some("application/octet-stream"),
+            "п".repeat(400)[..799 - 287].as_bytes(),
+            Mask(Format::Text),
+        ),
         (None, b"\x1f\x8b\x08\0\0\0", Binary),
     ] {
         assert_eq!(Format::of(kind, first), expected, "{kind:?} {first:?}");

@@ -26,6 +26,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use counts::Counts;
+pub(crate) use format::looks_wide;
 pub use format::{Format, Handling};
 pub use rules::{MaskError, MaskRules};
 

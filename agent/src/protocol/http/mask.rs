@@ -7,9 +7,12 @@ use super::{
     fault::Fault,
 };
 use crate::{
-    mask::{Counts, Format, Handling, MaskRules, Masker},
+    mask::{Counts, Format, Handling, MaskRules, Masker, looks_wide},
     model::ClassSet,
 };
+
+/// What UTF-32 can be told by.
+const PREFIX: usize = 8;
 
 /// Where a stream of values has an end that no value crosses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +89,8 @@ pub struct MaskedBody {
     masker: Masker,
     /// How it is read: known once its first bytes are.
     handling: Option<Handling>,
+    /// The first bytes of the content, until there are enough to tell the writing by.
+    prefix: Vec<u8>,
     /// What maskers that are through have counted.
     counts: Counts,
     gunzip: Option<Gunzip>,
@@ -115,6 +120,7 @@ impl MaskedBody {
             boundary: Boundary::of(content_type),
             masker: Masker::new(Arc::clone(rules), classes, Format::Text),
             handling: None,
+            prefix: Vec::new(),
             counts: Counts::default(),
             gunzip: gzip.then(Gunzip::new),
             gzip: (gzip && reencode).then(Gzip::new),
@@ -148,6 +154,15 @@ impl MaskedBody {
                 handling
             }
         };
+        // Pieces may be too short to tell UTF-16 by, so the start is looked at until it is long enough.
+        if self.prefix.len() < PREFIX {
+            let room = PREFIX - self.prefix.len();
+            self.prefix.extend_from_slice(&start[..start.len().min(room)]);
+            if looks_wide(&self.prefix) {
+                self.handling = Some(Handling::Unreadable);
+                return Err(Fault::Encoding);
+            }
+        }
         match handling {
             Handling::Mask(format) => Ok(Some(format)),
             Handling::Binary => Ok(None),

@@ -10,7 +10,7 @@ use super::{
     head::Scanner,
     headers::Framing,
     lines::{self, Lines, chunk},
-    mask::{Boundary, MaskedBody, is_binary},
+    mask::{Boundary, MaskedBody},
     request::Request,
     response::Response,
     upload::ENCODED,
@@ -239,7 +239,7 @@ impl<'a> Reply<'a> {
                 Handling::Binary => false,
                 Handling::Unreadable => return Err(Fault::Encoding),
             },
-            _ if is_binary(content_type) => false,
+            // The type cannot be believed before the content is decoded: the workload may have chosen it.
             Coding::Gzip => true,
             Coding::Other => return Err(Fault::Encoding),
         };
@@ -317,17 +317,25 @@ impl<'a> Reply<'a> {
             self.scratch = out;
             return sent.map(|()| true);
         }
-        match self.mode {
-            Mode::Verbatim => down.output.extend_from_slice(&up.input[..step.consumed]),
-            _ => down.output.extend_from_slice(data),
-        }
         if !data.is_empty() {
             permit.record(Direction::Down, data).await?;
         }
-        if !step.trailers.is_empty() {
-            let section = &up.input[step.trailers];
-            let (_, kept) = lines::trailers(self.gate.mask(), self.classes, section, false, permit);
-            permit.record(Direction::Down, &kept).await?;
+        match self.mode {
+            // Trailers are text whatever the content is.
+            Mode::Verbatim if !step.trailers.is_empty() => {
+                let section = &up.input[step.trailers.clone()];
+                let (shown, kept) = lines::trailers(self.gate.mask(), self.classes, section, false, permit);
+                if self.classes.is_empty() {
+                    down.output.extend_from_slice(&up.input[..step.consumed]);
+                } else {
+                    down.output.extend_from_slice(&shown);
+                    down.output
+                        .extend_from_slice(&up.input[step.trailers.end..step.consumed]);
+                }
+                permit.record(Direction::Down, &kept).await?;
+            }
+            Mode::Verbatim => down.output.extend_from_slice(&up.input[..step.consumed]),
+            _ => down.output.extend_from_slice(data),
         }
         up.input.advance(step.consumed);
         Ok(true)

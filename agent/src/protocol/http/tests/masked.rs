@@ -282,3 +282,70 @@ fn walk(dir: &std::path::Path) -> String {
     assert_eq!(frames, 2, "one frame each way");
     out
 }
+
+/// Whether the workload got to read the address, in any writing.
+fn reveals(content: &[u8]) -> bool {
+    let narrow: Vec<u8> = content.iter().copied().filter(|b| *b != 0).collect();
+    text(&narrow).contains("ann@example.com")
+}
+
+#[tokio::test]
+async fn a_binary_type_does_not_hide_what_is_encoded() {
+    let answer = response(
+        "Content-Encoding: gzip\r\nContent-Type: application/octet-stream\r\n",
+        &gzip(BODY.as_bytes()),
+    );
+    let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
+    let (_, content) = parts(&went.down);
+    assert!(!reveals(gunzip(&content).as_bytes()));
+    let answer = response("Content-Encoding: br\r\nContent-Type: image/png\r\n", b"xxxx");
+    let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
+    assert!(
+        text(&went.down).starts_with("HTTP/1.1 502"),
+        "{}",
+        text(&went.down)
+    );
+}
+
+#[tokio::test]
+async fn encoded_content_that_is_binary_stays_as_it_is() {
+    let answer = response(
+        "Content-Encoding: gzip\r\nContent-Type: application/octet-stream\r\nETag: \"x\"\r\n",
+        &gzip(b"\0\x01\x02ann@example.com"),
+    );
+    let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
+    assert_eq!(text(&went.down), text(&answer));
+}
+
+#[tokio::test]
+async fn trailers_of_binary_content_are_masked() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = format!("{head}3\r\n\0\x01\x02\r\n0\r\nX-Who: ann@example.com\r\n\r\n");
+    let went = run(MASK, &[Turn::new(END, answer.as_bytes())], &[GET]).await;
+    let down = text(&went.down);
+    assert!(!reveals(&went.down) && down.contains("X-Who: "), "{down}");
+    assert!(down.ends_with("\\r\\n\\r\\n"), "{down}");
+}
+
+#[tokio::test]
+async fn utf_16_in_small_pieces_does_not_pass() {
+    let wide: Vec<u8> = BODY.bytes().flat_map(|b| [b, 0]).collect();
+    let mut answer =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for byte in wide {
+        answer.extend_from_slice(b"1\r\n");
+        answer.push(byte);
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    let went = run(MASK, &[Turn::new(END, &answer)], &[GET]).await;
+    let content: Vec<u8> = went
+        .down
+        .split(|b| *b == b'\n')
+        .map(|l| l.trim_ascii_end())
+        .filter(|l| l.len() == 1)
+        .flatten()
+        .copied()
+        .collect();
+    assert!(!reveals(&content) && content.len() < 12, "{}", text(&went.down));
+}

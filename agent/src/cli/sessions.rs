@@ -97,7 +97,7 @@ fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
         "END",
     ]);
     for r in &rows {
-        let text = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
+        let text = |t: &Option<String>| plain(t.as_deref().unwrap_or("-"));
         let port = r.port.unwrap_or_default();
         table.add_row([
             r.session.clone(),
@@ -129,7 +129,7 @@ fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let s = &found.session;
-    let text = |t: &Option<String>| t.as_deref().unwrap_or("-").to_owned();
+    let text = |t: &Option<String>| plain(t.as_deref().unwrap_or("-"));
     println!("Session    {}", s.session);
     println!("Workload   {}", text(&s.workload));
     println!(
@@ -156,7 +156,7 @@ fn print(o: &OperationRow) {
         o.at,
         o.decision,
         o.action,
-        o.resource.as_deref().unwrap_or("-")
+        plain(o.resource.as_deref().unwrap_or("-"))
     );
     println!("  id {}, subject {}", o.id, o.subject.as_deref().unwrap_or("-"));
     println!("  {} by policies [{}]", o.reason, o.policies.join(", "));
@@ -175,17 +175,19 @@ fn print(o: &OperationRow) {
     }
 }
 
+/// Text that a stranger chose (a payload, a path, a program's file name): nothing in it may drive this terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\t' { '.' } else { c })
+        .collect()
+}
+
 fn print_payload(reader: &Reader, operation: &OperationRow) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for frame in reader.frames(OperationId(operation.id.parse()?))? {
         let mark = if frame.direction == "up" { '>' } else { '<' };
         for line in String::from_utf8_lossy(&frame.bytes).lines() {
-            // The bytes are a stranger's: nothing in them may drive this terminal.
-            let plain: String = line
-                .chars()
-                .map(|c| if c.is_control() && c != '\t' { '.' } else { c })
-                .collect();
-            writeln!(out, "  {mark} {plain}")?;
+            writeln!(out, "  {mark} {}", plain(line))?;
         }
     }
     Ok(())
@@ -210,4 +212,12 @@ fn with_payload(found: &SessionShow, reader: &Reader, payload: bool) -> anyhow::
         row["payload"] = frames.into();
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn nothing_drives_the_terminal() {
+        assert_eq!(super::plain("/tmp/\x1b[2Ja\u{9b}1m\n\tb"), "/tmp/.[2Ja.1m.\tb");
+    }
 }

@@ -34,6 +34,8 @@ pub struct Permit {
     down: Recording,
     masked: BTreeMap<u8, u64>,
     finished: bool,
+    /// The outcome, while the ledger is asked to take it.
+    unsent: Option<crate::model::Entry>,
 }
 
 /// One direction: bytes counted on the wire, and bytes recorded (masked) in frames.
@@ -116,6 +118,7 @@ impl Permit {
             down: Recording::new(Direction::Down, now),
             masked: BTreeMap::new(),
             finished: false,
+            unsent: None,
         }
     }
 
@@ -174,7 +177,11 @@ impl Permit {
         }
         let entry = self.outcome(reason, status);
         self.finished = true;
-        self.inner.shared.ledger.enqueue(entry).await
+        // The wait for room may be cancelled, and what is dropped then must not be the record.
+        self.unsent = Some(entry.clone());
+        let sent = self.inner.shared.ledger.enqueue(entry).await;
+        self.unsent = None;
+        sent
     }
 
     fn outcome(&mut self, reason: Reason, status: &str) -> crate::model::Entry {
@@ -220,6 +227,9 @@ fn payload(digest: &mut FrameDigest) -> Option<body::PayloadBody> {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(entry) = self.unsent.take() {
+            self.inner.shared.ledger.enqueue_now(entry);
+        }
         if self.finished {
             return;
         }

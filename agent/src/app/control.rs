@@ -8,8 +8,9 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, State, connect_info::Connected},
+    extract::{ConnectInfo, Request, State, connect_info::Connected},
     http::StatusCode,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::IncomingStream,
@@ -19,7 +20,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 
 use super::Agent;
-use crate::model::WorkloadName;
+use crate::{model::WorkloadName, redirect::cgroup};
 
 /// Who asks: the peer's credentials, from the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -112,12 +113,50 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/workload/revoke", post(revoke))
         .route("/v1/workload/restore", post(restore))
         .route("/v1/export", post(exported))
+        .layer(middleware::from_fn_with_state(Arc::clone(&agent), outsiders_only))
         .with_state(agent);
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
         .with_graceful_shutdown(async move { drain.stopping().await });
     if let Err(e) = served.await {
         tracing::error!("the control socket ended: {e}");
     }
+}
+
+/// Refuses processes of workloads. The socket's mode keeps out who is not root; a workload may be root all the same,
+/// and must neither restore nor untag itself.
+async fn outsiders_only(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // A process of another pid namespace has no id here.
+    let cgroup = (caller.pid > 0)
+        .then(|| cgroup::of_process(&caller.pid.to_string()).ok())
+        .flatten();
+    let Some(cgroup) = cgroup else {
+        return Refused(StatusCode::FORBIDDEN, "the calling process cannot be told".into()).into_response();
+    };
+    if let Some((_, tag)) = agent
+        .front
+        .workloads
+        .all()
+        .into_iter()
+        .find(|(_, tag)| within(&cgroup, &tag.cgroup))
+    {
+        let why = format!("the calling process belongs to workload {}", tag.workload);
+        return Refused(StatusCode::FORBIDDEN, why).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a cgroup is another or below it.
+fn within(cgroup: &str, ancestor: &str) -> bool {
+    let parts = |path: &'_ str| path.trim_matches('/').to_owned();
+    let (cgroup, ancestor) = (parts(cgroup), parts(ancestor));
+    cgroup
+        .strip_prefix(&ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 async fn status(State(agent): State<Arc<Agent>>) -> Json<super::Status> {
@@ -198,4 +237,15 @@ async fn exported(
 ) -> Result<Response, Refused> {
     agent.exported(detail, caller).await.map_err(Refused::new)?;
     Ok(Json(json!({})).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::within;
+
+    #[test]
+    fn cgroups_within_others() {
+        assert!(within("/a/b", "/a") && within("/a", "/a/"));
+        assert!(!within("/ab", "/a") && !within("/", "/a") && !within("/b/a", "/a"));
+    }
 }

@@ -499,7 +499,7 @@ fn formats() {
         (Some("application/octet-stream"), b"\xd0", Mask(Format::Text)),
         (
             Some("application/octet-stream"),
-            "п".repeat(400)[..799 - 287].as_bytes(),
+            &"п".repeat(400).as_bytes()[..799 - 287],
             Mask(Format::Text),
         ),
         (None, b"\x1f\x8b\x08\0\0\0", Binary),

@@ -42,6 +42,10 @@ pub enum Fault {
     EncodedDelimiter,
     #[error("the path has parameters after ';'")]
     PathParameters,
+    #[error("a header asks for another method or path than the request line")]
+    Override,
+    #[error("Content-Type is given more than once")]
+    ContentTypeRepeated,
     #[error("the Host header is missing")]
     HostMissing,
     #[error("the Host header is given more than once")]

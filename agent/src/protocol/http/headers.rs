@@ -1,6 +1,6 @@
 //! What header fields mean to a gate: framing, persistence, and which of them end at this hop (RFC 9110 section 7.6).
 
-use super::{fault::Fault, head::Head};
+use super::{fault::Fault, head::Head, target::Target};
 
 /// The header fields that the gate itself has to understand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,26 @@ pub fn known(name: &str) -> Known {
         .iter()
         .find(|(n, _)| n.len() == name.len() && n.eq_ignore_ascii_case(name))
         .map_or(K::Other, |(_, k)| *k)
+}
+
+/// Whether a field makes frameworks act on another method or path than the request line's, which is what policy
+/// decides on.
+#[must_use]
+pub fn overrides(name: &str, value: &[u8], method: &str, target: &Target) -> bool {
+    const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+    const PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+    // CGI-like servers read '_' and '-' as one.
+    let is = |known: &str| {
+        known.len() == name.len()
+            && known
+                .bytes()
+                .zip(name.bytes())
+                .all(|(k, n)| k == n.to_ascii_lowercase() || (k == b'-' && n == b'_'))
+    };
+    if METHOD.iter().any(|k| is(k)) {
+        return !value.eq_ignore_ascii_case(method.as_bytes());
+    }
+    PATH.iter().any(|k| is(k)) && value != target.wire().as_bytes()
 }
 
 /// Names that CGI-like servers turn into those of framing fields.

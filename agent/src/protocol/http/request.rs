@@ -135,11 +135,17 @@ impl Request {
                     self.expects_continue = self.minor == 1;
                 }
                 Known::ContentType => {
+                    if self.content_type.is_some() {
+                        return Err(Fault::ContentTypeRepeated);
+                    }
                     self.content_type = std::str::from_utf8(header.value).ok().map(str::to_owned);
                 }
                 Known::ContentEncoding => {
                     encodings += 1;
                     self.encoding = super::encoding::Coding::of(header.value, encodings);
+                }
+                Known::Other if headers::overrides(header.name, header.value, &self.method, &self.target) => {
+                    return Err(Fault::Override);
                 }
                 _ => {}
             }

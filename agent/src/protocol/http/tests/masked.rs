@@ -342,7 +342,7 @@ async fn utf_16_in_small_pieces_does_not_pass() {
     let content: Vec<u8> = went
         .down
         .split(|b| *b == b'\n')
-        .map(|l| l.trim_ascii_end())
+        .map(<[u8]>::trim_ascii_end)
         .filter(|l| l.len() == 1)
         .flatten()
         .copied()

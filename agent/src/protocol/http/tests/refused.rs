@@ -70,6 +70,21 @@ async fn every_trap_is_refused_with_one_entry_and_nothing_upstream() {
         ),
         ("GET / HTTP/1.1\r\n\r\n".into(), 400, "protocol_ambiguous"),
         (
+            format!("POST / HTTP/1.1\r\n{host}X-HTTP-Method-Override: DELETE\r\n\r\n"),
+            400,
+            "protocol_ambiguous",
+        ),
+        (
+            format!("GET /a HTTP/1.1\r\n{host}X_Original-URL: /admin\r\n\r\n"),
+            400,
+            "protocol_ambiguous",
+        ),
+        (
+            format!("POST / HTTP/1.1\r\n{host}Content-Type: a/b\r\nContent-Type: c/d\r\n\r\n"),
+            400,
+            "protocol_ambiguous",
+        ),
+        (
             "GET / HTTP/1.1\r\nHost: \r\n\r\n".into(),
             400,
             "protocol_ambiguous",

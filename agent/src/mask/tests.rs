@@ -637,12 +637,33 @@ fn hostile_input_is_linear() {
     }
 }
 
+#[test]
+fn a_key_marker_with_the_longest_label_is_the_same_however_it_is_cut() {
+    let rules = rules_of("");
+    let input = "-----BEGIN RSA PRIVATE KED  RSA PRIVATE KED RSA PRIVATE KEY-----\ndata: {\"email\":\"a@b.example\"}\n\n";
+    let expected = whole(&rules, Format::Text, input);
+    assert!(expected.contains("[masked:private_key]"), "{expected}");
+    for first in 0..input.len() {
+        for second in [first, first + 1, first + 8] {
+            let (out, _) = in_pieces(&rules, Format::Text, input.as_bytes(), &[first, second]);
+            assert_eq!(
+                String::from_utf8_lossy(&out),
+                expected,
+                "cut at {first} and {second}"
+            );
+        }
+    }
+}
+
 fn fragment() -> impl Strategy<Value = String> {
     let values: Vec<String> = positives()
         .into_iter()
         .flat_map(|(text, _, value)| [text, value])
         .chain(
             [
+                "PRIVATE KED ",
+                "RSA PRIVATE KEY-----",
+                "-----BEGIN RSA ",
                 "\\u0040",
                 "\\",
                 "\"",

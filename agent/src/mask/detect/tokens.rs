@@ -232,11 +232,7 @@ impl Search<'_> {
         let dashes = &self.hay[from..self.hay.len().min(from + 5)];
         if is_private && dashes == b"-----" {
             self.hit(Builtin::PrivateKey, at, from + 5, Some(Tail::PemBody(0)));
-        } else if !self.last
-            && label < PEM_LABEL_MAX
-            && from + 5 > self.hay.len()
-            && b"-----".starts_with(dashes)
-        {
+        } else if !self.last && from + 5 > self.hay.len() && b"-----".starts_with(dashes) {
             self.wait(at);
         }
     }

@@ -30,7 +30,6 @@ pub struct PolicySet {
     hash: Arc<str>,
     text: Arc<str>,
     generation: u64,
-    files: Vec<File>,
     rules: Vec<Rule>,
     warnings: Vec<Problem>,
     pub(super) schema: &'static Schema,
@@ -84,7 +83,6 @@ impl PolicySet {
         Ok(Self {
             hash,
             text,
-            files: files.to_vec(),
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             indexes: index::build(schema, &names, &rules)?,
             rules,
@@ -112,12 +110,6 @@ impl PolicySet {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
-    }
-
-    /// The files that it was made of, for whoever keeps policy sets as evidence.
-    #[must_use]
-    pub fn files(&self) -> &[File] {
-        &self.files
     }
 
     /// All policies, in order.

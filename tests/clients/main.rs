@@ -37,6 +37,23 @@ fn shown(text: &str) -> Vec<&'static str> {
     SECRETS.into_iter().filter(|s| text.contains(s)).collect()
 }
 
+/// A workload may be root, so the socket's mode does not keep it out; its cgroup does.
+#[test]
+fn a_workload_cannot_use_the_control_socket() {
+    with_site("control", |site| {
+        let status = |mut command: std::process::Command| {
+            let config = site.daemon.config();
+            e2e::child::Said::by(command.arg("--config").arg(config).args(["workload", "list"]))
+        };
+        let outside = status(site.world.host(e2e::paths::portcullis()?))?;
+        outside.ok()?;
+        let inside = status(site.workload().tagged(e2e::paths::portcullis()?))?;
+        assert_eq!(inside.code, 1, "{}", inside.out);
+        assert!(inside.err.contains("belongs to workload"), "{}", inside.err);
+        Ok(())
+    });
+}
+
 #[test]
 fn without_a_tag_nothing_changes() {
     with_site("untagged", |site| {

@@ -134,29 +134,19 @@ impl Permit {
         self.decision.obligations
     }
 
-    fn side(&mut self, direction: Direction) -> &mut Recording {
-        match direction {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        }
-    }
-
     /// Records bytes of the payload, already masked; waits while the ledger is behind.
     ///
     /// # Errors
     /// When the ledger cannot take them: the operation must end.
     pub async fn record(&mut self, direction: Direction, masked: &[u8]) -> Result<(), LedgerError> {
-        let side = match direction {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        };
+        let side = of(direction, &mut self.up, &mut self.down);
         side.pending.extend_from_slice(masked);
         side.flush(&self.inner.shared.ledger, self.id, false).await
     }
 
     /// Counts bytes that went over the wire.
     pub fn add_bytes(&mut self, direction: Direction, n: u64) {
-        let side = self.side(direction);
+        let side = of(direction, &mut self.up, &mut self.down);
         side.wire = side.wire.saturating_add(n);
     }
 
@@ -213,6 +203,14 @@ impl Permit {
             reason,
             status,
         })
+    }
+}
+
+/// One of the two; not a method, so that the ledger can be borrowed beside it.
+fn of<'a>(direction: Direction, up: &'a mut Recording, down: &'a mut Recording) -> &'a mut Recording {
+    match direction {
+        Direction::Up => up,
+        Direction::Down => down,
     }
 }
 

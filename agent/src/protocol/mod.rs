@@ -7,6 +7,7 @@
 #[doc(hidden)]
 pub mod conformance;
 pub mod http;
+pub mod postgres;
 pub mod tcp;
 mod wire;
 

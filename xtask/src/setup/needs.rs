@@ -6,6 +6,8 @@ use crate::step::{command, succeeds};
 
 /// The release of bpf-linker that `ebpf/` is built with; its LLVM must not be older than the compiler's.
 const BPF_LINKER: &str = "0.13.0";
+/// The oldest minor release of the compiler, from 1, that `ebpf/Cargo.lock` builds with.
+const EBPF_RUSTC: u32 = 91;
 const LLVM: &str = "/usr/lib/llvm-22";
 
 /// One thing that is needed.
@@ -93,8 +95,14 @@ fn toolchain() -> Vec<Need> {
         Need {
             name: "rustc-web",
             why: "compiles eBPF: core is built from source, which takes Debian's compiler and its rust-src",
-            present: || Path::new("/usr/bin/rustc").exists() && installed(&["rustc-web", "rust-web-src"]),
+            present: || ebpf_rustc() && installed(&["rustc-web", "rust-web-src"]),
             remedy: Remedy::Apt(&["rustc-web", "rust-web-src"]),
+        },
+        Need {
+            name: "libclang",
+            why: "reads the C headers of PostgreSQL's own parser while that is built",
+            present: || installed(&["libclang1-14", "libclang-common-14-dev"]),
+            remedy: Remedy::Apt(&["libclang1-14", "libclang-common-14-dev"]),
         },
         Need {
             name: "llvm-22-dev",
@@ -206,6 +214,25 @@ pub fn installed(packages: &[&str]) -> bool {
     })
 }
 
+/// Whether Debian's compiler is recent enough for what `ebpf/` is built with; the release that a distribution began
+/// with is not.
+fn ebpf_rustc() -> bool {
+    Command::new("/usr/bin/rustc")
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| minor_of(&String::from_utf8_lossy(&o.stdout)) >= Some(EBPF_RUSTC))
+}
+
+/// `rustc 1.96.0 (...)`: 96.
+fn minor_of(version: &str) -> Option<u32> {
+    version
+        .strip_prefix("rustc 1.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
 fn bpf_linker() -> bool {
     let mut command = command("bpf-linker", &["--version"]);
     with_cargo_bin(&mut command);
@@ -244,5 +271,17 @@ fn with_cargo_bin(command: &mut Command) {
     {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", home.join("bin").display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minor_of;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(minor_of("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)"), Some(96));
+        assert_eq!(minor_of("rustc 1.85.0"), Some(85));
+        assert_eq!(minor_of("no compiler"), None);
     }
 }

@@ -1,0 +1,1 @@
+//! Where each output column of a statement comes from.

@@ -1,0 +1,8 @@
+//! PostgreSQL (frontend/backend protocol 3.0 and 3.2).
+
+mod catalog;
+mod frame;
+mod lineage;
+mod login;
+mod sql;
+mod value;

@@ -1,0 +1,1 @@
+//! Typed values, masked so that they stay valid for their type.

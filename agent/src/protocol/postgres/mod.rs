@@ -1,8 +1,8 @@
 //! PostgreSQL (frontend/backend protocol 3.0 and 3.2).
 
 mod catalog;
-mod frame;
+pub mod frame;
 mod lineage;
 mod login;
 mod sql;
-mod value;
+pub mod value;

@@ -169,7 +169,8 @@ pub struct Mask {
     pub keep_last: usize,
     /// A strategy per class.
     pub strategies: std::collections::BTreeMap<String, Strategy>,
-    /// Classes by name: JSON keys (`ssn`), JSON paths (`customer.ssn`), headers, form fields.
+    /// Classes by name: JSON keys (`ssn`), JSON paths (`customer.ssn`), headers, form fields, database
+    /// columns.
     pub field: Vec<MaskField>,
     /// The operator's own classes by pattern.
     pub class: Vec<MaskClass>,
@@ -218,6 +219,9 @@ pub struct MaskField {
     /// Form field and query parameter names.
     #[serde(default)]
     pub form: Vec<String>,
+    /// Database columns: `schema.table.column`, `table.column` or `column`, with `*` for any schema, table or column.
+    #[serde(default)]
+    pub column: Vec<String>,
 }
 
 /// `[[mask.class]]`: an operator's own class.

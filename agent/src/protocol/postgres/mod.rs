@@ -2,8 +2,10 @@
 
 mod catalog;
 mod deny;
-mod frame;
+pub mod frame;
 mod lineage;
 mod login;
+pub mod record;
+mod session;
 mod sql;
-mod value;
+pub mod value;

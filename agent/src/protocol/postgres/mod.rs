@@ -5,6 +5,7 @@ mod deny;
 pub mod frame;
 mod lineage;
 mod login;
+mod operation;
 pub mod record;
 mod session;
 mod sql;

@@ -9,8 +9,8 @@ use super::{
         frame::{self, Fault, Message},
         lineage::{Outputs, Resolved},
         record::{Field, describe},
-        sql::{Act, Statement},
-        value::{self, Column, CopyMasker, RowMasker, Treatment},
+        sql::{self, Act, Statement},
+        value::{self, Column, CopyMasker, CopyOptions, CopySyntax, RowMasker, Treatment},
     },
     lookup::Classes,
     names::Portal,
@@ -217,6 +217,7 @@ impl Running {
         formats: &[i16],
         classes: &dyn Classes,
         rules: &Arc<MaskRules>,
+        limit: usize,
     ) -> Result<(), Fault> {
         let Some(statement) = &self.plan.statement else {
             return Err(Fault::Unexpected(b'H'));
@@ -241,13 +242,29 @@ impl Running {
                 }
             })
             .collect();
+        if !copy.understood {
+            return Err(Fault::Fields);
+        }
+        let options = CopyOptions {
+            syntax: match copy.format {
+                sql::Format::Text => CopySyntax::Text,
+                sql::Format::Csv => CopySyntax::Csv,
+                sql::Format::Binary => CopySyntax::Binary,
+            },
+            delimiter: copy.delimiter,
+            null: copy.null.as_bytes().to_vec(),
+            header: copy.header != sql::Header::No,
+            quote: copy.quote,
+            escape: copy.escape,
+        };
         self.copy = Some(CopyMasker::new(
             Arc::clone(rules),
             hidden,
-            copy,
+            options,
             columns,
             classes.types(),
-        )?);
+            limit,
+        ));
         Ok(())
     }
 
@@ -260,11 +277,19 @@ impl Running {
             return Err(Fault::Unexpected(b'd').into());
         };
         let before = out.len();
-        let mut rest = &run[..];
-        while let Some(Message { body, .. }) = frame::message(rest, usize::MAX)? {
-            copy.push(body, out)?;
-            rest = &rest[frame::HEADER + body.len()..];
+        let mut payload = BytesMut::new();
+        let (mut at, mut same) = (0, 0);
+        while let Some(Message { body, .. }) = frame::message(&run[at..], usize::MAX)? {
+            let end = at + frame::HEADER + body.len();
+            if !copy.push(body, &mut payload)? {
+                out.extend_from_slice(&run[same..at]);
+                copy_data(&payload, out);
+                payload.clear();
+                same = end;
+            }
+            at = end;
         }
+        out.extend_from_slice(&run[same..]);
         self.went_down((out.len() - before) as u64);
         self.permit.record(Direction::Down, &out[before..]).await?;
         Ok(())
@@ -277,7 +302,9 @@ impl Running {
     pub(super) async fn copy_done(&mut self, out: &mut BytesMut) -> Result<(), RowError> {
         if let Some(mut copy) = self.copy.take() {
             let before = out.len();
-            copy.finish(out)?;
+            let mut payload = BytesMut::new();
+            copy.finish(&mut payload)?;
+            copy_data(&payload, out);
             self.permit.add_masked(copy.counts());
             self.went_down((out.len() - before) as u64);
             self.permit.record(Direction::Down, &out[before..]).await?;
@@ -318,4 +345,11 @@ fn masked(rows: &mut RowMasker, run: &Bytes, out: &mut BytesMut) -> Result<(), F
     }
     out.extend_from_slice(&run[same..]);
     Ok(())
+}
+
+/// Appends a CopyData, where there is anything to say.
+fn copy_data(payload: &[u8], out: &mut BytesMut) {
+    if !payload.is_empty() {
+        frame::write(out, b'd', |out| out.extend_from_slice(payload));
+    }
 }

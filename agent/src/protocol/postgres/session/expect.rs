@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use super::{
+    super::sql::Act,
     names::{Portal, Prepared, Undo},
     running::Running,
 };
@@ -37,8 +38,6 @@ pub(super) enum Expect {
     Function(Box<Running>),
     /// ReadyForQuery.
     Sync,
-    /// Nothing from the server: this is said when its turn comes.
-    Say(Bytes),
     /// An error of the server's, in whose place this is said. What was sent cannot do anything else: it is there so
     /// that the server's transaction fails as the workload's does.
     Refused {
@@ -106,10 +105,23 @@ impl Expected {
         self.items.iter().any(|e| matches!(e, Expect::Own(_)))
     }
 
-    /// During COPY FROM STDIN the server ignores Sync: those that went up before the data get no answer.
-    pub(super) fn drop_ignored_syncs(&mut self) {
-        while matches!(self.items.get(1), Some(Expect::Sync)) {
-            self.items.remove(1);
+    /// Whether what the server is preparing calls code that nobody has looked into.
+    pub(super) fn plans_unknown_code(&self) -> bool {
+        let unknown = |s: &Prepared| s.statement.as_ref().is_some_and(|s| !s.facts.incomplete.is_empty());
+        match self.items.front() {
+            Some(Expect::Parse(undo)) => unknown(&undo.now),
+            Some(Expect::Bind(undo)) => unknown(&undo.now.statement),
+            _ => false,
         }
+    }
+
+    /// Whether a COPY FROM STDIN went up that the server has not begun to take.
+    pub(super) fn copies_in(&self) -> bool {
+        let copies = |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn(_)));
+        self.items.iter().any(|item| match item {
+            Expect::Execute(running) => copies(running),
+            Expect::Simple(running) => running.iter().any(copies),
+            _ => false,
+        })
     }
 }

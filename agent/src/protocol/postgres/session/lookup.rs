@@ -187,7 +187,7 @@ impl Session<'_> {
         let Some(answer) = self.ask(look_up.sql, &look_up.params).await? else {
             return Ok(false);
         };
-        match self.catalog.learn(&answer) {
+        match self.catalog.learn(needs, &answer) {
             Ok(()) => Ok(true),
             Err(error) => {
                 tracing::warn!("the catalog's answer cannot be read: {error}");

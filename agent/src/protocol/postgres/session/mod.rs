@@ -13,6 +13,7 @@ mod lookup;
 mod names;
 mod notices;
 mod own;
+mod plan;
 mod requests;
 mod running;
 mod simple;
@@ -76,6 +77,8 @@ struct Session<'a> {
     established: Established,
     understanding: &'a Understanding,
     catalog: Catalog,
+    /// Counts how often names may have come to mean something else.
+    epoch: u64,
     expected: Expected,
     statements: Names<Prepared>,
     portals: Names<Portal>,
@@ -116,6 +119,7 @@ pub(super) async fn serve(
         established,
         understanding,
         catalog: Catalog::new(std::time::Instant::now()),
+        epoch: 0,
         expected: Expected::default(),
         statements: Names::default(),
         portals: Names::default(),
@@ -149,6 +153,9 @@ impl Session<'_> {
             if self.is_over() {
                 return Ok(());
             }
+            if self.lost_the_server() {
+                return Err(self.upstream_gone().await);
+            }
             self.pump(true).await?;
         }
     }
@@ -162,7 +169,7 @@ impl Session<'_> {
         // not take what it is sent is waited for no longer than anywhere else.
         let patience = if backlog { limits.idle_timeout } else { limits.session_timeout };
         let reading = Reading {
-            downstream: requests && self.wants_requests(),
+            downstream: requests && self.wants_requests() && self.lacks_requests(),
             upstream: self.wire.down.output.len() < ROOM,
         };
         let until = Instant::now() + patience;
@@ -184,7 +191,7 @@ impl Session<'_> {
     async fn wait_for_server(&mut self) -> Result<(), ProtocolError> {
         self.pump(false).await?;
         self.answers().await?;
-        if self.wire.up.as_ref().is_none_or(|up| up.eof) {
+        if self.lost_the_server() {
             return Err(self.upstream_gone().await);
         }
         Ok(())
@@ -212,6 +219,22 @@ impl Session<'_> {
         !self.terminated && self.wire.up.as_ref().is_some_and(|up| up.output.len() < ROOM)
     }
 
+    /// Whether more has to be read of the workload: not while a whole message waits for its turn.
+    fn lacks_requests(&self) -> bool {
+        let input = &self.wire.down.input;
+        // A length that cannot be is found out when its turn comes.
+        match super::frame::head(input, usize::MAX) {
+            Ok(Some((_, whole))) => input.len() < whole,
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the server is gone and still owes an answer.
+    fn lost_the_server(&self) -> bool {
+        self.wire.up.as_ref().is_some_and(|up| up.eof) && self.has_room() && !self.terminated
+    }
+
     /// Whether nothing more can come of the connection.
     fn is_over(&self) -> bool {
         let Some(up) = &self.wire.up else { return true };
@@ -220,7 +243,7 @@ impl Session<'_> {
             return sent && (self.expected.is_empty() || up.eof);
         }
         if up.eof {
-            return self.wire.down.is_flushed();
+            return self.expected.is_empty() && self.held.is_empty() && self.wire.down.is_flushed();
         }
         // A workload that sends no more may still wait for what it asked.
         self.wire.down.eof && self.wire.down.input.is_empty() && self.expected.is_empty() && self.wire.down.is_flushed()
@@ -309,6 +332,12 @@ impl Session<'_> {
     /// Text that may be shown nowhere but to the workload, as bytes for its side.
     fn say(&mut self, bytes: &Bytes) {
         self.wire.down.output.extend_from_slice(bytes);
+    }
+
+    /// Names may mean something else from here on.
+    fn forget_names(&mut self) {
+        self.catalog.forget();
+        self.epoch += 1;
     }
 
     fn rules(&self) -> Arc<crate::mask::MaskRules> {

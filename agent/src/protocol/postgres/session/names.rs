@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
-use super::super::{
-    lineage::Resolved,
-    record::Field,
-    sql::Statement,
+use pg_query::protobuf::node::Node;
+
+use super::{
+    super::{record::Field, sql::Statement},
+    plan::Keep,
 };
 
 /// The most statements and portals that one connection may have.
@@ -24,12 +25,41 @@ pub(super) struct Prepared {
     pub text: Arc<str>,
     /// What it says; `None` for the empty statement.
     pub statement: Option<Arc<Statement>>,
-    /// What that means in the catalog of a generation.
-    pub resolved: Mutex<Option<(u64, Arc<Resolved>)>>,
-    /// Parameter types, once the server has told or the workload has said.
+    /// What that means.
+    pub kept: Keep,
+    /// Parameter types as its Parse has them; 0 for those that the server has to find.
+    pub declared: Arc<[u32]>,
+    /// Parameter types, once the server has told.
     pub parameters: OnceLock<Arc<[u32]>>,
     /// Result columns, once the server has told; empty when there are none.
     pub columns: OnceLock<Arc<[Field]>>,
+}
+
+impl Prepared {
+    /// A statement that was prepared or declared in SQL.
+    pub(super) fn of(statement: &Statement) -> Self {
+        Self {
+            text: Arc::from(""),
+            statement: Some(Arc::new(statement.clone())),
+            kept: Keep::default(),
+            declared: [].into(),
+            parameters: OnceLock::new(),
+            columns: OnceLock::new(),
+        }
+    }
+
+    /// Whether rows can come of it, as far as its text tells.
+    pub(super) fn may_have_rows(&self) -> bool {
+        let Some(statement) = &self.statement else { return false };
+        match statement.tree.as_ref().and_then(|t| t.node.as_ref()) {
+            Some(Node::InsertStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::UpdateStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::DeleteStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::MergeStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::TransactionStmt(_) | Node::VariableSetStmt(_)) => false,
+            _ => true,
+        }
+    }
 }
 
 /// A portal: a statement with parameters and formats.
@@ -39,8 +69,10 @@ pub(super) struct Portal {
     pub statement: Arc<Prepared>,
     /// Format codes of its results, as in Bind.
     pub formats: Box<[i16]>,
-    /// The Bind message, for the record of what is executed.
+    /// The Bind message, for the record of what is executed; empty for a cursor.
     pub bind: bytes::Bytes,
+    /// A cursor WITH HOLD: it outlives its transaction.
+    pub holds: bool,
 }
 
 impl Portal {

@@ -9,7 +9,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::super::frame::{Fault, Reader, put_cstr, write};
+use super::super::{
+    deny,
+    frame::{Fault, HEADER, Reader, put_cstr, write},
+};
 use crate::{
     mask::{Counts, MaskRules},
     model::ClassSet,
@@ -66,6 +69,33 @@ pub(super) fn notice(
         out.put_u8(0);
     });
     Ok(code)
+}
+
+/// The SQLSTATE of an error message, with its header.
+pub(super) fn code(message: &[u8]) -> String {
+    let body = message.get(HEADER..).unwrap_or_default();
+    let at = body
+        .iter()
+        .enumerate()
+        .find(|(at, b)| **b == b'C' && (*at == 0 || body[at - 1] == 0))
+        .map_or(0, |(at, _)| at + 1);
+    let rest = body.get(at..).unwrap_or_default();
+    String::from_utf8_lossy(&rest[..rest.len().min(5)]).into_owned()
+}
+
+/// What the workload is told when a question of ours has made the server skip its batch.
+pub(super) fn interrupted(error: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    deny::Error {
+        severity: deny::Severity::Error,
+        // query_canceled
+        code: "57014",
+        message: &format!("the database did not say what the statement means (SQLSTATE {})", code(error)),
+        detail: None,
+        hint: Some("Nothing of the batch was run. Retry it."),
+    }
+    .write(&mut out);
+    out
 }
 
 /// A field as it may be shown; `None` when it is left out.

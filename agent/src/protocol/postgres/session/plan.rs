@@ -1,15 +1,20 @@
 //! From a statement to a permit: resolved, decided, recorded.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use super::{
     super::{
+        catalog::BELIEVED,
         deny,
         lineage::{Outputs, Resolved},
         operation::{self, Circumstances, Phase},
         sql::{self, Act, Kind, NotUnderstood, Statement, Words},
     },
     Session,
+    copy::copied,
     names::Prepared,
     running::Plan,
 };
@@ -48,19 +53,11 @@ impl Session<'_> {
         let facts = statement.map(|s| s.facts.clone()).unwrap_or_default();
         let shown = self.shown(text, &resolved, &facts);
         let meaning = operation::meaning(&facts, &resolved, self.gate.mask().classes(), shown);
-        let operation = operation::operation(
-            &self.established,
-            &meaning,
-            Circumstances {
-                phase,
-                transaction: self.transaction.as_str(),
-                statements,
-            },
-        );
+        let operation = self.operation(&meaning, phase, statements);
         let mut columns = None;
         if let Some(statement) = statement
             && let Act::CopyOut(copy) = &statement.act
-            && let Some(query) = sql::copied(copy, statement.tree.as_deref())
+            && let Some(query) = copied(copy, statement.tree.as_deref())
         {
             columns = self.describe(&query).await?;
         }
@@ -80,16 +77,17 @@ impl Session<'_> {
         prepared: &Arc<Prepared>,
         phase: Phase,
     ) -> Result<Proposal, ProtocolError> {
-        let generation = self.generation();
+        let now = Instant::now();
         let kept = prepared
             .kept
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .filter(|kept| kept.generation == generation);
+            .filter(|kept| kept.epoch == self.epoch && now.duration_since(kept.at) < BELIEVED);
         let kept = match kept {
             Some(kept) => kept,
             None => {
+                self.begin_look_ups();
                 let proposal = self
                     .propose(prepared.statement.as_ref(), &prepared.text, &[], phase, 1)
                     .await?;
@@ -98,28 +96,60 @@ impl Session<'_> {
                     _ => std::collections::BTreeMap::new(),
                 };
                 let kept = Kept {
-                    generation: self.generation(),
+                    epoch: self.epoch,
+                    at: now,
                     plan: proposal.plan,
                     meaning: Arc::new(meaning),
                 };
-                *prepared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
+                // What it refers to by name may be another statement or cursor the next time.
+                let refers = |s: &Arc<Statement>| !s.facts.executes.is_empty() || !s.facts.cursors.is_empty();
+                if !prepared.statement.as_ref().is_some_and(refers) {
+                    *prepared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
+                }
                 kept
             }
         };
-        let operation = operation::operation(
-            &self.established,
-            &kept.meaning,
-            Circumstances {
-                phase,
-                transaction: self.transaction.as_str(),
-                statements: 1,
-            },
-        );
+        let operation = self.operation(&kept.meaning, phase, 1);
         let mut plan = kept.plan;
         if plan.columns.is_none() {
             plan.columns = prepared.columns.get().cloned();
         }
         Ok(Proposal { plan, operation })
+    }
+
+    /// A function call by OID.
+    pub(super) fn propose_call(&self, oid: u32) -> Proposal {
+        let mut resolved = empty();
+        resolved.functions.insert(Arc::from(format!("oid:{oid}")));
+        resolved.incomplete.insert("function_call");
+        let facts = sql::Facts {
+            verbs: Words::from(["call"]),
+            access: sql::Access::Admin,
+            ..sql::Facts::default()
+        };
+        let meaning = operation::meaning(&facts, &resolved, self.gate.mask().classes(), Arc::from(""));
+        Proposal {
+            operation: self.operation(&meaning, Phase::Simple, 1),
+            plan: Plan {
+                statement: None,
+                resolved: Arc::new(resolved),
+                columns: None,
+            },
+        }
+    }
+
+    fn operation(
+        &self,
+        meaning: &std::collections::BTreeMap<&'static str, Value>,
+        phase: Phase,
+        statements: usize,
+    ) -> Operation {
+        let circumstances = Circumstances {
+            phase,
+            transaction: self.transaction.as_str(),
+            statements,
+        };
+        operation::operation(&self.established, meaning, circumstances)
     }
 
     /// A statement's text as its entry may hold it: values that detectors find masked, and no literals at all where
@@ -158,39 +188,17 @@ impl Session<'_> {
             Act::Set(setting) => setting,
             _ => return None,
         };
-        let value = |n: usize| {
-            setting.values.as_ref()?.get(n).map(|v| {
-                v.chars()
-                    .filter(char::is_ascii_alphanumeric)
-                    .map(|c| c.to_ascii_lowercase())
-                    .collect::<String>()
-            })
-        };
-        let unsafe_encoding = |v: Option<String>| v.is_some_and(|v| UNSAFE_ENCODINGS.contains(&v.as_str()));
         match &*setting.name {
-            "client_encoding" | "names" if unsafe_encoding(value(0)) => {
+            "client_encoding" | "names" if setting.values.iter().flatten().any(|v| is_unsafe_encoding(v)) => {
                 Some("in this client_encoding a quote can be part of another character; use UTF8")
             }
             _ => None,
         }
     }
 
-    /// The catalog's generation, and the names' that statements refer to.
-    fn generation(&self) -> u64 {
-        self.catalog.generation()
-    }
-
     /// An operation for what is refused unread.
     pub(super) fn operation_of_nothing(&self) -> Operation {
-        operation::operation(
-            &self.established,
-            &operation::unknown("not_understood"),
-            Circumstances {
-                phase: Phase::Simple,
-                transaction: self.transaction.as_str(),
-                statements: 1,
-            },
-        )
+        self.operation(&operation::unknown("not_understood"), Phase::Simple, 1)
     }
 
     /// The error for a text that is not understood, with the parser's own words, which only the workload sees.
@@ -208,6 +216,16 @@ impl Session<'_> {
     }
 }
 
+/// Whether text in an encoding can mean something else to the server than to our parser.
+pub(super) fn is_unsafe_encoding(name: &str) -> bool {
+    let plain: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    UNSAFE_ENCODINGS.contains(&plain.as_str())
+}
+
 /// An error of ours with the entry that tells of it.
 pub(super) fn refusal(code: &'static str, message: &str, denied: &Denied) -> bytes::BytesMut {
     let mut out = bytes::BytesMut::new();
@@ -222,10 +240,11 @@ pub(super) fn refusal(code: &'static str, message: &str, denied: &Denied) -> byt
     out
 }
 
-/// What a prepared statement means in the catalog of a generation.
-#[derive(Clone)]
+/// What a prepared statement means, as long as names mean the same.
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
-    generation: u64,
+    epoch: u64,
+    at: Instant,
     plan: Plan,
     meaning: Arc<std::collections::BTreeMap<&'static str, Value>>,
 }

@@ -111,13 +111,11 @@ impl Session<'_> {
         let reason = deny::reason_of(fault);
         let operation = self.operation_of_nothing();
         self.gate.refuse(operation, reason).await;
-        let answered = async {
-            if !self.discarding {
-                self.settle().await?;
-            }
-            Ok::<(), ProtocolError>(())
-        };
-        let _ = tokio::time::timeout(self.gate.limits().handshake_timeout, answered).await;
+        if !self.discarding {
+            let patience = self.gate.limits().handshake_timeout;
+            // What can be answered is; the end comes all the same.
+            let _ = tokio::time::timeout(patience, self.settle()).await;
+        }
         deny::fatal(fault, &mut self.wire.down.output);
         ProtocolError::Refused(reason)
     }

@@ -18,12 +18,12 @@ use super::{
 use crate::{
     gate::Permit,
     ledger::LedgerError,
-    mask::{Counts, MaskRules},
+    mask::{Counts, MaskRules, Masker},
     model::{ClassSet, Direction, Reason},
 };
 
 /// What is known of a statement before its operation was decided.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// What it says; `None` for the empty statement and for a function call.
     pub statement: Option<Arc<Statement>>,
@@ -45,8 +45,8 @@ pub(super) struct Running {
     described: bool,
     /// Its COPY FROM STDIN has begun.
     pub(super) copying_in: bool,
-    /// Something of its answer has passed.
-    pub(super) answered: bool,
+    /// What masks that data for the record.
+    pub(super) copied_in: Option<Masker>,
 }
 
 /// Why a row cannot be passed on.
@@ -68,7 +68,7 @@ impl Running {
             copy: None,
             described: false,
             copying_in: false,
-            answered: false,
+            copied_in: None,
         }
     }
 
@@ -80,7 +80,26 @@ impl Running {
     /// Whether its answer, errors and notices included, may carry values that may not be shown.
     pub(super) fn is_sensitive(&self) -> bool {
         let hidden = self.mask();
-        self.plan.resolved.sensitive.iter().any(|c| hidden.contains(c)) || !self.plan.resolved.incomplete.is_empty()
+        self.plan.resolved.sensitive.iter().any(|c| hidden.contains(c))
+    }
+
+    /// Whether it calls code that nobody has looked into.
+    pub(super) fn runs_unknown_code(&self) -> bool {
+        !self.plan.resolved.incomplete.is_empty()
+    }
+
+    /// Its result columns, as soon as the server has told.
+    fn columns(&self) -> Option<Arc<[Field]>> {
+        let told = || self.portal.as_ref()?.statement.columns.get().cloned();
+        self.plan.columns.clone().or_else(told)
+    }
+
+    /// How its parameters are recorded: as a whole where they stand beside columns that may not be shown.
+    pub(super) fn parameter_treatment(&self) -> Treatment {
+        let hidden = self.mask();
+        let resolved = &self.plan.resolved;
+        let class = resolved.sensitive.iter().find(|c| hidden.contains(*c));
+        class.map_or(Treatment::Scan, Treatment::Mask)
     }
 
     /// The operation's bytes that went up.
@@ -90,7 +109,6 @@ impl Running {
 
     /// Bytes of its answer that passed.
     pub(super) fn went_down(&mut self, bytes: u64) {
-        self.answered = true;
         self.permit.add_bytes(Direction::Down, bytes);
     }
 
@@ -128,13 +146,13 @@ impl Running {
         out: &mut BytesMut,
     ) -> Result<(), RowError> {
         if self.rows.is_none() {
-            let columns = self.plan.columns.clone().ok_or(Fault::Unexpected(b'D'))?;
+            let columns = self.columns().ok_or(Fault::Unexpected(b'D'))?;
             self.rows = Some(self.masker(&columns, classes, rules));
         }
         let before = out.len();
         if !self.described {
             self.described = true;
-            if let Some(columns) = &self.plan.columns {
+            if let Some(columns) = &self.columns() {
                 let mut head = BytesMut::new();
                 let portal = self.portal.as_deref();
                 describe(
@@ -312,6 +330,21 @@ impl Running {
         Ok(())
     }
 
+    /// The workload's data has ended: what the masker held back is recorded.
+    ///
+    /// # Errors
+    /// When the ledger cannot take it.
+    pub(super) async fn end_copy_in(&mut self) -> Result<(), LedgerError> {
+        let Some(mut masker) = self.copied_in.take() else {
+            return Ok(());
+        };
+        let (mut rest, mut kept) = (Vec::new(), BytesMut::new());
+        masker.finish(&mut rest);
+        copy_data(&rest, &mut kept);
+        self.permit.add_masked(masker.counts());
+        self.permit.record(Direction::Up, &kept).await
+    }
+
     /// Ends the operation; `status` is the server's command tag or SQLSTATE.
     ///
     /// # Errors
@@ -348,7 +381,7 @@ fn masked(rows: &mut RowMasker, run: &Bytes, out: &mut BytesMut) -> Result<(), F
 }
 
 /// Appends a CopyData, where there is anything to say.
-fn copy_data(payload: &[u8], out: &mut BytesMut) {
+pub(super) fn copy_data(payload: &[u8], out: &mut BytesMut) {
     if !payload.is_empty() {
         frame::write(out, b'd', |out| out.extend_from_slice(payload));
     }

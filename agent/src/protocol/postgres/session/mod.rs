@@ -232,7 +232,10 @@ impl Session<'_> {
 
     /// Whether the server is gone and still owes an answer.
     fn lost_the_server(&self) -> bool {
-        self.wire.up.as_ref().is_some_and(|up| up.eof) && self.has_room() && !self.terminated
+        self.wire.up.as_ref().is_some_and(|up| up.eof)
+            && self.has_room()
+            && !self.terminated
+            && !self.expected.is_empty()
     }
 
     /// Whether nothing more can come of the connection.

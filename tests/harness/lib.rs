@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod nginx;
 pub mod paths;
 pub mod pki;
+pub mod postgres;
 pub mod site;
 pub mod wait;
 pub mod workload;

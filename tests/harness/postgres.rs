@@ -198,10 +198,8 @@ impl Postgres {
         // First the postmaster: it would see a killed child and tell the others to end in order.
         self.process.kill9();
         for child in children.split_whitespace() {
-            let _ended_by_itself = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(child.parse()?),
-                Signal::SIGKILL,
-            );
+            let _ended_by_itself =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.parse()?), Signal::SIGKILL);
         }
         Ok(())
     }
@@ -303,14 +301,21 @@ impl Cluster {
         let mut command = self.become_user(setpriv, "postgres");
         command.arg("-D").arg(self.data());
         let sockets = format!("unix_socket_directories={}", socket_dir(&self.dir).display());
-        for setting in [format!("listen_addresses={listen}"), format!("port={port}"), sockets] {
+        for setting in [
+            format!("listen_addresses={listen}"),
+            format!("port={port}"),
+            sockets,
+        ] {
             command.arg("-c").arg(setting);
         }
         let mut process = Process::start("postgres", self.dir.path(), &mut command)?;
         let mut ended = None;
         let waited = wait_until("PostgreSQL to be ready", DEADLINE, || {
             ended = process.ended();
-            ended.is_some() || process.log().contains("database system is ready to accept connections")
+            ended.is_some()
+                || process
+                    .log()
+                    .contains("database system is ready to accept connections")
         });
         if let Some(status) = ended {
             bail!("PostgreSQL ended with {status}; its log:\n{}", process.log());
@@ -329,7 +334,11 @@ impl Cluster {
         fs::write(&fixture, include_str!("postgres/fixture.sql"))?;
         let mut psql = postgres.command("psql", "postgres");
         psql.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-f"]).arg(&fixture);
-        for (name, role) in [("app_password", APP), ("clear_password", CLEAR), ("md5_password", MD5)] {
+        for (name, role) in [
+            ("app_password", APP),
+            ("clear_password", CLEAR),
+            ("md5_password", MD5),
+        ] {
             psql.arg("-v").arg(format!("{name}={}", role.password));
         }
         Said::by(&mut psql)?.ok().context("the fixtures")?;

@@ -41,6 +41,9 @@ pub struct Statement {
     /// `schema.function`
     #[serde(default)]
     pub functions: BTreeSet<Arc<str>>,
+    /// Those of `functions` that are not known.
+    #[serde(default)]
+    pub unknown_functions: BTreeSet<Arc<str>>,
     /// Absent when empty.
     #[serde(default)]
     pub has_where: Option<bool>,
@@ -195,8 +198,11 @@ impl Statement {
                 self.complete.unwrap_or(self.incomplete.is_empty()).into(),
             ),
         ]);
-        if let (Value::Record(record), Some(has)) = (&mut record, self.has_where) {
-            record.insert("has_where", has.into());
+        if let Value::Record(record) = &mut record {
+            record.extend(self.has_where.map(|has| ("has_where", has.into())));
+            if !self.unknown_functions.is_empty() {
+                record.insert("unknown_functions", set(&self.unknown_functions));
+            }
         }
         Ok(record)
     }

@@ -33,9 +33,21 @@
 //! Bias: a value that is not what its type says is read as text, or as bytes, rather than passed. Nothing is found
 //! that is written in another way than as itself (base64, reversed, computed): that is for lineage to know.
 
+mod array;
+mod bytea;
+mod composite;
 mod copy;
+mod engine;
+mod hstore;
+mod kind;
+mod moment;
+mod number;
 mod parameters;
+mod range;
+mod render;
 mod row;
+mod scalar;
+mod search;
 pub mod show;
 
 pub use copy::{CopyMasker, CopyOptions, CopySyntax};

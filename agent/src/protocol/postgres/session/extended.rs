@@ -104,19 +104,11 @@ impl Session<'_> {
     }
 
     async fn bind(&mut self, bytes: Bytes) -> Result<(), Stop> {
-        let mut r = Reader::new(&bytes[HEADER..]);
-        let (portal, statement) = (r.cstr()?, r.cstr()?);
-        let formats = r.i16()?.cast_unsigned();
-        r.take(usize::from(formats) * 2)?;
-        for _ in 0..r.i16()?.cast_unsigned() {
-            r.value()?;
-        }
-        let results = r.i16()?.cast_unsigned();
-        let formats = (0..results).map(|_| r.i16()).collect::<Result<Box<_>, _>>()?;
-        r.end()?;
-        if formats.iter().any(|f| !matches!(f, 0 | 1)) {
-            return Err(Fault::Fields.into());
-        }
+        let Bound {
+            portal,
+            statement,
+            formats,
+        } = bound(&bytes[HEADER..])?;
         let Some(statement) = self.statements.get(statement).cloned() else {
             let why = "prepared statement does not exist";
             return Ok(self.refuse_batch_text("26000", why, Reason::ProtocolError).await?);
@@ -416,6 +408,39 @@ impl Session<'_> {
         self.expected.push(Expect::Refused { say: said, simple: false });
         Ok(())
     }
+}
+
+/// What a Bind names.
+#[derive(Debug)]
+pub struct Bound<'a> {
+    portal: &'a [u8],
+    statement: &'a [u8],
+    formats: Box<[i16]>,
+}
+
+/// Reads a Bind's body.
+///
+/// # Errors
+/// When it is none.
+pub fn bound(body: &[u8]) -> Result<Bound<'_>, Fault> {
+    let mut r = Reader::new(body);
+    let (portal, statement) = (r.cstr()?, r.cstr()?);
+    let formats = r.i16()?.cast_unsigned();
+    r.take(usize::from(formats) * 2)?;
+    for _ in 0..r.i16()?.cast_unsigned() {
+        r.value()?;
+    }
+    let results = r.i16()?.cast_unsigned();
+    let formats = (0..results).map(|_| r.i16()).collect::<Result<Box<_>, _>>()?;
+    r.end()?;
+    if formats.iter().any(|f| !matches!(f, 0 | 1)) {
+        return Err(Fault::Fields);
+    }
+    Ok(Bound {
+        portal,
+        statement,
+        formats,
+    })
 }
 
 /// Whether a statement that is parsed first is described later in what is held.

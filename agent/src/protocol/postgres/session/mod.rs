@@ -30,7 +30,7 @@ use self::{
     names::{Names, Portal, Prepared},
     own::Answers,
 };
-pub use self::understand::Understanding;
+pub use self::{extended::bound, understand::Understanding};
 use super::{
     catalog::Catalog,
     deny,

@@ -8,7 +8,7 @@ use cedar_policy::{
 use proptest::prelude::*;
 
 use super::{
-    fixture::{NOW, World, connect, file, request, set},
+    fixture::{NOW, World, connect, file, request, set, statement},
     *,
 };
 use crate::model::{ClassId, Decision, Effect, Operation, Reason, Value};
@@ -94,7 +94,7 @@ fn a_policy_that_fails_denies() {
 #[test]
 fn what_the_schema_does_not_have_denies() {
     let mut operation = get();
-    operation.action = "sql:statement";
+    operation.action = "ftp:get";
     assert_eq!(decide(PERMIT, &operation).reason, Reason::PolicyError);
     let mut operation = get();
     operation.resource.kind = "TcpEndpoint";
@@ -107,6 +107,60 @@ fn what_the_schema_does_not_have_denies() {
     assert_eq!(decide(text, &operation).reason, Reason::PolicyError);
     operation.context.0 = "ftp";
     assert_eq!(decide(text, &operation).reason, Reason::PolicyError);
+}
+
+/// Asks about a statement with one member of its record replaced.
+fn with(text: &str, name: &'static str, value: Value) -> Decision {
+    let mut operation = statement();
+    if let Value::Record(record) = &mut operation.context.1 {
+        record.insert(name, value);
+    }
+    decide(text, &operation)
+}
+
+fn words(words: &[&str]) -> Value {
+    Value::Set(words.iter().map(|w| (*w).into()).collect())
+}
+
+#[test]
+fn a_statement_is_decided_by_its_sets() {
+    let text = "@id(\"grant\") permit(principal, action == Action::\"sql:statement\", resource in DatabaseServer::\"billing-db\")
+        when { [\"select\", \"show\"].containsAll(context.sql.verbs)
+            && [\"public\"].containsAll(context.sql.read_schemas)
+            && context.sql.writes.isEmpty() && context.complete };
+        @id(\"where\") forbid(principal, action == Action::\"sql:statement\", resource == Database::\"billing-db/app\")
+        when { context.sql has has_where && !context.sql.has_where };";
+    let effect = |name, value| with(text, name, value).effect;
+    assert_eq!(effect("verbs", words(&["select"])), Effect::Allow);
+    assert_eq!(effect("verbs", words(&["show", "select", "show"])), Effect::Allow);
+    assert_eq!(effect("verbs", words(&["delete", "select"])), Effect::Deny);
+    assert_eq!(effect("read_schemas", words(&["public", "secret"])), Effect::Deny);
+    assert_eq!(effect("writes", words(&["public.a"])), Effect::Deny);
+    assert_eq!(effect("complete", false.into()), Effect::Deny);
+    assert_eq!(ids(&with(text, "has_where", false.into())), ["where"]);
+    assert_eq!(effect("has_where", true.into()), Effect::Allow);
+    // A set of anything else, or none, is an error, which denies.
+    for wrong in [Value::Set(vec![true.into()]), "select".into()] {
+        assert_eq!(with(text, "verbs", wrong).reason, Reason::PolicyError);
+    }
+    let mut other = statement();
+    other.resource.parents = vec![("DatabaseServer", "other".into())];
+    assert_eq!(decide(text, &other).effect, Effect::Deny);
+}
+
+#[test]
+fn what_a_statement_returns_is_revealed_by_class_and_relation() {
+    let text = "permit(principal, action == Action::\"sql:statement\", resource);
+        permit(principal, action == Action::\"reveal\", resource in DatabaseServer::\"billing-db\")
+        when { context.class == \"us_ssn\" && context.operation == \"sql:statement\"
+            && context has sql && [\"public.customers\"].containsAll(context.sql.reads) };";
+    let masked = |reads| {
+        let decision = with(text, "reads", words(reads));
+        assert_eq!(decision.effect, Effect::Allow);
+        decision.obligations.mask.iter().count()
+    };
+    assert_eq!(masked(&["public.customers"]), 2);
+    assert_eq!(masked(&["public.customers", "public.orders"]), 3);
 }
 
 const HOLD: &str = "@id(\"ask\") @approval(\"dba, leads\") @reason(\"deletes are approved\")

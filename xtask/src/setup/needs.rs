@@ -225,12 +225,7 @@ fn ebpf_rustc() -> bool {
 
 /// `rustc 1.96.0 (...)`: 96.
 fn minor_of(version: &str) -> Option<u32> {
-    version
-        .strip_prefix("rustc 1.")?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+    version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
 fn bpf_linker() -> bool {
@@ -280,7 +275,10 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
-        assert_eq!(minor_of("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)"), Some(96));
+        assert_eq!(
+            minor_of("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)"),
+            Some(96)
+        );
         assert_eq!(minor_of("rustc 1.85.0"), Some(85));
         assert_eq!(minor_of("no compiler"), None);
     }

@@ -1,12 +1,16 @@
 //! The configuration file: `/etc/portcullis/portcullis.toml`, TOML, every key checked.
 
 mod load;
+mod upstream;
 
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
 pub use load::{ConfigError, load, parse};
+pub use upstream::{
+    Credential, Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode,
+};
 
 use crate::model::WorkloadName;
 
@@ -22,6 +26,10 @@ pub struct Config {
     pub issuer: Vec<Issuer>,
     /// `[[workload]]`
     pub workload: Vec<Workload>,
+    /// `[[credential]]`
+    pub credential: Vec<Credential>,
+    /// `[[upstream]]`
+    pub upstream: Vec<Upstream>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`

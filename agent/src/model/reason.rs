@@ -62,6 +62,10 @@ pub enum Reason {
     UpstreamProtocolError,
     /// The destination would be the agent itself.
     UpstreamIsAgent,
+    /// The credential to log in with cannot be had.
+    CredentialUnavailable,
+    /// What it refers to does not exist, or is not this workload's.
+    TargetUnknown,
     /// The TLS handshake with the workload failed.
     TlsHandshake,
     /// A peer went away first.
@@ -110,6 +114,8 @@ impl Reason {
             Self::UpstreamUntrusted => "upstream_untrusted",
             Self::UpstreamProtocolError => "upstream_protocol_error",
             Self::UpstreamIsAgent => "upstream_is_agent",
+            Self::CredentialUnavailable => "credential_unavailable",
+            Self::TargetUnknown => "target_unknown",
             Self::TlsHandshake => "tls_handshake",
             Self::PeerClosed => "peer_closed",
             Self::Draining => "draining",
@@ -166,6 +172,10 @@ impl Reason {
                 "The destination's certificate is not trusted by this host. Tell the host's administrator."
             }
             Self::UpstreamIsAgent => "Do not retry. The agent itself is not a destination.",
+            Self::CredentialUnavailable => {
+                "Nothing was sent. The host's administrator must provide the credential for this destination."
+            }
+            Self::TargetUnknown => "Nothing to do: what it refers to is over, or is not this workload's.",
             Self::TlsHandshake => "Trust this host's certificate authority.",
             Self::PolicyPermit | Self::Completed => "Nothing to do.",
         }

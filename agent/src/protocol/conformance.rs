@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{Protocol, ProtocolError};
 use crate::{
-    gate::{Dial, DialError, Permit, testing::Rig},
+    gate::{Dial, DialError, Permit, Secured, StartTls, TlsFacts, testing::Rig},
     io::BoxStream,
+    model::Reason,
 };
 
 /// Allows everything and reveals everything.
@@ -141,6 +142,34 @@ impl Dial for Upstream {
         tokio::spawn(self.clone().play(far));
         Box::pin(std::future::ready(Ok(Box::new(near) as BoxStream)))
     }
+
+    fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+        self.connect(permit)
+    }
+
+    fn start_tls<'a>(
+        &'a self,
+        _: &'a Permit,
+        _: BoxStream,
+        _: StartTls<'a>,
+    ) -> BoxFuture<'a, Result<Secured, DialError>> {
+        no_tls()
+    }
+
+    fn accept_tls<'a>(
+        &'a self,
+        _: BoxStream,
+        _: &'a [&'a [u8]],
+    ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
+        no_tls()
+    }
+}
+
+fn no_tls<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, DialError>> {
+    Box::pin(std::future::ready(Err(DialError {
+        reason: Reason::TlsHandshake,
+        detail: "made-up destinations have no TLS".into(),
+    })))
 }
 
 /// How an exchange went.
@@ -330,6 +359,27 @@ pub async fn taken_while_blocked(rig: &Rig, protocol: &dyn Protocol, head: &[u8]
             let (near, far) = tokio::io::duplex(1024);
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(far);
             Box::pin(std::future::ready(Ok(Box::new(near) as BoxStream)))
+        }
+
+        fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+            self.connect(permit)
+        }
+
+        fn start_tls<'a>(
+            &'a self,
+            _: &'a Permit,
+            _: BoxStream,
+            _: StartTls<'a>,
+        ) -> BoxFuture<'a, Result<Secured, DialError>> {
+            no_tls()
+        }
+
+        fn accept_tls<'a>(
+            &'a self,
+            _: BoxStream,
+            _: &'a [&'a [u8]],
+        ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
+            no_tls()
         }
     }
     let gate = rig.gate(DESTINATION, None);

@@ -8,7 +8,7 @@ use super::{
 use crate::{model::Side, protocol};
 
 /// What a side says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// What a connection begins with.
     First(Box<First>),

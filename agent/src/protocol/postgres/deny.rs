@@ -87,7 +87,7 @@ pub fn code_of(reason: Reason) -> &'static str {
         // admin_shutdown
         Reason::Draining | Reason::Interrupted => "57P01",
         // cannot_connect_now
-        Reason::LedgerUnavailable | Reason::Overloaded => "57P03",
+        Reason::LedgerUnavailable | Reason::Overloaded | Reason::CredentialUnavailable => "57P03",
         // connection_failure
         Reason::UpstreamUnreachable
         | Reason::UpstreamUntrusted

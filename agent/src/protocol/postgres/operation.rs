@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     lineage::Resolved,
-    login::Established,
+    login::Target,
     sql::{Access, Facts},
 };
 use crate::model::{ClassTable, Operation, OperationId, Value};
@@ -87,14 +87,14 @@ fn sorted(items: impl Iterator<Item = Arc<str>>) -> Value {
 
 /// The operation of a statement.
 pub fn operation(
-    established: &Established,
+    target: &Target,
     meaning: &BTreeMap<&'static str, Value>,
     circumstances: Circumstances,
 ) -> Operation {
     let mut record = meaning.clone();
-    record.insert("database", Value::String(Arc::clone(&established.database)));
+    record.insert("database", Value::String(Arc::clone(&target.database)));
     record.insert("phase", circumstances.phase.as_str().into());
-    record.insert("role", Value::String(Arc::clone(&established.role)));
+    record.insert("role", Value::String(Arc::clone(&target.role)));
     record.insert(
         "statements",
         i64::try_from(circumstances.statements).unwrap_or(i64::MAX).into(),
@@ -104,8 +104,8 @@ pub fn operation(
         id: OperationId::new(),
         protocol: "postgres",
         action: "sql:statement",
-        resource: established.resource.clone(),
-        destination: established.destination.clone(),
+        resource: target.resource(),
+        destination: target.destination.clone(),
         context: ("sql", Value::Record(record)),
         recorded_context: None,
         recorded_resource: None,

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     super::{
         frame::{self, Fault, HEADER},
+        login::is_ascii_safe,
         record::{fields, parameter_types},
         sql::{Act, Discard},
     },
@@ -387,7 +388,7 @@ impl Session<'_> {
         };
         match name {
             "standard_conforming_strings" => self.escapes = value != "on",
-            "client_encoding" if super::plan::is_unsafe_encoding(value) => {
+            "client_encoding" if !is_ascii_safe(value) => {
                 return Err(self.upstream_broke(Fault::Text));
             }
             _ => {}

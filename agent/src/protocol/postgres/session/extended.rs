@@ -25,9 +25,9 @@ use super::{
     running::Running,
 };
 use crate::{
-    gate::Permit,
+    gate::{Denied, Gate, Permit},
     mask::Counts,
-    model::{Direction, Reason},
+    model::{Direction, Operation, Reason},
     protocol::ProtocolError,
 };
 
@@ -215,7 +215,7 @@ impl Session<'_> {
                 Err(said) => return self.refuse_batch(said).await,
             }
         }
-        let permits = match self.authorize(operations).await {
+        let permits = match authorize(self.gate, operations).await {
             Ok(permits) => permits,
             Err(denied) => {
                 let mut said = BytesMut::new();
@@ -233,16 +233,6 @@ impl Session<'_> {
             self.send_execute(portal, &message, running, bytes).await?;
         }
         Ok(())
-    }
-
-    /// One decision takes the short way.
-    pub(super) async fn authorize(&self, mut operations: Vec<crate::model::Operation>) -> Result<Vec<Permit>, crate::gate::Denied> {
-        if operations.len() == 1
-            && let Some(operation) = operations.pop()
-        {
-            return Ok(vec![self.gate.authorize(operation).await?]);
-        }
-        self.gate.authorize_all(operations).await
     }
 
     /// Statements that are held and that the Execute does not run.
@@ -407,6 +397,17 @@ impl Session<'_> {
         self.batch_open = true;
         self.expected.push(Expect::Refused { say: said, simple: false });
         Ok(())
+    }
+}
+
+/// One decision takes the short way.
+pub(super) async fn authorize(gate: &Gate, mut operations: Vec<Operation>) -> Result<Vec<Permit>, Denied> {
+    match (operations.pop(), operations.is_empty()) {
+        (Some(operation), true) => Ok(vec![gate.authorize(operation).await?]),
+        (last, _) => {
+            operations.extend(last);
+            gate.authorize_all(operations).await
+        }
     }
 }
 

@@ -18,6 +18,8 @@ mod requests;
 mod running;
 mod simple;
 mod understand;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,8 +51,6 @@ use crate::{
 
 /// Bytes kept for a side that does not read; beyond it nothing more is read from the other.
 const ROOM: usize = 256 * 1024;
-/// How long closing waits for the workload to take what is left.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The state of a transaction, as ReadyForQuery says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Transaction {
 
 /// One connection's state.
 struct Session<'a> {
-    wire: Wire,
+    wire: &'a mut Wire,
     gate: &'a Gate,
     established: Established,
     understanding: &'a Understanding,
@@ -105,14 +105,12 @@ struct Session<'a> {
 /// Carries a connection from its first ReadyForQuery to its end.
 pub(super) async fn serve(
     established: Established,
-    wire: Wire,
+    wire: &mut Wire,
     gate: &Gate,
     understanding: &Understanding,
 ) -> Result<(), ProtocolError> {
-    let escapes = established
-        .parameters
-        .get("standard_conforming_strings")
-        .is_some_and(|v| v == "off");
+    let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
+    let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
     let mut session = Session {
         wire,
         gate,
@@ -136,12 +134,9 @@ pub(super) async fn serve(
         stopping: gate.stopping(),
     };
     let result = session.run().await;
-    let (reason, status) = match &result {
-        Ok(()) => (Reason::Completed, ""),
-        Err(error) => (error.reason(), ""),
-    };
-    session.end(&result).await;
-    let finished = session.established.permit.finish(reason, status).await;
+    session.leave_the_server().await;
+    let reason = result.as_ref().map_or_else(ProtocolError::reason, |()| Reason::Completed);
+    let finished = session.established.permit.finish(reason, "").await;
     result.and(finished.map_err(ProtocolError::from))
 }
 
@@ -299,8 +294,8 @@ impl Session<'_> {
         ProtocolError::Refused(reason)
     }
 
-    async fn end(&mut self, result: &Result<(), ProtocolError>) {
-        // A server that is left behind is told, so that it does not wait for a peer that is gone.
+    /// A server that is left behind is told, so that it does not wait for a peer that is gone.
+    async fn leave_the_server(&mut self) {
         if let Some(up) = &mut self.wire.up
             && !self.terminated
             && !up.deaf
@@ -311,10 +306,6 @@ impl Session<'_> {
                 .wire
                 .pump(Reading::default(), Instant::now() + Duration::from_millis(100))
                 .await;
-        }
-        match result {
-            Err(ProtocolError::Downstream(_) | ProtocolError::Ledger(_)) => {}
-            _ => self.wire.close(PATIENCE).await,
         }
     }
 

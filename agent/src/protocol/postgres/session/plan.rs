@@ -10,6 +10,7 @@ use super::{
         catalog::BELIEVED,
         deny,
         lineage::{Outputs, Resolved},
+        login::is_ascii_safe,
         operation::{self, Circumstances, Phase},
         sql::{self, Act, Kind, NotUnderstood, Statement, Words},
     },
@@ -27,9 +28,6 @@ use crate::{
 
 /// The most of a statement's text that its entry holds, bytes.
 const SHOWN: usize = 8 * 1024;
-/// Encodings in which a byte of another character can look like a quote or a backslash.
-const UNSAFE_ENCODINGS: [&str; 8] = ["sjis", "shiftjis", "shiftjis2004", "big5", "gbk", "uhc", "gb18030", "johab"];
-
 /// A statement ready to be decided.
 pub(super) struct Proposal {
     pub(super) plan: Plan,
@@ -149,7 +147,7 @@ impl Session<'_> {
             transaction: self.transaction.as_str(),
             statements,
         };
-        operation::operation(&self.established, meaning, circumstances)
+        operation::operation(&self.established.target, meaning, circumstances)
     }
 
     /// A statement's text as its entry may hold it: values that detectors find masked, and no literals at all where
@@ -189,7 +187,7 @@ impl Session<'_> {
             _ => return None,
         };
         match &*setting.name {
-            "client_encoding" | "names" if setting.values.iter().flatten().any(|v| is_unsafe_encoding(v)) => {
+            "client_encoding" | "names" if setting.values.iter().flatten().any(|v| !is_ascii_safe(v)) => {
                 Some("in this client_encoding a quote can be part of another character; use UTF8")
             }
             _ => None,
@@ -214,16 +212,6 @@ impl Session<'_> {
         let message = why.detail.as_deref().map_or_else(|| why.to_string(), String::from);
         refusal(code, &message, &denied)
     }
-}
-
-/// Whether text in an encoding can mean something else to the server than to our parser.
-pub(super) fn is_unsafe_encoding(name: &str) -> bool {
-    let plain: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    UNSAFE_ENCODINGS.contains(&plain.as_str())
 }
 
 /// An error of ours with the entry that tells of it.

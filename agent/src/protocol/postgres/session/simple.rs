@@ -15,6 +15,7 @@ use super::{
     },
     Session, Transaction,
     expect::Expect,
+    extended::authorize,
     plan::{Proposal, refusal},
     running::Running,
 };
@@ -50,7 +51,7 @@ impl Session<'_> {
         }
         let proposals = self.propose_all(text, &statements).await?;
         let (plans, operations): (Vec<_>, Vec<_>) = proposals.into_iter().map(|p| (p.plan, p.operation)).unzip();
-        let permits = match self.authorize(operations).await {
+        let permits = match authorize(self.gate, operations).await {
             Ok(permits) => permits,
             Err(denied) => {
                 let mut said = BytesMut::new();

@@ -90,12 +90,10 @@ async fn exchange(rig: &Rig, fake: Fake, pieces: &[&[u8]]) -> Went {
     let (mut from, mut to) = tokio::io::split(workload);
     let understanding = Understanding::default();
     let served = async {
-        tokio::time::timeout(
-            Duration::from_secs(20),
-            super::serve(established, wire, &gate, &understanding),
-        )
-        .await
-        .ok()
+        let carried = super::serve(established, &mut wire, &gate, &understanding);
+        let result = tokio::time::timeout(Duration::from_secs(20), carried).await.ok();
+        wire.close(Duration::from_secs(2)).await;
+        result
     };
     let work = async {
         let mut down = BytesMut::new();

@@ -176,7 +176,7 @@ mod tests {
                 "nearest valid key is `credential`",
             ),
             (
-                brokered.replace("\"pw\"\n[[", "\"pv\"\n[["),
+                brokered.replace("credential = \"pw\"", "credential = \"pv\""),
                 "no [[credential]] of that name",
             ),
             (

@@ -46,21 +46,35 @@ pub trait Dial: Send + Sync {
     fn connect<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>>;
 
     /// Connects to the original destination without TLS, for a protocol that begins it in band.
-    fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>>;
+    fn connect_plain<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+        not_here()
+    }
 
     /// Begins TLS on a stream that [`Dial::connect_plain`] gave. The certificate is verified, always.
     fn start_tls<'a>(
         &'a self,
-        permit: &'a Permit,
-        stream: BoxStream,
-        how: StartTls<'a>,
-    ) -> BoxFuture<'a, Result<Secured, DialError>>;
+        _permit: &'a Permit,
+        _stream: BoxStream,
+        _how: StartTls<'a>,
+    ) -> BoxFuture<'a, Result<Secured, DialError>> {
+        not_here()
+    }
 
     /// Ends the workload's TLS here, where its next bytes are a ClientHello: as the destination that it asked for,
     /// agreeing on one of `alpn` if it offers any.
     fn accept_tls<'a>(
         &'a self,
-        downstream: BoxStream,
-        alpn: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>>;
+        _downstream: BoxStream,
+        _alpn: &'a [&'a [u8]],
+    ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
+        not_here()
+    }
+}
+
+/// What a dial answers that knows one kind of connection only.
+fn not_here<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, DialError>> {
+    Box::pin(std::future::ready(Err(DialError {
+        reason: Reason::TlsHandshake,
+        detail: "TLS cannot begin in band here".into(),
+    })))
 }

@@ -17,9 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{Protocol, ProtocolError};
 use crate::{
-    gate::{Dial, DialError, Permit, Secured, StartTls, TlsFacts, testing::Rig},
+    gate::{Dial, DialError, Permit, testing::Rig},
     io::BoxStream,
-    model::Reason,
 };
 
 /// Allows everything and reveals everything.
@@ -146,30 +145,6 @@ impl Dial for Upstream {
     fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
         self.connect(permit)
     }
-
-    fn start_tls<'a>(
-        &'a self,
-        _: &'a Permit,
-        _: BoxStream,
-        _: StartTls<'a>,
-    ) -> BoxFuture<'a, Result<Secured, DialError>> {
-        no_tls()
-    }
-
-    fn accept_tls<'a>(
-        &'a self,
-        _: BoxStream,
-        _: &'a [&'a [u8]],
-    ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
-        no_tls()
-    }
-}
-
-fn no_tls<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, DialError>> {
-    Box::pin(std::future::ready(Err(DialError {
-        reason: Reason::TlsHandshake,
-        detail: "made-up destinations have no TLS".into(),
-    })))
 }
 
 /// How an exchange went.
@@ -363,23 +338,6 @@ pub async fn taken_while_blocked(rig: &Rig, protocol: &dyn Protocol, head: &[u8]
 
         fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
             self.connect(permit)
-        }
-
-        fn start_tls<'a>(
-            &'a self,
-            _: &'a Permit,
-            _: BoxStream,
-            _: StartTls<'a>,
-        ) -> BoxFuture<'a, Result<Secured, DialError>> {
-            no_tls()
-        }
-
-        fn accept_tls<'a>(
-            &'a self,
-            _: BoxStream,
-            _: &'a [&'a [u8]],
-        ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
-            no_tls()
         }
     }
     let gate = rig.gate(DESTINATION, None);

@@ -118,6 +118,7 @@ impl Session<'_> {
             formats,
             bind: bytes.clone(),
             holds: false,
+            born: self.expected.ends(),
         });
         let Some(undo) = self.portals.define(portal, Arc::clone(&new)) else {
             let why = "too many portals on one connection";

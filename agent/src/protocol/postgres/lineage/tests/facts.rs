@@ -1,0 +1,1 @@
+//! What else a statement's names resolve to.

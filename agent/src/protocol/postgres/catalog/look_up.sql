@@ -131,6 +131,8 @@ SELECT pg_catalog.json_build_object(
     'args', p.pronargs, 'defaults', p.pronargdefaults,
     'variadic', p.provariadic OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
     'returns', p.prorettype,
+    'domain', EXISTS (SELECT 1 FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) p.prorettype
+      AND t.typtype OPERATOR(pg_catalog.=) 'd'::pg_catalog."char"),
     'outs', (SELECT pg_catalog.json_agg(coalesce(p.proargnames[o.i], '') ORDER BY o.i)
       FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS o(m, i)
       WHERE o.m OPERATOR(pg_catalog.=) 'o'::pg_catalog."char" OR o.m OPERATOR(pg_catalog.=) 'b'::pg_catalog."char"

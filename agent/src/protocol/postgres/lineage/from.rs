@@ -11,7 +11,7 @@ use super::{
     call::arity,
     flow::{Col, Flow, Rows, join},
     name,
-    resolver::Resolver,
+    resolver::{Callee, Resolver},
     scope::{Entry, Scope, append, cte},
 };
 use crate::protocol::postgres::catalog::Shape;
@@ -230,10 +230,11 @@ impl Resolver<'_> {
             Shape::Open => match self.row_names(node, &value, scope) {
                 Some(names) => exactly(self.function_cols(&names, value.flow)),
                 None => {
-                    let row = call.args.is_empty() || call.args.iter().any(|a| self.may_be_row(a, &value));
+                    let builtin = self.callee(schema, function, arity(call)) == Callee::Builtin;
+                    let scalar = builtin && call.args.iter().all(|a| !self.may_be_row(a, &value));
                     Rows {
                         cols: one(value.flow),
-                        open: row.then_some(value.flow),
+                        open: (!scalar || call.args.is_empty()).then_some(value.flow),
                     }
                 }
             },

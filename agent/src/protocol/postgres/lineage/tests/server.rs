@@ -251,7 +251,7 @@ impl Server {
     fn function(&mut self, oid: u32, schema: &str, name: &str, more: &Value) {
         let mut function = json!({"oid": oid.to_string(), "schema": schema, "name": name, "visible": schema != "ext", "kind": "f",
             "volatility": "i", "set": false, "compiled": true, "args": 1, "defaults": 0, "variadic": false,
-            "returns": "25", "outs": null, "fields": null});
+            "returns": "25", "domain": false, "outs": null, "fields": null});
         for (key, value) in more.as_object().unwrap() {
             function[key] = value.clone();
         }
@@ -307,7 +307,7 @@ impl Server {
             {
                 found.push(json!({"oid": "870", "schema": "pg_catalog", "name": name, "visible": true, "kind": "f",
                     "volatility": "i", "set": false, "compiled": true, "args": 1, "defaults": 1, "variadic": true,
-                    "returns": "25", "outs": null, "fields": null}));
+                    "returns": "25", "domain": false, "outs": null, "fields": null}));
             }
             functions.extend(found);
         }

@@ -99,6 +99,8 @@ struct Session<'a> {
     answers_to_own: Answers,
     /// The workload has said that it ends.
     terminated: bool,
+    /// DISCARD ALL has taken the connection back to the role that it logged in as.
+    role_is_lost: bool,
     /// `standard_conforming_strings` is off: a backslash in a string means something else than our parser thinks.
     escapes: bool,
     stopping: Raised,
@@ -133,6 +135,7 @@ pub(super) async fn serve(
         flushed: false,
         answers_to_own: Answers::default(),
         terminated: false,
+        role_is_lost: false,
         escapes,
         stopping: gate.stopping(),
     };

@@ -50,6 +50,10 @@ impl Session<'_> {
             if !self.passes_barrier(tag) {
                 return Ok(());
             }
+            if self.role_is_lost && self.expected.is_empty() {
+                self.take_role().await?;
+                continue;
+            }
             let message = self.wire.down.input.split_to(whole).freeze();
             self.request(tag, message).await?;
         }

@@ -136,12 +136,19 @@ impl Default for Login {
 #[must_use]
 pub fn of_verbs<'a>(verbs: impl IntoIterator<Item = &'a str>) -> Access {
     let one = |verb: &str| match verb {
-        "select" | "values" | "show" | "explain" | "begin" | "commit" | "rollback" | "savepoint"
-        | "release" | "set" | "reset" | "prepare" | "execute" | "deallocate" | "declare" | "fetch"
-        | "move" | "close" | "copy_to" | "listen" | "unlisten" | "discard" => Access::Read,
-        "insert" | "update" | "delete" | "merge" | "copy_from" | "select_into" | "lock" | "notify" => {
-            Access::Write
-        }
+        "begin" | "close" | "commit" | "copy" | "deallocate" | "declare" | "discard" | "execute"
+        | "explain" | "fetch" | "listen" | "move" | "prepare" | "release" | "reset" | "rollback"
+        | "savepoint" | "select" | "set" | "show" | "unlisten" => Access::Read,
+        "call"
+        | "commit_prepared"
+        | "delete"
+        | "insert"
+        | "lock"
+        | "merge"
+        | "notify"
+        | "prepare_transaction"
+        | "rollback_prepared"
+        | "update" => Access::Write,
         _ => Access::Admin,
     };
     verbs.into_iter().map(one).max().unwrap_or(Access::Admin)
@@ -329,7 +336,7 @@ mod tests {
         assert_eq!(context["sql"]["has_where"], false);
         assert_eq!(context["sql"]["role"], "svc");
         for (sql, access, complete) in [
-            ("{ verbs = [\"drop_table\"] }", "admin", true),
+            ("{ verbs = [\"drop\"] }", "admin", true),
             ("{ writes = [\"a.t\"] }", "write", true),
             ("{ access = \"admin\" }", "admin", true),
             ("{ incomplete = [\"dynamic\"] }", "write", false),

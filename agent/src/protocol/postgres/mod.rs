@@ -1,8 +1,12 @@
 //! PostgreSQL (frontend/backend protocol 3.0 and 3.2).
 
 mod catalog;
-mod frame;
+mod deny;
+pub mod frame;
 mod lineage;
 mod login;
+mod operation;
+pub mod record;
+mod session;
 mod sql;
-mod value;
+pub mod value;

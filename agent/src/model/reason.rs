@@ -42,6 +42,10 @@ pub enum Reason {
     ProtocolAmbiguous,
     /// The bytes break the protocol.
     ProtocolError,
+    /// A statement cannot be parsed, so nobody can say what it would do.
+    NotUnderstood,
+    /// Another operation of the same message was denied, so that none of it runs.
+    BatchDenied,
     /// A part exceeds a documented limit.
     TooLarge,
     /// A peer kept the other waiting too long.
@@ -100,6 +104,8 @@ impl Reason {
             Self::LedgerUnavailable => "ledger_unavailable",
             Self::ProtocolAmbiguous => "protocol_ambiguous",
             Self::ProtocolError => "protocol_error",
+            Self::NotUnderstood => "not_understood",
+            Self::BatchDenied => "batch_denied",
             Self::TooLarge => "too_large",
             Self::Timeout => "timeout",
             Self::EncodingUnreadable => "encoding_unreadable",
@@ -153,6 +159,8 @@ impl Reason {
             Self::ProtocolAmbiguous | Self::ProtocolError => {
                 "Send a request that can be read in one way only."
             }
+            Self::NotUnderstood => "Send a statement that PostgreSQL's own grammar can parse, in UTF-8.",
+            Self::BatchDenied => "Nothing was sent. Send the statements one by one, without the denied one.",
             Self::TooLarge => "Send a smaller request.",
             Self::Timeout => "Retry, and send or read without long pauses.",
             Self::EncodingUnreadable => "Ask for the content unencoded or with gzip.",

@@ -1,6 +1,6 @@
 //! Each rule of deciding, and sliced evaluation against Cedar's own of the whole set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
     Authorizer, Entities, Entity, EntityUid, PolicySet as Cedar, Request, RestrictedExpression,
@@ -627,15 +627,43 @@ fn a_wrong_set_never_replaces_a_good_one() {
 #[test]
 fn what_the_readme_shows_is_valid() {
     let text = include_str!("../../../policies/README.md");
-    let block = |language: &str| {
-        let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
-        rest.split_once("```").unwrap().0
+    let blocks = |language: &str| {
+        let fence = format!("```{language}\n");
+        let parts = text.split(&fence).skip(1);
+        let blocks: Vec<&str> = parts.filter_map(|p| Some(p.split_once("```")?.0)).collect();
+        assert!(!blocks.is_empty(), "{language}");
+        blocks.join("\n")
     };
-    let set = set(block("cedar"));
+    let set = set(&blocks("cedar"));
     assert!(set.warnings().is_empty(), "{:?}", set.warnings());
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("examples")).unwrap();
-    std::fs::write(dir.path().join("examples/a.toml"), block("toml")).unwrap();
+    std::fs::write(dir.path().join("examples/a.toml"), blocks("toml")).unwrap();
     let examples = examples(dir.path()).unwrap();
-    examples[0].question.ask().unwrap();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        example.question.ask().unwrap();
+    }
+}
+
+/// Every member of the schema has a row, and every row is a member.
+#[test]
+fn the_readme_names_every_member_of_a_statement_and_a_login() {
+    let text = include_str!("../../../policies/README.md");
+    for record in ["sql", "connect"] {
+        let (_, table) = text
+            .split_once(&format!("| member of `context.{record}` |"))
+            .unwrap();
+        let rows = table.lines().skip(2).take_while(|l| l.starts_with('|'));
+        let named: BTreeSet<&str> = rows
+            .filter_map(|row| row.split('|').nth(1))
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .map(|name| name.trim_end_matches('?'))
+            .collect();
+        let members = &super::schema::schema().unwrap().actions["reveal"].context;
+        let super::shape::Shape::Record(members) = &members[record].shape else {
+            panic!("{record}");
+        };
+        assert_eq!(named, members.keys().map(|k| &**k).collect(), "{record}");
+    }
 }

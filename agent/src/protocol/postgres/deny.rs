@@ -6,6 +6,10 @@ use bytes::{BufMut as _, BytesMut};
 use super::frame::{Fault, put_cstr, write};
 use crate::{gate::Denied, model::Reason};
 
+/// A statement that can only be refused: it makes the server's transaction fail where a denial has to. Its words are
+/// for whoever reads the server's log.
+pub const POISON: &[u8] = b"denied by portcullis";
+
 /// How much an error ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {

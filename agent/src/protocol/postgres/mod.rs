@@ -1,17 +1,23 @@
 //! PostgreSQL (frontend/backend protocol 3.0 and 3.2).
 
 mod catalog;
+mod codec;
 mod deny;
-mod frame;
+pub mod frame;
 mod lineage;
 mod login;
+mod operation;
+pub mod record;
+mod session;
 mod sql;
 mod startup;
-mod value;
+pub mod value;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+
+pub use codec::{Codec, Event};
 
 use super::{Detection, Hint, Protocol, ProtocolError, wire::Wire};
 use crate::{
@@ -26,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Postgres {
     shared: login::Shared,
+    understanding: session::Understanding,
 }
 
 impl Protocol for Postgres {
@@ -54,8 +61,8 @@ impl Protocol for Postgres {
             let mut wire = Wire::new(downstream);
             let result = self.carry(&mut wire, upstream, gate).await;
             match &result {
-                // What was begun cannot be ended in an orderly way.
-                Err(ProtocolError::Cut(_) | ProtocolError::Downstream(_) | ProtocolError::Ledger(_)) => {}
+                Err(ProtocolError::Downstream(_) | ProtocolError::Ledger(_)) => {}
+                // The last words say that it ends, and why.
                 _ => wire.close(gate.limits().handshake_timeout.min(PATIENCE)).await,
             }
             result
@@ -68,10 +75,6 @@ impl Postgres {
         let Some(established) = login::login(wire, dial, gate, &self.shared).await? else {
             return Ok(());
         };
-        established
-            .permit
-            .finish(crate::model::Reason::Completed, "")
-            .await?;
-        Ok(())
+        session::serve(established, wire, gate, &self.understanding).await
     }
 }

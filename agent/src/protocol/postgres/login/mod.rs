@@ -93,6 +93,31 @@ pub struct Established {
     pub cancel: Option<Registered>,
 }
 
+#[cfg(test)]
+impl Established {
+    /// A login that was simply allowed.
+    pub(super) async fn for_tests(gate: &Gate) -> Self {
+        let mut target = Target::of(gate, &Route::of(gate, Way::Plain));
+        (target.database, target.role) = ("shop".into(), "app".into());
+        let permit = gate.authorize(target.connect(gate, &Asked::nothing())).await.unwrap();
+        Self {
+            permit,
+            target,
+            version: Version::V3_0,
+            replication: Replication::No,
+            settings: BTreeMap::new(),
+            settings_complete: true,
+            options: None,
+            parameters: BTreeMap::new(),
+            brokered: false,
+            set_role: None,
+            transaction: b'I',
+            counted: (0, 0),
+            cancel: None,
+        }
+    }
+}
+
 /// Carries a connection from its first byte to the first ReadyForQuery. `None`: it was a cancel request, or went away,
 /// or the server refused it in words that were passed on.
 ///

@@ -5,7 +5,6 @@ use e2e::{
     postgres::SECRETS,
     shop::{MASKED_NOTE, MASKED_SSN},
 };
-use serde_json::Value;
 
 /// The text with the masked columns' values replaced. Where an expression put something after one, the whole of it is:
 /// `219-09-9999!`.
@@ -69,9 +68,11 @@ pub fn compare(direct: &str, through: &str) -> Result<()> {
     Ok(())
 }
 
-fn step(line: &str) -> Result<String> {
-    let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-    Ok(line["step"].as_str().context("no step")?.to_owned())
+/// The step's name. The line is not parsed as a whole: some clients' JSON has NaN in it.
+fn step(line: &str) -> Result<&str> {
+    let head = line.split_once("\"is\":").context("no step")?.0;
+    let name = head.trim_start_matches("{\"step\":").trim();
+    Ok(name.trim_matches(['"', ',', ' ']))
 }
 
 #[test]

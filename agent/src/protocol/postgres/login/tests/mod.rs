@@ -1,0 +1,1 @@
+//! Logins over in-memory streams, with a made-up server.

@@ -1,0 +1,106 @@
+//! What a statement would do, as policy sees it.
+
+use std::{collections::BTreeSet, fmt};
+
+/// A possibly qualified name, after PostgreSQL's own case folding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The schema, where it is written.
+    pub schema: Option<Box<str>>,
+    /// The relation or function; `*` for every relation of the schema (GRANT ON ALL TABLES, DROP SCHEMA).
+    pub name: Box<str>,
+}
+
+impl Name {
+    /// A name.
+    #[must_use]
+    pub fn new(schema: Option<&str>, name: &str) -> Self {
+        Self {
+            schema: schema.filter(|s| !s.is_empty()).map(Into::into),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// A set of words of closed sets: verbs, reasons.
+pub type Words = BTreeSet<&'static str>;
+
+/// How far a statement reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// It changes nothing that another session sees.
+    #[default]
+    Read,
+    /// It changes rows, or keeps others from changing them.
+    Write,
+    /// It changes what there is, who may do what, how the server runs, or files.
+    Admin,
+}
+
+impl Access {
+    /// As policy sees it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What a statement would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// All its verbs, inside CTEs, EXPLAIN, PREPARE, COPY and DECLARE, too.
+    pub verbs: Words,
+    /// Relations that it reads, as written.
+    pub reads: BTreeSet<Name>,
+    /// Relations that it changes, locks, creates or drops, as written.
+    pub writes: BTreeSet<Name>,
+    /// Functions that it calls, as written.
+    pub functions: BTreeSet<Name>,
+    /// Prepared statements (SQL names) that it executes or explains.
+    pub executes: BTreeSet<Box<str>>,
+    /// Cursors that it reads from or that say which row it changes.
+    pub cursors: BTreeSet<Box<str>>,
+    /// `None` without UPDATE and DELETE; `Some(false)` if one of them has no WHERE that names a column.
+    pub has_where: Option<bool>,
+    /// How far it reaches.
+    pub access: Access,
+    /// Why this is not all that it may do; empty when it is. From a closed set.
+    pub incomplete: Words,
+}
+
+impl Facts {
+    /// Takes in what another statement would do, which is part of this one.
+    pub fn merge(&mut self, other: &Self) {
+        self.verbs.extend(&other.verbs);
+        self.reads.extend(other.reads.iter().cloned());
+        self.writes.extend(other.writes.iter().cloned());
+        self.functions.extend(other.functions.iter().cloned());
+        self.executes.extend(other.executes.iter().cloned());
+        self.cursors.extend(other.cursors.iter().cloned());
+        self.incomplete.extend(&other.incomplete);
+        self.access = self.access.max(other.access);
+        self.has_where = match (self.has_where, other.has_where) {
+            (Some(a), Some(b)) => Some(a && b),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// Whether it runs code that may change the session: unknown functions, DO, CALL.
+    #[must_use]
+    pub fn calls_unknown_code(&self) -> bool {
+        !self.incomplete.is_empty() || self.functions.iter().any(|f| &*f.name == "set_config")
+    }
+}

@@ -203,7 +203,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Fault::Fields`] when something is left.
     pub fn end(&self) -> Result<(), Fault> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Fault::Fields) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Fault::Fields)
+        }
     }
 }
 
@@ -257,7 +261,12 @@ mod tests {
         assert_eq!((whole.tag, whole.len()), (b'Q', bytes.len()));
         assert_eq!(Reader::new(whole.body).text(), Ok("SELECT 1"));
         assert_eq!(message(&bytes, 8), Err(Fault::TooLarge { limit: 8 }));
-        for bad in [[0, 0, 0, 3], [0, 0, 0, 0], [0xff, 0xff, 0xff, 0xff], [0x80, 0, 0, 4]] {
+        for bad in [
+            [0, 0, 0, 3],
+            [0, 0, 0, 0],
+            [0xff, 0xff, 0xff, 0xff],
+            [0x80, 0, 0, 4],
+        ] {
             let bytes = [b'Q', bad[0], bad[1], bad[2], bad[3]];
             assert_eq!(message(&bytes, 100), Err(Fault::Length));
         }

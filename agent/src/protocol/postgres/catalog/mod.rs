@@ -1,1 +1,190 @@
-//! What the session's database says of its relations: looked up through the session, kept for a while.
+//! What the session's database says of its relations, functions and types: looked up through the session itself,
+//! so that temporary tables, `search_path` and uncommitted DDL are seen as the session sees them; kept for a while.
+//!
+//! Bias: what is not known, or too big to keep, is left out, and lineage takes what is left out for the worst.
+
+mod learn;
+mod look_up;
+mod relation;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use self::{
+    learn::LearnError,
+    look_up::{LookUp, Needs},
+    relation::{Column, Function, Kind, Parent, Relation, Shape, Type, View},
+};
+use super::sql::Name;
+
+/// How long what was looked up is believed. Other sessions' DDL shows after this at the latest.
+pub const BELIEVED: Duration = Duration::from_secs(10);
+
+/// The first OID that `initdb` does not give out: what is below it came with PostgreSQL.
+pub const FIRST_USER_OID: u32 = 16384;
+
+/// The most relations, function names and types kept of each. Beyond it everything is dropped and looked up again.
+const MOST: usize = 4096;
+
+/// What a look-up said of a name.
+#[derive(Clone, Debug)]
+pub enum Known<T> {
+    /// It is this.
+    Found(T),
+    /// Nothing has that name.
+    Absent,
+    /// It was not looked up yet, or too long ago.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    value: T,
+    learned: Instant,
+    generation: u64,
+}
+
+/// The catalog of one session.
+#[derive(Debug)]
+pub struct Catalog {
+    generation: u64,
+    now: Instant,
+    names: HashMap<Name, Entry<Option<u32>>>,
+    relations: HashMap<u32, Entry<Option<Arc<Relation>>>>,
+    functions: HashMap<Box<str>, Entry<Option<Arc<[Function]>>>>,
+    types: HashMap<u32, Entry<Option<Arc<Type>>>>,
+    current_schema: Option<Arc<str>>,
+    opaque_operators: Option<Vec<Box<str>>>,
+    opaque_casts: bool,
+}
+
+impl Catalog {
+    /// An empty catalog.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            generation: 0,
+            now,
+            names: HashMap::new(),
+            relations: HashMap::new(),
+            functions: HashMap::new(),
+            types: HashMap::new(),
+            current_schema: None,
+            opaque_operators: None,
+            opaque_casts: false,
+        }
+    }
+
+    /// Begins the look-ups of another message: what is too old is dropped, and what was absent may exist by now.
+    pub fn begin(&mut self, now: Instant) {
+        self.generation += 1;
+        self.now = now;
+        let generation = self.generation;
+        let old = |learned: Instant| now.saturating_duration_since(learned) >= BELIEVED;
+        self.names
+            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
+        self.relations
+            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
+        self.functions
+            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
+        self.types
+            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
+    }
+
+    /// Drops everything: names may mean something else now.
+    pub fn forget(&mut self) {
+        self.names.clear();
+        self.relations.clear();
+        self.functions.clear();
+        self.types.clear();
+        self.current_schema = None;
+        self.opaque_operators = None;
+        self.opaque_casts = false;
+    }
+
+    /// The relation that the session's database has under a name, as the session resolves it.
+    #[must_use]
+    pub fn relation(&self, name: &Name) -> Known<&Arc<Relation>> {
+        match self.names.get(name).map(|e| e.value) {
+            None => Known::Unknown,
+            Some(None) => Known::Absent,
+            Some(Some(oid)) => self.relation_known(oid),
+        }
+    }
+
+    /// The relation with an OID, if it was looked up.
+    #[must_use]
+    pub fn relation_by_oid(&self, oid: u32) -> Option<&Arc<Relation>> {
+        self.relations.get(&oid).and_then(|e| e.value.as_ref())
+    }
+
+    /// The relation with an OID, or whether it is known that there is none.
+    #[must_use]
+    pub fn relation_known(&self, oid: u32) -> Known<&Arc<Relation>> {
+        known(self.relations.get(&oid))
+    }
+
+    /// Whether a relation was looked up for the message at hand: then looking it up again says nothing new.
+    #[must_use]
+    pub fn is_fresh(&self, oid: u32) -> bool {
+        self.relations
+            .get(&oid)
+            .is_some_and(|e| e.generation == self.generation)
+    }
+
+    /// All functions of a name, whatever their schema. Absent: too many to say, or none.
+    #[must_use]
+    pub fn functions(&self, name: &str) -> Known<&Arc<[Function]>> {
+        known(self.functions.get(name))
+    }
+
+    /// The type with an OID, if it was looked up.
+    #[must_use]
+    pub fn type_by_oid(&self, oid: u32) -> Option<&Arc<Type>> {
+        self.types.get(&oid).and_then(|e| e.value.as_ref())
+    }
+
+    /// The type with an OID, or whether it is known that there is none.
+    #[must_use]
+    pub fn type_known(&self, oid: u32) -> Known<&Arc<Type>> {
+        known(self.types.get(&oid))
+    }
+
+    /// The schema in which an unqualified name is created, and in which an absent one would be.
+    #[must_use]
+    pub fn current_schema(&self) -> Option<&Arc<str>> {
+        self.current_schema.as_ref()
+    }
+
+    /// Whether anything was learned since [`Self::forget`].
+    #[must_use]
+    pub fn has_learned(&self) -> bool {
+        self.opaque_operators.is_some()
+    }
+
+    /// Whether an operator of that name is implemented in a language whose functions can read anything.
+    /// So is every operator as long as nothing was learned.
+    #[must_use]
+    pub fn is_opaque_operator(&self, name: &str) -> bool {
+        self.opaque_operators
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|n| &**n == name))
+    }
+
+    /// Whether the database has casts implemented in such a language.
+    #[must_use]
+    pub fn has_opaque_casts(&self) -> bool {
+        self.opaque_casts
+    }
+}
+
+fn known<T>(entry: Option<&Entry<Option<T>>>) -> Known<&T> {
+    match entry.map(|e| e.value.as_ref()) {
+        None => Known::Unknown,
+        Some(None) => Known::Absent,
+        Some(Some(value)) => Known::Found(value),
+    }
+}

@@ -1,1 +1,183 @@
-//! Where each output column of a statement comes from.
+//! Where each output column of a statement comes from: which data classes flow into it.
+//!
+//! # What flows
+//! Everything that stands in an expression flows into its value: operators, casts, functions, CASE with its
+//! conditions, sub-selects' outputs. Comparisons, tests and computing aggregates (`count(x)`, `sum(x)`) give values
+//! that only tell something *of* their arguments: those classes are `derived`. A function whose body can read
+//! anything (SQL, PL/pgSQL, unknown ones, a few built-in ones such as `query_to_xml`) makes its value `opaque`.
+//!
+//! What does not flow: WHERE, HAVING, ON, ORDER BY, GROUP BY, DISTINCT, LIMIT and the right side of EXCEPT choose
+//! rows, they give no values. They do count as read (`columns`, `sensitive`), which is what policy decides upon.
+//! An EXISTS in the select list is a value made of its WHERE: derived.
+//!
+//! Bias: what cannot be resolved is opaque or unknown, never clean.
+
+mod call;
+mod expr;
+mod flow;
+mod from;
+mod modify;
+mod name;
+mod query;
+mod resolver;
+mod scope;
+mod statement;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use pg_query::protobuf::Node;
+
+use super::{
+    catalog::{Catalog, Known, Needs},
+    sql::{Name, Statement, Words, is_pure},
+};
+use crate::model::{ClassId, ClassSet};
+use flow::Flow;
+use resolver::Resolver;
+
+/// The data class of a column: schema, relation, column.
+pub type ClassOf<'a> = dyn Fn(&str, &str, &str) -> Option<ClassId> + 'a;
+
+/// What a session holds that statements refer to by name.
+pub trait Session {
+    /// The statement that was prepared under a name, by PREPARE or by Parse.
+    fn prepared(&self, name: &str) -> Option<Arc<Node>>;
+    /// The query of an open cursor or portal.
+    fn cursor(&self, name: &str) -> Option<Arc<Node>>;
+    /// Whether an earlier statement of the same message creates that relation.
+    fn creates(&self, schema: Option<&str>, name: &str) -> bool;
+}
+
+/// What flows into one output column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Classes whose values flow here.
+    pub value: ClassSet,
+    /// Classes that this tells something of, without holding their values.
+    pub derived: ClassSet,
+    /// Whether a function that can read anything had a part in it.
+    pub opaque: bool,
+}
+
+/// What flows into a statement's output columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// It gives back no rows.
+    None,
+    /// One per output column, in order. If the answer has another number of columns, take it as unknown.
+    Columns(Vec<Sources>),
+    /// Cannot be said: all classes of everything that it reads.
+    Unknown(ClassSet),
+}
+
+/// A statement with its names resolved.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Relations read, also through views: `schema.relation`.
+    pub reads: BTreeSet<Arc<str>>,
+    /// Relations written, also through views.
+    pub writes: BTreeSet<Arc<str>>,
+    /// The schemas of `reads`.
+    pub read_schemas: BTreeSet<Arc<str>>,
+    /// The schemas of `writes`.
+    pub write_schemas: BTreeSet<Arc<str>>,
+    /// Columns that the statement names, `*` expanded: `schema.relation.column`.
+    pub columns: BTreeSet<Arc<str>>,
+    /// The classes of those columns, also through views.
+    pub sensitive: ClassSet,
+    /// Classes that it stores in a column which is not of that class, or hands to a function that may store them.
+    pub copied: ClassSet,
+    /// Functions called: `schema.name` where one schema has it, else as written.
+    pub functions: BTreeSet<Arc<str>>,
+    /// Why it is not understood whole; empty when it is.
+    pub incomplete: Words,
+    /// What flows into its output columns.
+    pub outputs: Outputs,
+}
+
+/// Resolves a statement.
+///
+/// # Errors
+/// What the catalog lacks. Look it up, learn the answer and ask again; a few rounds are the most it takes, for what
+/// was looked up counts as known even when nothing was found.
+pub fn resolve(
+    statement: &Statement,
+    session: &dyn Session,
+    catalog: &Catalog,
+    class_of: &ClassOf<'_>,
+) -> Result<Resolved, Needs> {
+    let mut resolver = Resolver::new(catalog, session, class_of);
+    let facts = &statement.facts;
+    let outputs = statement.tree.as_deref().map(|tree| resolver.statement(tree));
+    resolver.facts(facts);
+    let mut incomplete = facts.incomplete.clone();
+    resolver.functions(facts, &mut incomplete);
+    if !resolver.needs.is_empty() {
+        return Err(resolver.needs);
+    }
+    incomplete.extend(&resolver.incomplete);
+    Ok(Resolved {
+        outputs: outputs.unwrap_or_else(|| Outputs::Unknown(resolver.all.classes())),
+        reads: resolver.reads,
+        writes: resolver.writes,
+        read_schemas: resolver.read_schemas,
+        write_schemas: resolver.write_schemas,
+        columns: resolver.columns,
+        sensitive: resolver.sensitive.classes(),
+        copied: resolver.copied.classes(),
+        functions: resolver.functions,
+        incomplete,
+    })
+}
+
+/// What a column of a relation holds, by OID and attribute number, as RowDescription names it. System columns hold
+/// nothing; what does not exist is opaque.
+///
+/// # Errors
+/// What the catalog lacks.
+pub fn column(oid: u32, attnum: i16, catalog: &Catalog, class_of: &ClassOf<'_>) -> Result<Sources, Needs> {
+    if attnum < 0 {
+        return Ok(Sources::default());
+    }
+    let missing = || Needs {
+        oids: [oid].into(),
+        ..Needs::default()
+    };
+    let relation = match catalog.relation_known(oid) {
+        Known::Unknown => return Err(missing()),
+        Known::Absent => return Ok(Flow::OPAQUE.sources()),
+        Known::Found(relation) => relation,
+    };
+    let Some(place) = relation.columns.iter().position(|c| c.attnum == attnum) else {
+        // Added since it was looked up.
+        if catalog.is_fresh(oid) {
+            return Ok(Flow::OPAQUE.sources());
+        }
+        return Err(missing());
+    };
+    let mut resolver = Resolver::new(catalog, &Nothing, class_of);
+    let cols = resolver.relation_cols(relation);
+    if !resolver.needs.is_empty() {
+        return Err(resolver.needs);
+    }
+    Ok(cols.get(place).map_or(Flow::OPAQUE, |c| c.value.flow).sources())
+}
+
+/// A session that holds nothing.
+struct Nothing;
+
+impl Session for Nothing {
+    fn prepared(&self, _name: &str) -> Option<Arc<Node>> {
+        None
+    }
+    fn cursor(&self, _name: &str) -> Option<Arc<Node>> {
+        None
+    }
+    fn creates(&self, _schema: Option<&str>, _name: &str) -> bool {
+        false
+    }
+}

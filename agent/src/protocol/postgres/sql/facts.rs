@@ -42,7 +42,7 @@ impl fmt::Display for Name {
 /// A set of words of closed sets: verbs, reasons.
 pub type Words = BTreeSet<&'static str>;
 
-/// Why a statement may do more than what is said of it.
+/// Why a statement may do more than what is said of it: words that policies and entries name.
 ///
 /// | word | why |
 /// | --- | --- |
@@ -56,7 +56,8 @@ pub type Words = BTreeSet<&'static str>;
 /// | `unknown_function` | a function that is not known to be pure, and whose effect is not known |
 /// | `unknown_node` | a part of the parse tree that is not known |
 /// | `unknown_operator` | an operator that is not built in, which is a function |
-pub const INCOMPLETE: &[&str] = &[
+#[cfg(test)]
+pub(super) const INCOMPLETE: &[&str] = &[
     "call",
     "copy_option",
     "cursor",
@@ -112,7 +113,7 @@ pub struct Facts {
     pub has_where: Option<bool>,
     /// How far it reaches.
     pub access: Access,
-    /// Why this is not all that it may do; empty when it is. Words of [`INCOMPLETE`].
+    /// Why this is not all that it may do; empty when it is. Words of `INCOMPLETE`.
     pub incomplete: Words,
 }
 

@@ -25,13 +25,20 @@ use pg_query::{NodeEnum, protobuf::Node};
 
 use parse::Unparsed;
 
-pub use act::{Act, Discard, Setting};
+#[cfg(test)]
+use act::Setting;
+pub use act::{Act, Discard};
 pub use aggregate::{Aggregate, aggregate};
-pub use copy::{Columns, Copy, Endpoint, Format, Header, Source};
-pub use facts::{Access, Facts, INCOMPLETE, Name, Words};
+#[cfg(test)]
+use copy::Columns;
+pub use copy::{Copy, Endpoint, Format, Header, Source};
+#[cfg(test)]
+use facts::INCOMPLETE;
+pub use facts::{Access, Facts, Name, Words};
 pub use pure::is_pure;
 pub use record::without_literals;
-pub use verbs::VERBS;
+#[cfg(test)]
+use verbs::VERBS;
 
 /// The longest query string that is parsed, bytes.
 pub const MAX_TEXT: usize = 1 << 20;

@@ -10,8 +10,9 @@ use pg_query::{NodeEnum as K, protobuf as pb};
 
 use super::Access::{self, Admin, Read, Write};
 
-/// All verbs.
-pub const VERBS: &[&str] = &[
+/// All verbs, which policies name.
+#[cfg(test)]
+pub(super) const VERBS: &[&str] = &[
     "alter",
     "analyze",
     "begin",

@@ -40,6 +40,9 @@ pub enum Known<T> {
     Unknown,
 }
 
+/// All functions of a name.
+type Functions = Option<Arc<[Function]>>;
+
 #[derive(Debug)]
 struct Entry<T> {
     value: T,
@@ -54,7 +57,7 @@ pub struct Catalog {
     now: Instant,
     names: HashMap<Name, Entry<Option<u32>>>,
     relations: HashMap<u32, Entry<Option<Arc<Relation>>>>,
-    functions: HashMap<Box<str>, Entry<Option<Arc<[Function]>>>>,
+    functions: HashMap<Box<str>, Entry<Functions>>,
     types: HashMap<u32, Entry<Option<Arc<Type>>>>,
     current_schema: Option<Arc<str>>,
     opaque_operators: Option<Vec<Box<str>>>,

@@ -225,10 +225,7 @@ impl Resolver<'_> {
             for shown in named {
                 match entry.cols.iter().find(|c| c.name == shown) {
                     Some(col) => rows.cols.push(col.clone()),
-                    None => {
-                        self.unknown_column();
-                        return Rows::open(Flow::OPAQUE);
-                    }
+                    None => return Rows::open(self.unknown_column()),
                 }
             }
         }

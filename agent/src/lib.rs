@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod credential;
 pub mod detect;
 pub mod drain;
 pub mod gate;

@@ -1,5 +1,5 @@
-//! Side by side, in one run: direct, nginx as a reverse proxy, and through the agent with policy, masking and recording
-//! on, in both durability modes.
+//! Side by side, in one run: direct, another proxy (nginx, haproxy), and through the agent with policy, masking and
+//! recording on, in both durability modes.
 //!
 //! Client, upstream and proxies share this machine's cores, so ratios mean more than rates, and about 0.5 is the
 //! ceiling of anything in user space. Rounds are interleaved, and medians over them are shown.
@@ -7,6 +7,7 @@
 mod case;
 mod client;
 mod load;
+mod postgres;
 mod run;
 mod scan;
 mod table;
@@ -25,17 +26,22 @@ struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// HTTP/1.1, plain and TLS.
-    Http(Http),
+    Http(Rounds),
+    /// PostgreSQL, by pgbench and by reading wide results.
+    Postgres(Rounds),
     /// The masker alone, on one core.
     Scan,
     /// The load generator, started by `http` in the right cgroup.
     #[command(hide = true)]
     Load(load::Load),
+    /// Runs a statement and drops what comes back, started by `postgres` in the right cgroup.
+    #[command(hide = true)]
+    Drain(postgres::Drain),
 }
 
 /// How long, how often, and which.
 #[derive(clap::Args)]
-struct Http {
+struct Rounds {
     /// Seconds per case and round.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -52,9 +58,11 @@ struct Http {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().what {
-        What::Http(http) => World::enter(|world| run::http(world, &http)),
+        What::Http(rounds) => World::enter(|world| run::http(world, &rounds)),
+        What::Postgres(rounds) => World::enter(|world| postgres::run(world, &rounds)),
         What::Scan => scan::scan().map(|scanned| table::scanned(&scanned)),
         What::Load(load) => load::load(&load),
+        What::Drain(drain) => postgres::drain(&drain),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,29 +2,36 @@
 
 use serde_json::{Value, json};
 
-use super::{case::Case, load::Result_, scan::Scanned};
+use super::{load::Result_, scan::Scanned};
 
 /// What is in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Nothing.
     Direct,
-    /// nginx as a reverse proxy: no policy, no masking, no record.
-    Nginx,
+    /// Another proxy, by its name: no policy, no masking, no record.
+    Relay(&'static str),
     /// The agent; entries survive loss of power.
     Power,
     /// The agent; entries survive kill -9.
     Process,
 }
 
-/// In the order of measurement.
-pub const TARGETS: [Target; 4] = [Target::Direct, Target::Nginx, Target::Power, Target::Process];
+/// In the order of measurement; the other proxy by its name.
+pub const fn targets(relay: &'static str) -> [Target; 4] {
+    [
+        Target::Direct,
+        Target::Relay(relay),
+        Target::Power,
+        Target::Process,
+    ]
+}
 
 impl Target {
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::Nginx => "nginx",
+            Self::Relay(name) => name,
             Self::Power => "portcullis, power",
             Self::Process => "portcullis, process",
         }
@@ -80,28 +87,37 @@ fn row(samples: &[Sample], target: Target, case: &str) -> Row {
     }
 }
 
-pub fn print(cases: &[&Case], samples: &[Sample], memory: &[(Target, bool, f64)], scanned: &[Scanned]) {
-    for case in cases {
-        let direct = row(samples, Target::Direct, case.name);
-        let aim = case
-            .aim
-            .map(|a| format!("  (aim: {a:.2} of direct in mode power)"))
-            .unwrap_or_default();
-        println!("\n{}{aim}", case.name);
+/// The table of the cases, each with its name and what is aimed at; `what` is done so often in a second.
+pub fn print<'c>(
+    what: &str,
+    cases: impl IntoIterator<Item = (&'c str, String)>,
+    targets: &[Target],
+    samples: &[Sample],
+) {
+    for (name, aim) in cases {
+        let direct = row(samples, Target::Direct, name);
+        println!("\n{name}{aim}");
         println!(
-            "  {:<20} {:>10} {:>7} {:>9} {:>10} {:>10} {:>9}",
-            "", "requests/s", "ratio", "MB/s", "p50 us", "p99 us", "CPU us"
+            "  {:<20} {:>14} {:>7} {:>9} {:>10} {:>10} {:>9}",
+            "",
+            format!("{what}/s"),
+            "ratio",
+            "MB/s",
+            "p50 us",
+            "p99 us",
+            "CPU us"
         );
-        for target in TARGETS {
-            let r = row(samples, target, case.name);
+        for target in targets {
+            let r = row(samples, *target, name);
             let errors = if r.errors > 0 {
                 format!("  {} errors", r.errors)
             } else {
                 String::new()
             };
             println!(
-                "  {:<20} {:>10.0} {:>6.2}x {:>9.1} {:>10.0} {:>10.0} {:>9.1}{errors}",
+                "  {:<20} {:>14.*} {:>6.2}x {:>9.1} {:>10.0} {:>10.0} {:>9.1}{errors}",
                 target.name(),
+                usize::from(r.rate < 100.0),
                 r.rate,
                 r.rate / direct.rate.max(1e-9),
                 r.mb,
@@ -111,6 +127,10 @@ pub fn print(cases: &[&Case], samples: &[Sample], memory: &[(Target, bool, f64)]
             );
         }
     }
+}
+
+/// The table of memory.
+pub fn memory(memory: &[(Target, bool, f64)]) {
     if !memory.is_empty() {
         println!("\nresident memory per idle connection, kB");
         for (target, tls, bytes) in memory {
@@ -122,7 +142,6 @@ pub fn print(cases: &[&Case], samples: &[Sample], memory: &[(Target, bool, f64)]
             );
         }
     }
-    self::scanned(scanned);
 }
 
 /// The table of the masker alone.

@@ -151,7 +151,7 @@ impl World {
 }
 
 /// A command that is killed when the thread that started it ends, however that comes.
-fn dying(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn dying(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "--"])

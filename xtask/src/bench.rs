@@ -22,20 +22,41 @@ enum What {
     ///
     /// Policy, masking and recording are on, in both durability modes. Rounds are interleaved and the table shows
     /// medians and the ratio to direct in the same run: machines differ, ratios less so. Needs root.
-    Http {
-        /// Seconds per case and round.
-        #[arg(long, default_value = "2")]
-        seconds: String,
-        /// Rounds; the table shows medians over them.
-        #[arg(long, default_value = "3")]
-        rounds: String,
-        /// Also writes the results as JSON.
-        #[arg(long)]
-        json: Option<PathBuf>,
-        /// Only cases whose name contains this.
-        #[arg(long)]
-        case: Option<String>,
-    },
+    Http(Rounds),
+    /// PostgreSQL: pgbench's select at 1, 8 and 32 clients in all three protocol modes, TPC-B, 50 rows, a million rows by
+    /// SELECT and by COPY.
+    ///
+    /// Beside direct and the agent it measures haproxy as a plain TCP relay. The table and what is on are as for http;
+    /// seconds are rounded up for pgbench, which takes whole ones. Needs root.
+    Postgres(Rounds),
+}
+
+#[derive(clap::Args)]
+struct Rounds {
+    /// Seconds per case and round.
+    #[arg(long, default_value = "2")]
+    seconds: String,
+    /// Rounds; the table shows medians over them.
+    #[arg(long, default_value = "3")]
+    rounds: String,
+    /// Also writes the results as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    case: Option<String>,
+}
+
+impl Rounds {
+    fn tell(&self, command: &mut std::process::Command, what: &str) {
+        command.args([what, "--seconds", &self.seconds, "--rounds", &self.rounds]);
+        if let Some(json) = &self.json {
+            command.arg("--json").arg(json);
+        }
+        if let Some(case) = &self.case {
+            command.args(["--case", case]);
+        }
+    }
 }
 
 pub fn bench(bench: &Bench) -> anyhow::Result<()> {
@@ -56,20 +77,8 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         What::Scan => {
             command.arg("scan");
         }
-        What::Http {
-            seconds,
-            rounds,
-            json,
-            case,
-        } => {
-            command.args(["http", "--seconds", seconds, "--rounds", rounds]);
-            if let Some(json) = json {
-                command.arg("--json").arg(json);
-            }
-            if let Some(case) = case {
-                command.args(["--case", case]);
-            }
-        }
+        What::Http(rounds) => rounds.tell(&mut command, "http"),
+        What::Postgres(rounds) => rounds.tell(&mut command, "postgres"),
     }
     run(&mut command)?;
     Ok(())

@@ -9,8 +9,9 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::{Front, Workloads},
+    credential::Credentials,
     drain::Drain,
-    gate::{Names, Shared},
+    gate::{Names, Shared, Upstreams},
     identity::{Identities, LifecycleEvent},
     ledger::{self, Ledger},
     mask::MaskRules,
@@ -59,6 +60,7 @@ impl Core {
                 metrics: Metrics::default(),
                 names: Names::default(),
                 drain: Drain::default(),
+                credentials: Credentials::new(&config.credential),
             },
             workloads: Workloads::default(),
             identities,
@@ -67,6 +69,7 @@ impl Core {
             acceptor: Acceptor::new(Arc::clone(&ca), Clock::System)
                 .context("TLS with workloads cannot be set up")?,
             connector: ArcSwap::from_pointee(connector),
+            upstreams: ArcSwap::from_pointee(Upstreams::new(&config.upstream)),
             protocols: Registry::default(),
             own_port: config.redirect.port,
         };

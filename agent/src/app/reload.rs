@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{agent::Agent, core::mask_rules};
-use crate::{config, model::EntryKind, redirect::Tags, tls::Connector};
+use crate::{config, gate::Upstreams, model::EntryKind, redirect::Tags, tls::Connector};
 
 impl Agent {
     /// Reads configuration and policy again.
@@ -49,6 +49,9 @@ impl Agent {
         self.front.identities.reload(&new)?;
         self.front.mask.store(mask);
         self.front.connector.store(connector.into());
+        // Secrets are read at use; a new upstream must not meet old references.
+        self.front.shared.credentials.reload(&new.credential);
+        self.front.upstreams.store(Upstreams::new(&new.upstream).into());
         self.front.limits.store(new.limits.clone().into());
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());
         let (present, events) = Tags::start(

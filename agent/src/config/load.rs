@@ -114,6 +114,7 @@ fn check(config: &Config) -> Result<(), String> {
             }
         }
     }
+    super::upstream::check(&config.credential, &config.upstream, &workloads)?;
     if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
         return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());
     }
@@ -151,5 +152,69 @@ mod tests {
         assert!(error.contains("no [[issuer]]"), "{error}");
         let error = parse(&ok.replace("token_file = \"/t\"", "client_id = \"c\"")).unwrap_err();
         assert!(error.contains("client_secret_file"), "{error}");
+    }
+
+    #[test]
+    fn upstreams_and_credentials_go_together() {
+        let base = "[[credential]]\nname = \"pw\"\nfile = \"/p\"\n\
+                    [[credential]]\nname = \"cert\"\ncertificate_file = \"/c\"\nkey_file = \"/k\"\n\
+                    [[upstream]]\nname = \"db\"\nprotocol = \"postgres\"\nhost = \"db.internal\"\nport = 5432\n";
+        let brokered = format!("{base}login = \"brokered\"\nuser = \"svc\"\ncredential = \"pw\"\n");
+        assert_eq!(
+            parse(base).unwrap().upstream[0].login,
+            super::super::Login::PassThrough
+        );
+        parse(&format!(
+            "{brokered}certificate = \"cert\"\ntls = \"require\"\nroles = [{{ group = \"a\", role = \"r\" }}]\n"
+        ))
+        .unwrap();
+        for (text, word) in [
+            (format!("{base}user = \"x\"\n"), "user is for login"),
+            (format!("{base}login = \"brokered\"\n"), "needs user"),
+            (
+                format!("{base}creds = \"x\"\n"),
+                "nearest valid key is `credential`",
+            ),
+            (
+                brokered.replace("credential = \"pw\"", "credential = \"pv\""),
+                "no [[credential]] of that name",
+            ),
+            (
+                brokered.replace("credential = \"pw\"", "credential = \"cert\""),
+                "not a password",
+            ),
+            (
+                format!("{brokered}certificate = \"pw\"\n"),
+                "not a client certificate",
+            ),
+            (
+                format!("{brokered}certificate = \"cert\"\ntls = \"disable\"\n"),
+                "needs TLS",
+            ),
+            (format!("{brokered}roles = [{{ role = \"None\" }}]\n"), "no role"),
+            (
+                format!("{brokered}roles = [{{ role = \"\" }}]\n"),
+                "1 to 63 bytes",
+            ),
+            (format!("{brokered}workloads = [\"w\"]\n"), "no [[workload]]"),
+            (base.replace("name = \"db\"", "name = \"d/b\""), "a name is"),
+            (base.replace("5432", "0"), "host and port"),
+            (
+                base.replace("file = \"/p\"", "file = \"/p\"\nsystemd = \"p\""),
+                "either file or systemd",
+            ),
+            (base.replace("file = \"/p\"", "systemd = \"../p\""), "not a path"),
+            (base.replace("\"cert\"", "\"pw\""), "there twice"),
+            (
+                format!(
+                    "{base}{}",
+                    base[base.find("[[upstream").unwrap()..].replace("\"db\"", "\"e\"")
+                ),
+                "never used",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(word), "{error}\n{text}");
+        }
     }
 }

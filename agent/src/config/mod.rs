@@ -1,12 +1,16 @@
 //! The configuration file: `/etc/portcullis/portcullis.toml`, TOML, every key checked.
 
 mod load;
+mod upstream;
 
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
 pub use load::{ConfigError, load, parse};
+pub use upstream::{
+    Credential, Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode,
+};
 
 use crate::model::WorkloadName;
 
@@ -22,6 +26,10 @@ pub struct Config {
     pub issuer: Vec<Issuer>,
     /// `[[workload]]`
     pub workload: Vec<Workload>,
+    /// `[[credential]]`
+    pub credential: Vec<Credential>,
+    /// `[[upstream]]`
+    pub upstream: Vec<Upstream>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`
@@ -169,7 +177,8 @@ pub struct Mask {
     pub keep_last: usize,
     /// A strategy per class.
     pub strategies: std::collections::BTreeMap<String, Strategy>,
-    /// Classes by name: JSON keys (`ssn`), JSON paths (`customer.ssn`), headers, form fields.
+    /// Classes by name: JSON keys (`ssn`), JSON paths (`customer.ssn`), headers, form fields, database
+    /// columns.
     pub field: Vec<MaskField>,
     /// The operator's own classes by pattern.
     pub class: Vec<MaskClass>,
@@ -218,6 +227,9 @@ pub struct MaskField {
     /// Form field and query parameter names.
     #[serde(default)]
     pub form: Vec<String>,
+    /// Database columns: `schema.table.column`, `table.column` or `column`, with `*` for any schema, table or column.
+    #[serde(default)]
+    pub column: Vec<String>,
 }
 
 /// `[[mask.class]]`: an operator's own class.
@@ -281,12 +293,19 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Bytes of a response held back to keep its Content-Length.
     pub hold_bytes: usize,
+    /// Bytes of one SQL query string.
+    pub statement_bytes: usize,
+    /// Bytes of one other message of a database protocol: the parameters of a statement, a row.
+    pub message_bytes: usize,
     /// Time for a TLS handshake, a request head, or a connect upstream.
     #[serde(deserialize_with = "load::duration")]
     pub handshake_timeout: Duration,
     /// Time a connection may idle between operations.
     #[serde(deserialize_with = "load::duration")]
     pub idle_timeout: Duration,
+    /// Time a database connection may idle between statements.
+    #[serde(deserialize_with = "load::duration")]
+    pub session_timeout: Duration,
     /// Time that a stopping daemon gives live connections.
     #[serde(deserialize_with = "load::duration")]
     pub drain_timeout: Duration,
@@ -298,8 +317,11 @@ impl Default for Limits {
             connections: 16_384,
             head_bytes: 64 * 1024,
             hold_bytes: 64 * 1024,
+            statement_bytes: 1024 * 1024,
+            message_bytes: 64 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
+            session_timeout: Duration::from_secs(8 * 3600),
             drain_timeout: Duration::from_secs(20),
         }
     }

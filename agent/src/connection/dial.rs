@@ -1,32 +1,72 @@
-//! The way upstream: to the original destination, under the same name, and only with a permit.
+//! The way upstream: to the original destination, under the same name, and only with a permit; and TLS with the
+//! workload where its protocol begins it in band.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 
 use crate::{
     config::Limits,
-    gate::{Dial, DialError, Permit, TlsBody, TlsFacts},
+    credential::Credentials,
+    gate::{Dial, DialError, Permit, Secured, StartTls, TlsBody, TlsFacts},
     io::BoxStream,
     model::{OriginalDst, Reason},
-    tls::{ALPN_HTTP1, Connector, PeerName},
+    tls::{self, ALPN_HTTP1, Acceptor, Connector, PeerName, UpstreamTls},
 };
 
 /// How one connection reaches its destination.
 pub(super) struct UpstreamDial<'a> {
     pub(super) original_dst: OriginalDst,
     pub(super) tls: Option<TlsFacts>,
+    pub(super) acceptor: &'a Acceptor,
     pub(super) connector: &'a Connector,
+    pub(super) credentials: &'a Credentials,
     pub(super) limits: &'a Limits,
     /// The port of the agent's own listeners.
     pub(super) own_port: u16,
-    /// What the last TLS handshake upstream agreed on.
-    pub(super) facts: Arc<Mutex<Option<TlsBody>>>,
+    /// What TLS was agreed on, for the session's entry.
+    pub(super) legs: Legs,
+}
+
+/// What the last TLS handshake on either leg agreed on.
+#[derive(Default)]
+pub(super) struct Legs {
+    downstream: Mutex<Option<TlsBody>>,
+    upstream: Mutex<Option<TlsBody>>,
+}
+
+impl Legs {
+    pub(super) fn new(downstream: Option<TlsBody>) -> Self {
+        Self {
+            downstream: Mutex::new(downstream),
+            upstream: Mutex::default(),
+        }
+    }
+
+    /// Both, downstream first.
+    pub(super) fn take(&self) -> (Option<TlsBody>, Option<TlsBody>) {
+        let take = |leg: &Mutex<Option<TlsBody>>| leg.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (take(&self.downstream), take(&self.upstream))
+    }
+}
+
+/// TLS with the workload, as the session's entry has it.
+pub(super) fn accepted_body(tls: &tls::Accepted) -> TlsBody {
+    TlsBody {
+        alpn: tls.alpn.as_deref().map(Into::into),
+        chain_sha256: None,
+        cipher: Some(tls.cipher.into()),
+        sni: tls.server_name.clone(),
+        version: Some(tls.version.into()),
+    }
 }
 
 impl UpstreamDial<'_> {
-    async fn open(&self) -> Result<BoxStream, DialError> {
+    async fn tcp(&self) -> Result<TcpStream, DialError> {
         let to = self.original_dst.0;
         // A workload that asks for the agent's own listener would make it talk to itself for ever.
         if to.port() == self.own_port && to.ip().to_canonical().is_loopback() {
@@ -37,53 +77,144 @@ impl UpstreamDial<'_> {
             });
         }
         let patience = self.limits.handshake_timeout;
-        let stream = match tokio::time::timeout(patience, TcpStream::connect(to)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => {
-                let detail = format!("connect to {to}: {e}");
-                return Err(DialError {
-                    reason: Reason::UpstreamUnreachable,
-                    detail,
-                });
-            }
-            Err(_) => {
-                let detail = format!("connect to {to}: no answer in {patience:?}");
-                return Err(DialError {
-                    reason: Reason::UpstreamUnreachable,
-                    detail,
-                });
-            }
+        let unreachable = |detail| DialError {
+            reason: Reason::UpstreamUnreachable,
+            detail,
         };
+        let stream = tokio::time::timeout(patience, TcpStream::connect(to))
+            .await
+            .map_err(|_| unreachable(format!("connect to {to}: no answer in {patience:?}")))?
+            .map_err(|e| unreachable(format!("connect to {to}: {e}")))?;
         // Requests and responses are written whole; waiting for more would only add latency.
         let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn open(&self) -> Result<BoxStream, DialError> {
+        let stream: BoxStream = Box::new(self.tcp().await?);
         let Some(tls) = &self.tls else {
-            return Ok(Box::new(stream));
+            return Ok(stream);
         };
-        let name = match &tls.server_name {
-            Some(name) => PeerName::Dns(Arc::clone(name)),
-            None => PeerName::ip(to.ip()),
+        let how = StartTls {
+            server_name: tls.server_name.clone(),
+            alpn: ALPN_HTTP1,
+            certificate: None,
         };
-        let (stream, facts) = self
-            .connector
-            .connect(Box::new(stream), &name, ALPN_HTTP1)
-            .await
-            .map_err(|e| DialError {
-                reason: e.reason(),
-                detail: format!("TLS with {to}: {e}"),
-            })?;
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(TlsBody {
+        Ok(self.secure(stream, &how).await?.stream)
+    }
+
+    async fn secure(&self, stream: BoxStream, how: &StartTls<'_>) -> Result<Secured, DialError> {
+        let to = self.original_dst.0;
+        let (stream, facts) = self.handshake(stream, how, to).await?;
+        *self.legs.upstream.lock().unwrap_or_else(PoisonError::into_inner) = Some(TlsBody {
             alpn: facts.alpn.as_deref().map(Into::into),
             chain_sha256: Some(facts.chain_sha256.to_string()),
             cipher: Some(facts.cipher.into()),
-            sni: tls.server_name.clone(),
+            sni: how.server_name.clone(),
             version: Some(facts.version.into()),
         });
-        Ok(stream)
+        Ok(Secured {
+            stream,
+            alpn: facts.alpn,
+            end_point: facts.end_point,
+        })
+    }
+
+    async fn handshake(
+        &self,
+        stream: BoxStream,
+        how: &StartTls<'_>,
+        to: SocketAddr,
+    ) -> Result<(BoxStream, UpstreamTls), DialError> {
+        let failed = |e: tls::TlsError| DialError {
+            reason: e.reason(),
+            detail: format!("TLS with {to}: {e}"),
+        };
+        let name = match &how.server_name {
+            Some(name) => PeerName::dns(name).map_err(|e| failed(e.into()))?,
+            None => PeerName::ip(to.ip()),
+        };
+        let Some(reference) = how.certificate else {
+            return self
+                .connector
+                .connect(stream, &name, how.alpn)
+                .await
+                .map_err(failed);
+        };
+        let certificate = self
+            .credentials
+            .certificate(reference)
+            .await
+            .map_err(|e| DialError {
+                reason: Reason::CredentialUnavailable,
+                detail: e.to_string(),
+            })?;
+        self.connector
+            .connect_as(
+                stream,
+                &name,
+                how.alpn,
+                certificate.chain.clone(),
+                certificate.key(),
+            )
+            .await
+            .map_err(failed)
+    }
+
+    async fn accept(
+        &self,
+        downstream: BoxStream,
+        alpn: &[&[u8]],
+    ) -> Result<(BoxStream, TlsFacts), DialError> {
+        let (stream, tls) = self
+            .acceptor
+            .accept(
+                downstream,
+                self.original_dst.0.ip(),
+                alpn,
+                self.limits.handshake_timeout,
+            )
+            .await
+            .map_err(|e| DialError {
+                reason: e.reason(),
+                detail: e.to_string(),
+            })?;
+        *self
+            .legs
+            .downstream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(accepted_body(&tls));
+        let facts = TlsFacts {
+            server_name: tls.server_name,
+            alpn: tls.alpn,
+        };
+        Ok((stream, facts))
     }
 }
 
 impl Dial for UpstreamDial<'_> {
     fn connect<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
         Box::pin(self.open())
+    }
+
+    fn connect_plain<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+        Box::pin(async { Ok(Box::new(self.tcp().await?) as BoxStream) })
+    }
+
+    fn start_tls<'a>(
+        &'a self,
+        _permit: &'a Permit,
+        stream: BoxStream,
+        how: StartTls<'a>,
+    ) -> BoxFuture<'a, Result<Secured, DialError>> {
+        Box::pin(async move { self.secure(stream, &how).await })
+    }
+
+    fn accept_tls<'a>(
+        &'a self,
+        downstream: BoxStream,
+        alpn: &'a [&'a [u8]],
+    ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
+        Box::pin(self.accept(downstream, alpn))
     }
 }

@@ -6,26 +6,26 @@
 mod dial;
 mod workloads;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use self::dial::UpstreamDial;
+use self::dial::{Legs, UpstreamDial};
 pub use self::workloads::{Tag, Workloads};
 use crate::{
-    config::Limits,
-    detect::{self, Sniffed},
-    gate::{Closing, Connection, Gate, SessionParts, Shared, TlsBody, TlsFacts, process_body, session_entry},
+    config::{Limits, Upstream, UpstreamProtocol},
+    detect::{self, Known, Sniffed},
+    gate::{
+        Closing, Connection, Gate, SessionParts, Shared, TlsBody, TlsFacts, Upstreams, process_body,
+        session_entry,
+    },
     identity::{Identities, IdentityHandle},
     io::BoxStream,
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, WorkloadName},
     protocol::Registry,
     redirect::{RedirectError, Redirected, Redirector, process},
-    tls::{ALPN_HTTP1, Acceptor, Connector},
+    tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
 /// How often a connection that began without a valid identity looks whether there is one now.
@@ -50,6 +50,8 @@ pub struct Front {
     pub acceptor: Acceptor,
     /// TLS with destinations.
     pub connector: ArcSwap<Connector>,
+    /// Destinations that are known by name.
+    pub upstreams: ArcSwap<Upstreams>,
     /// The protocols.
     pub protocols: Registry,
     /// The port of the agent's own listeners.
@@ -156,21 +158,28 @@ impl Front {
         ended: &mut Ended,
     ) -> Reason {
         let limits = Limits::clone(&self.limits.load());
-        let (stream, tls) = match self.open_tls(stream, accepted, &limits).await {
+        let upstreams = Upstreams::clone(&self.upstreams.load());
+        let upstream = upstreams
+            .find(&self.shared.names, accepted.original_dst, workload)
+            .await;
+        let (stream, tls) = match self
+            .open_tls(stream, accepted, upstream.as_deref(), &limits)
+            .await
+        {
             Ok(opened) => opened,
             Err(reason) => return reason,
         };
         ended.downstream.clone_from(&tls);
-        let facts = tls.map(|t| TlsFacts { server_name: t.sni });
-        let (protocol, stream) = match detect::protocol(
-            &self.protocols,
-            stream,
-            accepted.original_dst,
-            facts.is_some(),
-            &limits,
-        )
-        .await
-        {
+        let facts = tls.as_ref().map(|t| TlsFacts {
+            server_name: t.sni.clone(),
+            alpn: t.alpn.as_deref().map(Into::into),
+        });
+        let known = Known {
+            original_dst: accepted.original_dst,
+            tls: facts.as_ref(),
+            declared: upstream.as_ref().map(|u| u.protocol.as_str()),
+        };
+        let (protocol, stream) = match detect::protocol(&self.protocols, stream, known, &limits).await {
             Ok(found) => found,
             Err(reason) => return reason,
         };
@@ -183,6 +192,8 @@ impl Front {
                 identity: identity.clone(),
                 process: accepted.process.clone(),
                 original_dst: accepted.original_dst,
+                upstream,
+                upstreams,
                 tls: facts.clone(),
                 mask: self.mask.load_full(),
                 limits: limits.clone(),
@@ -192,10 +203,12 @@ impl Front {
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
             tls: facts,
+            acceptor: &self.acceptor,
             connector: &connector,
+            credentials: &self.shared.credentials,
             limits: &limits,
             own_port: self.own_port,
-            facts: Arc::new(Mutex::new(None)),
+            legs: Legs::new(tls),
         };
         // The reason is stored before the protocol's future is dropped: permits dropped with it record it.
         let reason = tokio::select! {
@@ -212,7 +225,7 @@ impl Front {
         };
         ended.operations = gate.operations();
         ended.bytes = gate.bytes();
-        ended.upstream = dial.facts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (ended.downstream, ended.upstream) = dial.legs.take();
         reason
     }
 
@@ -221,6 +234,7 @@ impl Front {
         &self,
         stream: BoxStream,
         accepted: &Accepted,
+        upstream: Option<&Upstream>,
         limits: &Limits,
     ) -> Result<(BoxStream, Option<TlsBody>), Reason> {
         let stream = match detect::sniff_tls(stream, limits).await? {
@@ -228,22 +242,19 @@ impl Front {
             Sniffed::Tls(stream) => stream,
         };
         let fallback = accepted.original_dst.0.ip();
+        let alpn = match upstream.map(|u| u.protocol) {
+            Some(UpstreamProtocol::Postgres) => ALPN_POSTGRES,
+            None => ALPN_ANY,
+        };
         let (stream, tls) = self
             .acceptor
-            .accept(stream, fallback, ALPN_HTTP1, limits.handshake_timeout)
+            .accept(stream, fallback, alpn, limits.handshake_timeout)
             .await
             .map_err(|e| {
                 tracing::debug!(session = %accepted.session, "TLS with the workload: {e}");
                 e.reason()
             })?;
-        let facts = TlsBody {
-            alpn: tls.alpn.as_deref().map(Into::into),
-            chain_sha256: None,
-            cipher: Some(tls.cipher.into()),
-            sni: tls.server_name,
-            version: Some(tls.version.into()),
-        };
-        Ok((stream, Some(facts)))
+        Ok((stream, Some(dial::accepted_body(&tls))))
     }
 
     /// The session's opening or closing entry.

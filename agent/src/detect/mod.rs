@@ -3,7 +3,7 @@
 //! Bias: towards a protocol that reads what it carries. What none recognises is the fallback's, a `tcp:connect` for
 //! policy to allow.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::{
@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     config::Limits,
+    gate::TlsFacts,
     io::{BoxStream, Rewound},
     model::{OriginalDst, Reason},
     protocol::{Detection, Hint, Protocol, Registry},
@@ -69,6 +70,29 @@ pub async fn sniff_tls(stream: BoxStream, limits: &Limits) -> Result<Sniffed, Re
     })
 }
 
+/// What is known of a connection before its bytes are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Where it wants to go.
+    pub original_dst: OriginalDst,
+    /// TLS with the workload, if any.
+    pub tls: Option<&'a TlsFacts>,
+    /// The protocol that the configuration declares the destination to speak.
+    pub declared: Option<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn hint(self, first_bytes: &'a [u8]) -> Hint<'a> {
+        Hint {
+            first_bytes,
+            original_dst: self.original_dst.0,
+            tls: self.tls.is_some(),
+            alpn: self.tls.and_then(|tls| tls.alpn.as_deref()),
+            declared: self.declared,
+        }
+    }
+}
+
 /// Which protocol carries a connection.
 ///
 /// # Errors
@@ -76,52 +100,40 @@ pub async fn sniff_tls(stream: BoxStream, limits: &Limits) -> Result<Sniffed, Re
 pub async fn protocol<'r>(
     registry: &'r Registry,
     stream: BoxStream,
-    original_dst: OriginalDst,
-    tls: bool,
+    known: Known<'_>,
     limits: &Limits,
 ) -> Result<(&'r dyn Protocol, BoxStream), Reason> {
-    let (verdict, stream) = look(stream, limits, |bytes| {
-        choose(registry, bytes, original_dst.0, tls)
-    })
-    .await?;
+    // Declared or agreed on: it is that protocol's whatever comes, and however late.
+    let first = registry
+        .iter()
+        .find(|p| p.detect(&known.hint(&[])) == Detection::Yes);
+    if let Some(protocol) = first {
+        return Ok((protocol, stream));
+    }
+    let (verdict, stream) = look(stream, limits, |bytes| choose(registry, &known.hint(bytes))).await?;
     match verdict {
         Some(Some(protocol)) => Ok((protocol, stream)),
         Some(None) => Ok((registry.fallback(), stream)),
         None => {
-            let hint = Hint {
-                first_bytes: &[],
-                original_dst: original_dst.0,
-                tls,
-            };
             let first = registry
                 .iter()
-                .find(|p| p.detect(&hint) == Detection::ServerSpeaksFirst);
+                .find(|p| p.detect(&known.hint(&[])) == Detection::ServerSpeaksFirst);
             Ok((first.unwrap_or_else(|| registry.fallback()), stream))
         }
     }
 }
 
 /// The first protocol that says yes, `Some(None)` when none will, `None` while one needs more bytes.
-fn choose<'r>(
-    registry: &'r Registry,
-    first_bytes: &[u8],
-    original_dst: SocketAddr,
-    tls: bool,
-) -> Option<Option<&'r dyn Protocol>> {
-    let hint = Hint {
-        first_bytes,
-        original_dst,
-        tls,
-    };
+fn choose<'r>(registry: &'r Registry, hint: &Hint<'_>) -> Option<Option<&'r dyn Protocol>> {
     let mut waiting = false;
     for protocol in registry.iter() {
-        match protocol.detect(&hint) {
+        match protocol.detect(hint) {
             Detection::Yes => return Some(Some(protocol)),
             Detection::NeedMore => waiting = true,
             Detection::No | Detection::ServerSpeaksFirst => {}
         }
     }
-    (!waiting || first_bytes.len() >= MOST).then_some(None)
+    (!waiting || hint.first_bytes.len() >= MOST).then_some(None)
 }
 
 /// Reads until `judge` has a verdict, and puts what was read back in front. No verdict: nothing came in time. Bytes
@@ -209,9 +221,12 @@ mod tests {
         };
         let limits = limits();
         let found = async {
-            let (protocol, mut stream) = protocol(&registry, Box::new(ours), to, false, &limits)
-                .await
-                .unwrap();
+            let known = Known {
+                original_dst: to,
+                tls: None,
+                declared: None,
+            };
+            let (protocol, mut stream) = protocol(&registry, Box::new(ours), known, &limits).await.unwrap();
             let mut rest = Vec::new();
             let _ = tokio::time::timeout(Duration::from_millis(50), stream.read_to_end(&mut rest)).await;
             (protocol.name(), rest)
@@ -236,7 +251,11 @@ mod tests {
             (&[b"SSH-2.0-x\r\n"], "tcp"),
             (&[b"PING\r\n"], "tcp"),
             (&[b"SET a b\r\n"], "tcp"),
-            (&[b"\0\0\0\x08\x04\xd2\x16\x2f"], "tcp"),
+            (&[b"\0\0\0\x08\x04\xd2\x16\x2f"], "postgres"),
+            (&[b"\0\0\0", b"\x09\0\x03", b"\0\0\0"], "postgres"),
+            (&[b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02"], "postgres"),
+            // A Kafka request, whose kind and version look like protocol 3.0.
+            (&[b"\0\0\0\x1a\0\x03\0\0\0\0\0\x01\0\x04test"], "tcp"),
             (&[b"abc"], "tcp"),
             (&[], "tcp"),
         ] {

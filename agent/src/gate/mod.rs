@@ -3,35 +3,38 @@
 //! [`Gate::authorize`] asks them in that order, and a [`Permit`] exists only when the operation's entry is durable.
 
 mod body;
+mod dial;
 mod ending;
 mod names;
 mod permit;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod upstream;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use self::ending::Ending;
 pub use self::{
     body::{Closing, SessionParts, TlsBody, other, process as process_body, session as session_entry},
+    dial::{Dial, DialError, Secured, StartTls},
     names::Names,
     permit::Permit,
+    upstream::Upstreams,
 };
 use crate::{
     clock::Clock,
-    config::Limits,
+    config::{Limits, Upstream},
+    credential::{CredentialError, Credentials, Secret},
     drain::{Drain, Raised},
     identity::IdentityHandle,
-    io::BoxStream,
     ledger::Ledger,
     mask::MaskRules,
     model::{
@@ -59,6 +62,8 @@ pub struct Shared {
     pub names: Names,
     /// Stopping in order.
     pub drain: Drain,
+    /// What the agent logs in with.
+    pub credentials: Credentials,
 }
 
 /// TLS facts that a protocol needs of the downstream leg.
@@ -66,6 +71,8 @@ pub struct Shared {
 pub struct TlsFacts {
     /// The name asked for (SNI), if any.
     pub server_name: Option<Arc<str>>,
+    /// The application protocol agreed on (ALPN), if any.
+    pub alpn: Option<Arc<str>>,
 }
 
 /// One connection's own facts.
@@ -80,6 +87,10 @@ pub struct Connection {
     pub process: Process,
     /// Where it wanted to go.
     pub original_dst: OriginalDst,
+    /// The destination that is known by name, where it is one.
+    pub upstream: Option<Arc<Upstream>>,
+    /// All that are known by name.
+    pub upstreams: Upstreams,
     /// TLS with the workload, if any.
     pub tls: Option<TlsFacts>,
     /// Masking rules in force when it was accepted.
@@ -105,6 +116,8 @@ pub struct Gate {
     inner: Arc<Inner>,
     connection: Connection,
     process: Arc<RawValue>,
+    /// TLS with the workload that began in band.
+    started_tls: OnceLock<TlsFacts>,
     memory: Mutex<Memory>,
     operations: AtomicU64,
     permitted: AtomicBool,
@@ -140,22 +153,6 @@ pub struct Denied {
     pub approval: Arc<[Arc<str>]>,
 }
 
-/// Why no connection upstream could be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{detail}")]
-pub struct DialError {
-    /// The reason, for the entry and the error.
-    pub reason: Reason,
-    /// What happened, without anything secret.
-    pub detail: String,
-}
-
-/// How a protocol gets its upstream: only with a permit in hand.
-pub trait Dial: Send + Sync {
-    /// Connects to the original destination, with TLS where the downstream leg has it.
-    fn connect<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>>;
-}
-
 impl Gate {
     /// A gate for one connection.
     #[must_use]
@@ -173,6 +170,7 @@ impl Gate {
             inner,
             connection,
             process,
+            started_tls: OnceLock::new(),
             memory: Mutex::default(),
             operations: AtomicU64::new(0),
             permitted: AtomicBool::new(false),
@@ -206,7 +204,41 @@ impl Gate {
     /// TLS with the workload, if any.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsFacts> {
-        self.connection.tls.as_ref()
+        self.connection.tls.as_ref().or_else(|| self.started_tls.get())
+    }
+
+    /// Says that TLS with the workload has begun in band.
+    pub fn tls_started(&self, facts: TlsFacts) {
+        // A protocol begins it once.
+        let _ = self.started_tls.set(facts);
+    }
+
+    /// The destination that is known by name, where it is one.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        self.connection.upstream.as_ref()
+    }
+
+    /// Whether a destination of the configuration is called so.
+    #[must_use]
+    pub fn is_upstream_name(&self, name: &str) -> bool {
+        self.connection.upstreams.has_name(name)
+    }
+
+    /// Who the workload is now.
+    ///
+    /// # Errors
+    /// When its identity is not valid.
+    pub fn identity(&self) -> Result<Arc<Identity>, Reason> {
+        self.connection.identity.check()
+    }
+
+    /// Reads the password that an allowed operation logs in with.
+    ///
+    /// # Errors
+    /// When it cannot be had: the operation must not go upstream.
+    pub async fn password(&self, _: &Permit, reference: &str) -> Result<Secret, CredentialError> {
+        self.inner.shared.credentials.password(reference).await
     }
 
     /// How many operations were decided.
@@ -294,6 +326,71 @@ impl Gate {
         self.permitted.store(true, Ordering::Release);
         self.count(&operation, Effect::Allow, decision.reason);
         Ok(permit)
+    }
+
+    /// Decides operations that come in one message, in their order, and records all decisions: permits for all of them,
+    /// or the first denial. Where one is denied none may go, and the others are recorded as [`Reason::BatchDenied`].
+    ///
+    /// # Errors
+    /// When identity, policy or ledger do not let one pass.
+    pub async fn authorize_all(&self, operations: Vec<Operation>) -> Result<Vec<Permit>, Denied> {
+        let set = self.inner.shared.policy.current();
+        let refusing = match self.connection.identity.check() {
+            Ok(identity) => {
+                let known = self.known(identity);
+                operations
+                    .iter()
+                    .position(|o| self.decide(&set, &known, o).effect != Effect::Allow)
+            }
+            Err(_) => Some(0),
+        };
+        let Some(refusing) = refusing else {
+            let all = operations.into_iter().map(|o| self.authorize(o));
+            // Together they wait for one commit. What was decided above is decided again, from the cache, so that a
+            // revocation in between counts.
+            let mut permits = Vec::new();
+            let mut denied = None;
+            for answer in futures_util::future::join_all(all).await {
+                match answer {
+                    Ok(permit) => permits.push(permit),
+                    Err(denial) => denied = denied.or(Some(denial)),
+                }
+            }
+            let Some(denied) = denied else { return Ok(permits) };
+            for permit in permits {
+                // A ledger that cannot take the outcome counts the loss.
+                let _ = permit.finish(Reason::BatchDenied, "").await;
+            }
+            return Err(denied);
+        };
+        let mut denied = None;
+        for (at, operation) in operations.into_iter().enumerate() {
+            if at == refusing {
+                denied = match self.authorize(operation).await {
+                    Err(denial) => Some(denial),
+                    // Policy changed between two looks; what is denied with it stays denied.
+                    Ok(permit) => {
+                        let denial = Self::denied_by(&permit);
+                        let _ = permit.finish(Reason::BatchDenied, "").await;
+                        Some(denial)
+                    }
+                };
+            } else {
+                self.refuse(operation, Reason::BatchDenied).await;
+            }
+        }
+        // `refusing` is the place of one of them.
+        denied.map_or_else(|| Ok(Vec::new()), Err)
+    }
+
+    fn denied_by(permit: &Permit) -> Denied {
+        Denied {
+            reason: Reason::BatchDenied,
+            entry: permit.id(),
+            policies: Arc::from([]),
+            message: None,
+            approval: Arc::from([]),
+        }
     }
 
     /// Records a denial that the protocol itself decided: ambiguous, malformed, too large.

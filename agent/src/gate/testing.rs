@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{Connection, Gate, Names, Shared, TlsFacts};
+use super::{Connection, Gate, Names, Shared, TlsFacts, Upstreams};
 use crate::{
     clock::Clock,
-    config::{Durability, Limits, Mask},
+    config::{Durability, Limits, Mask, Upstream},
+    credential::Credentials,
     drain::Drain,
     identity::testing::Held,
     ledger::{Ledger, Options},
@@ -60,6 +61,8 @@ pub struct Rig {
     pub mask: Arc<MaskRules>,
     /// Bounds.
     pub limits: Limits,
+    /// The destination that is known by name; every connection is to it.
+    pub upstream: Option<Arc<Upstream>>,
     /// Where the ledger is: `ledger.db` in it.
     pub dir: Scratch,
 }
@@ -87,12 +90,14 @@ impl Rig {
             metrics: Metrics::default(),
             names: Names::default(),
             drain: Drain::default(),
+            credentials: Credentials::default(),
         };
         Self {
             shared,
             identity: Held::new(&workload(), "agent-7", &["agents"]),
             mask: Arc::new(mask),
             limits: Limits::default(),
+            upstream: None,
             dir,
         }
     }
@@ -115,8 +120,11 @@ impl Rig {
             identity: self.identity.handle(),
             process,
             original_dst: OriginalDst(to),
+            upstream: self.upstream.clone(),
+            upstreams: Upstreams::new(self.upstream.as_deref().map_or(&[], std::slice::from_ref)),
             tls: server_name.map(|n| TlsFacts {
                 server_name: Some(n.into()),
+                alpn: None,
             }),
             mask: Arc::clone(&self.mask),
             limits: self.limits.clone(),

@@ -1,4 +1,7 @@
 //! The built-in data classes, and the names of fields that belong to them.
+//!
+//! `derived` is what no detector finds: a value computed from a column whose own class is masked (a count, a sum, a
+//! function's result), or one of which nobody can tell what it was computed from.
 
 /// A built-in data class. Its place is its priority where two matches start at the same byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +29,11 @@ pub(super) enum Builtin {
     Phone,
     Ipv6,
     Ipv4,
+    Derived,
 }
 
 impl Builtin {
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::PrivateKey,
         Self::Jwt,
         Self::AwsSecretKey,
@@ -52,6 +56,7 @@ impl Builtin {
         Self::Phone,
         Self::Ipv6,
         Self::Ipv4,
+        Self::Derived,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -78,6 +83,7 @@ impl Builtin {
             Self::Phone => "phone",
             Self::Ipv6 => "ipv6",
             Self::Ipv4 => "ipv4",
+            Self::Derived => "derived",
         }
     }
 
@@ -87,7 +93,7 @@ impl Builtin {
     }
 }
 
-/// JSON keys and form fields masked whatever their value. Compared without case, `_`, `-` and blanks.
+/// JSON keys, form fields and database columns masked whatever their value. Compared without case, `_`, `-` and blanks.
 ///
 /// Bias: `token` alone is not among them, because it mostly names a page or a lexeme.
 pub(super) const FIELDS: &[(Builtin, &[&str])] = &[

@@ -20,7 +20,7 @@ impl Default for Counts {
 
 impl Counts {
     /// Counts one more value of a class.
-    pub(super) fn add(&mut self, class: ClassId) {
+    pub fn add(&mut self, class: ClassId) {
         if let Some(count) = self.by_class.get_mut(usize::from(class.0)) {
             *count = count.saturating_add(1);
             self.seen.insert(class);

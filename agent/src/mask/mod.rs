@@ -10,6 +10,7 @@
 
 mod classes;
 mod coding;
+mod columns;
 mod counts;
 mod detect;
 mod form;
@@ -30,7 +31,7 @@ pub(crate) use format::looks_wide;
 pub use format::{Format, Handling};
 pub use rules::{MaskError, MaskRules};
 
-use crate::model::ClassSet;
+use crate::model::{ClassId, ClassSet};
 use detect::Active;
 use form::Form;
 use json::Json;
@@ -123,6 +124,33 @@ impl Masker {
             Out::Lazy { out, .. } => out,
             Out::Direct(_) => None,
         }
+    }
+
+    /// The class of the first value that detectors find in a whole text.
+    #[must_use]
+    pub fn first(&mut self, text: &[u8]) -> Option<ClassId> {
+        self.core.first_hit(text)
+    }
+
+    /// Whether values can be anywhere, because the operator's patterns are among what is looked for: then
+    /// [`Self::candidates`] says nothing.
+    #[must_use]
+    pub fn is_anywhere(&self) -> bool {
+        self.core.on.custom
+    }
+
+    /// The places near which a value could be, in order: a stretch of text that holds none of them holds no value
+    /// that detectors find in it. Much cheaper than masking. What stands before the stretch must not look like a
+    /// part of it: no digit, and no dot after a digit.
+    pub fn candidates(&self, bytes: &[u8], places: &mut Vec<usize>) {
+        detect::marks(&self.core.rules, &self.core.on, bytes, 0, places);
+    }
+
+    /// Whether a JSON text without candidates could have something to mask all the same: by a key, or behind an
+    /// escape.
+    #[must_use]
+    pub fn is_json_suspect(&self, text: &[u8]) -> bool {
+        self.core.rules.json.names_elements() || detect::hides(text) || self.core.rules.json.could_be_in(text)
     }
 
     /// What was masked so far.

@@ -187,6 +187,12 @@ impl Names {
             .map(|(_, class)| *class)
     }
 
+    /// The class that a name was first added for, wherever it stands.
+    pub(super) fn first(&self, name: &[u8]) -> Option<ClassId> {
+        let symbol = self.find(name, Coding::Plain, false);
+        self.direct.get(usize::from(symbol))?.first().copied()
+    }
+
     /// Whether elements of arrays have to be asked about: when a path can end at one.
     pub(super) fn names_elements(&self) -> bool {
         self.paths.iter().any(|(path, _)| path.first() == Some(&ANY))

@@ -9,6 +9,7 @@ use super::{
     Counts, Format, Masker,
     classes::{Builtin, CREDENTIAL_HEADERS, FIELDS},
     coding::Coding,
+    columns::Columns,
     detect::{Active, Literals},
     names::Names,
     out::Out,
@@ -77,6 +78,16 @@ pub enum MaskError {
         /// The path.
         path: String,
     },
+    /// A database column that cannot be one.
+    #[error(
+        "[[mask.field]] '{class}': '{column}' is no column: write column, table.column or schema.table.column, with '*' for a whole part but not for all of them"
+    )]
+    Column {
+        /// The class.
+        class: String,
+        /// The column.
+        column: String,
+    },
     /// `keep_last` is too large.
     #[error("[mask] keep_last is at most {KEEP_MAX}")]
     KeepLast,
@@ -111,6 +122,7 @@ pub struct MaskRules {
     pub(super) json: Names,
     pub(super) form: Names,
     headers: HashMap<Box<str>, ClassId>,
+    columns: Columns,
     pub(super) custom: Vec<Custom>,
     pub(super) literals: Literals,
 }
@@ -149,6 +161,7 @@ impl MaskRules {
             json: Names::default(),
             form: Names::default(),
             headers: HashMap::new(),
+            columns: Columns::default(),
             custom: Vec::new(),
             literals: Literals::new()?,
         };
@@ -188,6 +201,14 @@ impl MaskRules {
         for name in &field.header {
             self.headers.insert(name.to_ascii_lowercase().into(), class);
         }
+        for column in &field.column {
+            if !self.columns.add(column, class) {
+                return Err(MaskError::Column {
+                    class: field.class.clone(),
+                    column: column.clone(),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -197,6 +218,7 @@ impl MaskRules {
                 for name in *names {
                     self.json.add(name, class);
                     self.form.add(name, class);
+                    self.columns.add(name, class);
                 }
             }
         }
@@ -214,7 +236,28 @@ impl MaskRules {
         self.table.iter().map(|(id, _)| id).collect()
     }
 
-    pub(super) fn strategy(&self, class: ClassId) -> Strategy {
+    /// The class of a database column by its name: the operator's rules first, then the built-in field names.
+    #[must_use]
+    pub fn column(&self, schema: &str, relation: &str, column: &str) -> Option<ClassId> {
+        self.columns.class(schema, relation, column)
+    }
+
+    /// The class of a value at a key, of those in the set, by the rules for JSON keys without a path.
+    #[must_use]
+    pub fn key(&self, classes: ClassSet, key: &[u8]) -> Option<ClassId> {
+        let symbol = self.json.find(key, Coding::Plain, false);
+        self.json.class(symbol, &[], classes)
+    }
+
+    /// The built-in class `derived`: of values computed from others; `None` when it is switched off.
+    #[must_use]
+    pub fn derived(&self) -> Option<ClassId> {
+        self.builtin[Builtin::Derived as usize]
+    }
+
+    /// How values of a class are masked.
+    #[must_use]
+    pub fn strategy(&self, class: ClassId) -> Strategy {
         self.strategies
             .get(usize::from(class.0))
             .copied()
@@ -331,11 +374,33 @@ impl MaskRules {
         Some(masked)
     }
 
+    /// Appends what stands in the place of a whole value; nothing under [`Strategy::Null`]. The caller counts it.
+    pub fn mask_value(&self, class: ClassId, value: &[u8], out: &mut Vec<u8>) {
+        let mut masked = Value::new(self, class);
+        masked.feed(self, value);
+        masked.write(self, out);
+    }
+
+    /// A keyed hash of a value: the same on this host for the same class and value, and nothing to anyone without
+    /// the key.
+    #[must_use]
+    pub fn pseudonym(&self, class: ClassId, value: &[u8]) -> [u8; 16] {
+        let mut context = hmac::Context::with_key(&self.key);
+        // Another domain than that of [`Strategy::Hash`] for text.
+        context.update(b"pseudonym\0");
+        context.update(self.name(class).as_bytes());
+        context.update(&[0]);
+        context.update(value);
+        let mut hash = [0; 16];
+        for (to, from) in hash.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        hash
+    }
+
     fn whole(&self, class: ClassId, text: &[u8]) -> Vec<u8> {
-        let mut value = Value::new(self, class);
-        value.feed(self, text);
         let mut masked = Vec::new();
-        value.write(self, &mut masked);
+        self.mask_value(class, text, &mut masked);
         masked
     }
 }

@@ -775,3 +775,70 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn columns_by_name() {
+    let rules = rules_of(
+        "[[mask.field]]\nclass = 'pay'\ncolumn = ['hr.staff.salary', 'payroll.*.*', 'bonus', '*.grade', 'Staff.Level']\n\
+         [[mask.field]]\nclass = 'late'\ncolumn = ['bonus', 'hr.staff.salary', 'hr.*.password']",
+    );
+    let class = |s: &str, r: &str, c: &str| {
+        let id = rules.column(s, r, c)?;
+        rules.classes().name(id).map(ToString::to_string)
+    };
+    for (schema, relation, column, expected) in [
+        ("hr", "staff", "salary", Some("pay")),
+        ("public", "staff", "salary", None),
+        ("hr", "staff2", "salary", None),
+        ("payroll", "anything", "at_all", Some("pay")),
+        ("public", "t", "bonus", Some("pay")),
+        ("public", "t", "Bo_Nus", Some("pay")),
+        ("x", "y", "grade", Some("pay")),
+        ("x", "y", "gra_de", None),
+        ("x", "staff", "LEVEL", Some("pay")),
+        ("x", "staff2", "level", None),
+        // The operator's before the built-in names.
+        ("hr", "users", "password", Some("late")),
+        ("public", "users", "password", Some("password")),
+        ("public", "users", "User-Password", Some("password")),
+        ("public", "people", "SSN", Some("us_ssn")),
+        ("public", "people", "name", None),
+    ] {
+        assert_eq!(
+            class(schema, relation, column).as_deref(),
+            expected,
+            "{schema}.{relation}.{column}"
+        );
+    }
+    for bad in ["", "*", "*.*", "*.*.*", "a..b", ".a", "a.", "a.b.c.d"] {
+        let text = format!("[[mask.field]]\nclass = 'x'\ncolumn = ['{bad}']");
+        let config = config::parse(std::path::Path::new("x"), &text).unwrap();
+        let error = MaskRules::new(&config.mask, &[7; 32]).unwrap_err();
+        assert!(matches!(error, MaskError::Column { .. }), "{bad}: {error}");
+    }
+    // A built-in class that is switched off names no column.
+    let off = rules_of("disable = ['us_ssn', 'derived']\n[[mask.field]]\nclass = 'us_ssn'\ncolumn = ['tax']");
+    assert_eq!(off.column("public", "people", "ssn"), None);
+    assert_eq!(off.column("public", "people", "tax"), None);
+    assert_eq!(off.derived(), None);
+    assert!(rules.derived().is_some());
+}
+
+#[test]
+fn values_as_a_whole() {
+    let rules = rules_of("[mask.strategies]\nemail = 'hash'\nus_ssn = 'partial'\nphone = 'null'");
+    let mask = |class: &str, value: &str| {
+        let mut out = Vec::new();
+        rules.mask_value(rules.classes().id(class).unwrap(), value.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(mask("derived", "12"), "[masked:derived]");
+    assert_eq!(mask("us_ssn", "123-45-6789"), "****6789");
+    assert_eq!(mask("phone", "1"), "");
+    assert_eq!(mask("email", "a"), mask("email", "a"));
+    assert_ne!(mask("email", "a"), mask("email", "b"));
+    let (a, b) = (rules.derived().unwrap(), rules.classes().id("email").unwrap());
+    assert_eq!(rules.pseudonym(a, b"1"), rules.pseudonym(a, b"1"));
+    assert_ne!(rules.pseudonym(a, b"1"), rules.pseudonym(b, b"1"));
+    assert_ne!(rules.pseudonym(a, b"1"), rules.pseudonym(a, b"2"));
+}

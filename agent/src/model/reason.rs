@@ -42,6 +42,10 @@ pub enum Reason {
     ProtocolAmbiguous,
     /// The bytes break the protocol.
     ProtocolError,
+    /// A statement cannot be parsed, so nobody can say what it would do.
+    NotUnderstood,
+    /// Another operation of the same message was denied, so that none of it runs.
+    BatchDenied,
     /// A part exceeds a documented limit.
     TooLarge,
     /// A peer kept the other waiting too long.
@@ -58,6 +62,10 @@ pub enum Reason {
     UpstreamProtocolError,
     /// The destination would be the agent itself.
     UpstreamIsAgent,
+    /// The credential to log in with cannot be had.
+    CredentialUnavailable,
+    /// What it refers to does not exist, or is not this workload's.
+    TargetUnknown,
     /// The TLS handshake with the workload failed.
     TlsHandshake,
     /// A peer went away first.
@@ -96,6 +104,8 @@ impl Reason {
             Self::LedgerUnavailable => "ledger_unavailable",
             Self::ProtocolAmbiguous => "protocol_ambiguous",
             Self::ProtocolError => "protocol_error",
+            Self::NotUnderstood => "not_understood",
+            Self::BatchDenied => "batch_denied",
             Self::TooLarge => "too_large",
             Self::Timeout => "timeout",
             Self::EncodingUnreadable => "encoding_unreadable",
@@ -104,6 +114,8 @@ impl Reason {
             Self::UpstreamUntrusted => "upstream_untrusted",
             Self::UpstreamProtocolError => "upstream_protocol_error",
             Self::UpstreamIsAgent => "upstream_is_agent",
+            Self::CredentialUnavailable => "credential_unavailable",
+            Self::TargetUnknown => "target_unknown",
             Self::TlsHandshake => "tls_handshake",
             Self::PeerClosed => "peer_closed",
             Self::Draining => "draining",
@@ -147,6 +159,8 @@ impl Reason {
             Self::ProtocolAmbiguous | Self::ProtocolError => {
                 "Send a request that can be read in one way only."
             }
+            Self::NotUnderstood => "Send a statement that PostgreSQL's own grammar can parse, in UTF-8.",
+            Self::BatchDenied => "Nothing was sent. Send the statements one by one, without the denied one.",
             Self::TooLarge => "Send a smaller request.",
             Self::Timeout => "Retry, and send or read without long pauses.",
             Self::EncodingUnreadable => "Ask for the content unencoded or with gzip.",
@@ -158,6 +172,10 @@ impl Reason {
                 "The destination's certificate is not trusted by this host. Tell the host's administrator."
             }
             Self::UpstreamIsAgent => "Do not retry. The agent itself is not a destination.",
+            Self::CredentialUnavailable => {
+                "Nothing was sent. The host's administrator must provide the credential for this destination."
+            }
+            Self::TargetUnknown => "Nothing to do: what it refers to is over, or is not this workload's.",
             Self::TlsHandshake => "Trust this host's certificate authority.",
             Self::PolicyPermit | Self::Completed => "Nothing to do.",
         }

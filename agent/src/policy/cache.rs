@@ -274,7 +274,7 @@ fn number(out: &mut Vec<u8>, number: i64) {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::fixture::{NOW, World, request, set},
+        super::fixture::{NOW, World, request, set, statement},
         *,
     };
     use crate::model::{Effect, Operation};
@@ -361,6 +361,86 @@ mod tests {
         record(&mut one).extend([("path", "/ab".into()), ("query", "c".into())]);
         record(&mut two).extend([("path", "/a".into()), ("query", "bc".into())]);
         assert_ne!(key(&set, &world.query(&one)), key(&set, &world.query(&two)));
+    }
+
+    fn words(words: &[&str]) -> Value {
+        Value::Set(words.iter().map(|w| (*w).into()).collect())
+    }
+
+    #[test]
+    fn every_member_of_a_statement_is_in_the_key() {
+        let set = set("permit(principal, action == Action::\"sql:statement\", resource)
+            when { context.sql == context.sql };");
+        let world = World::default();
+        let base = statement();
+        let mut keys = vec![key(&set, &world.query(&base))];
+        let changes: [fn(&mut Operation); 22] = [
+            |o| drop(record(o).insert("copied", words(&["us_ssn"]))),
+            |o| drop(record(o).insert("unknown_functions", words(&["app.f"]))),
+            |o| drop(record(o).insert("phase", "execute".into())),
+            |o| drop(record(o).insert("verbs", words(&["select", "show"]))),
+            |o| drop(record(o).insert("reads", words(&["public.orders"]))),
+            |o| drop(record(o).insert("reads", words(&[]))),
+            |o| drop(record(o).insert("writes", words(&["public.customers"]))),
+            |o| drop(record(o).insert("read_schemas", words(&["app"]))),
+            |o| drop(record(o).insert("write_schemas", words(&["app"]))),
+            |o| drop(record(o).insert("columns", words(&["public.customers.id"]))),
+            |o| drop(record(o).insert("sensitive", words(&["email"]))),
+            |o| drop(record(o).insert("functions", words(&["pg_catalog.count"]))),
+            // The same bytes, cut elsewhere.
+            |o| drop(record(o).insert("functions", words(&["pg_catalog.countpg_catalog.lower"]))),
+            |o| drop(record(o).insert("has_where", true.into())),
+            |o| drop(record(o).insert("has_where", false.into())),
+            |o| drop(record(o).insert("database", "svc".into())),
+            |o| drop(record(o).insert("role", "app".into())),
+            |o| drop(record(o).insert("transaction", "active".into())),
+            |o| drop(record(o).insert("statements", 2.into())),
+            |o| drop(record(o).insert("incomplete", words(&["dynamic"]))),
+            |o| drop(record(o).insert("complete", false.into())),
+            |o| drop(record(o).insert("access", "admin".into())),
+        ];
+        for change in changes {
+            let mut operation = base.clone();
+            change(&mut operation);
+            keys.push(key(&set, &world.query(&operation)));
+        }
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+        // A word moved from one set into the next one changes the key, too.
+        let (mut one, mut two) = (base.clone(), base.clone());
+        record(&mut one).extend([("reads", words(&["a", "b"])), ("read_schemas", words(&["c"]))]);
+        record(&mut two).extend([("reads", words(&["a"])), ("read_schemas", words(&["b", "c"]))]);
+        assert_ne!(key(&set, &world.query(&one)), key(&set, &world.query(&two)));
+        // Members that the schema requires cannot be left out, nor be of another type: nothing is remembered then.
+        let mut wrong = base.clone();
+        record(&mut wrong).insert("verbs", Value::Set(vec![1.into()]));
+        assert!(!write_key(&set, &world.query(&wrong), &mut Vec::new()));
+    }
+
+    #[test]
+    fn statements_that_policies_cannot_tell_apart_share_a_decision() {
+        let set = set("permit(principal, action == Action::\"sql:statement\", resource)
+            when { context.access == \"read\" && [\"public\"].containsAll(context.sql.read_schemas) };");
+        let world = World::default();
+        let one = statement();
+        let mut two = statement();
+        record(&mut two).extend([
+            ("reads", words(&["public.orders"])),
+            ("columns", words(&["public.orders.id"])),
+            ("phase", "execute".into()),
+            ("statements", 7.into()),
+        ]);
+        let mut cache = DecisionCache::new();
+        let first = cache.decide(&set, &world.query(&one));
+        assert_eq!(first.effect, Effect::Allow);
+        assert!(Arc::ptr_eq(&first, &cache.decide(&set, &world.query(&two))));
+        record(&mut two).insert("read_schemas", words(&["public", "secret"]));
+        assert_eq!(cache.decide(&set, &world.query(&two)).effect, Effect::Deny);
+        // Words given twice are another key, with the same decision.
+        record(&mut two).insert("read_schemas", words(&["public", "public"]));
+        assert_eq!(cache.decide(&set, &world.query(&two)).effect, Effect::Allow);
     }
 
     #[test]

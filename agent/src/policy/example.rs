@@ -213,6 +213,15 @@ mod tests {
             assert!(set.warnings().is_empty(), "{:?}", set.warnings());
             let examples = examples(&dir).unwrap();
             assert!(examples.len() >= 3, "{}", dir.display());
+            // A policy that decides in no example is one whose effect nobody has seen.
+            for rule in set.rules() {
+                let shown = examples.iter().any(|e| match &e.expect.policies {
+                    Some(ids) => ids.iter().any(|id| **id == *rule.id),
+                    None => false,
+                });
+                let reveals = rule.text.contains("Action::\"reveal\"");
+                assert!(shown || reveals, "{}: no example of '{}'", dir.display(), rule.id);
+            }
             for example in examples {
                 let differences = example.run(&set);
                 assert!(
@@ -223,7 +232,7 @@ mod tests {
                 );
             }
         }
-        assert!(packs >= 2);
+        assert!(packs >= 4);
     }
 
     #[test]

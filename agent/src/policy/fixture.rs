@@ -65,6 +65,51 @@ pub fn connect(to: &str) -> Operation {
     }
 }
 
+/// A read of `public.customers` in billing-db/app.
+pub fn statement() -> Operation {
+    let words = |words: &[&str]| Value::Set(words.iter().map(|w| (*w).into()).collect());
+    Operation {
+        id: OperationId::new(),
+        protocol: "postgres",
+        action: "sql:statement",
+        resource: Resource {
+            kind: "Database",
+            id: "billing-db/app".into(),
+            attributes: Vec::new(),
+            parents: vec![("DatabaseServer", "billing-db".into())],
+        },
+        destination: Destination {
+            address: [10, 0, 0, 5].into(),
+            port: 5432,
+            name: Some("billing-db".into()),
+            name_verified: true,
+        },
+        context: (
+            "sql",
+            Value::record([
+                ("phase", "simple".into()),
+                ("verbs", words(&["select"])),
+                ("reads", words(&["public.customers"])),
+                ("writes", words(&[])),
+                ("read_schemas", words(&["public"])),
+                ("write_schemas", words(&[])),
+                ("columns", words(&["public.customers.id", "public.customers.ssn"])),
+                ("sensitive", words(&["us_ssn"])),
+                ("functions", words(&["pg_catalog.count", "pg_catalog.lower"])),
+                ("database", "app".into()),
+                ("role", "svc".into()),
+                ("transaction", "idle".into()),
+                ("statements", 1.into()),
+                ("incomplete", words(&[])),
+                ("access", "read".into()),
+                ("complete", true.into()),
+            ]),
+        ),
+        recorded_context: None,
+        recorded_resource: None,
+    }
+}
+
 pub struct World {
     pub principal: Principal,
     pub process: Process,

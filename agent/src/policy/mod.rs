@@ -10,6 +10,7 @@ mod access;
 mod cache;
 mod classes;
 mod context;
+mod database;
 mod decide;
 mod error;
 mod example;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use access::{Access, access};
 pub use cache::DecisionCache;
+pub use database::{Login, Statement, of_verbs};
 pub use error::{PolicyError, Problem};
 pub use example::{Example, ExampleError, Expect, examples};
 pub use explain::{Explanation, Policy as ExplainedPolicy, inputs};

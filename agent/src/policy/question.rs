@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{
     Approval, Principal, Query,
+    database::{Login, Statement},
     schema::{self, Schema},
     shape::{Members, Shape},
 };
@@ -20,10 +21,12 @@ use crate::model::{ClassTable, Destination, Operation, OperationId, Process, Res
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// It does not say what is asked.
-    #[error("say what is asked: `method` and `url`, or `connect`, or `action`, `resource` and `context`")]
+    #[error(
+        "say what is asked: `method` and `url`, or `database` and `sql`, or `connect`, or `action`, `resource` and `context`"
+    )]
     Nothing,
     /// It says so twice.
-    #[error("give one of `url`, `connect` and `action`, not several")]
+    #[error("give one of `url`, `database`, `connect` and `action`, not several")]
     Several,
     /// A value that cannot be read.
     #[error("{key}: {message}")]
@@ -38,15 +41,15 @@ pub enum QuestionError {
     Policy(#[from] super::PolicyError),
 }
 
-fn wrong(key: &str, message: impl Into<String>) -> QuestionError {
+pub(super) fn wrong(key: &str, message: impl Into<String>) -> QuestionError {
     QuestionError::Value {
         key: key.into(),
         message: message.into(),
     }
 }
 
-/// A question: who, and one of an HTTP request (`method`, `url`), a connection (`connect`), or any operation (`action`,
-/// `resource`, `context`).
+/// A question: who, and one of an HTTP request (`method`, `url`), a statement or login (`database`), a connection
+/// (`connect`), or any operation (`action`, `resource`, `context`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
@@ -87,6 +90,24 @@ pub struct Question {
     /// `context.http.host_verified`.
     #[serde(default = "yes")]
     pub host_verified: bool,
+    /// Server and database: `billing-db/app`.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// The role asked for in the login; `postgres` when empty.
+    #[serde(default)]
+    pub role: Option<Arc<str>>,
+    /// A statement in `database`.
+    #[serde(default)]
+    pub sql: Option<Statement>,
+    /// The same, as a codec has understood it: the whole record.
+    #[serde(skip)]
+    pub understood: Option<Value>,
+    /// A login to `database`, which is what is asked without `sql`.
+    #[serde(default)]
+    pub login: Option<Login>,
+    /// A cancel request.
+    #[serde(default)]
+    pub cancel: bool,
     /// Address and port of a connection whose protocol is not understood.
     #[serde(default)]
     pub connect: Option<SocketAddr>,
@@ -164,6 +185,12 @@ impl Default for Question {
             url: None,
             content_type: None,
             host_verified: true,
+            database: None,
+            role: None,
+            sql: None,
+            understood: None,
+            login: None,
+            cancel: false,
             connect: None,
             action: None,
             resource: None,
@@ -207,11 +234,16 @@ impl Question {
     /// When it does not say what is asked, or a value cannot be read.
     pub fn ask(&self) -> Result<Asked, QuestionError> {
         let schema = schema::schema()?;
-        let mut operation = match (&self.url, self.connect, &self.action) {
-            (Some(url), None, None) => self.http(url)?,
-            (None, Some(to), None) => connect(to),
-            (None, None, Some(action)) => self.any(schema, action)?,
-            (None, None, None) => return Err(QuestionError::Nothing),
+        let of_database = self.role.is_some() || self.sql.is_some() || self.login.is_some() || self.cancel;
+        let mut operation = match (&self.url, &self.database, self.connect, &self.action) {
+            (_, None, _, _) if of_database => {
+                return Err(wrong("database", "say which, as server/database"));
+            }
+            (Some(url), None, None, None) => self.http(url)?,
+            (None, Some(id), None, None) => self.database(id)?,
+            (None, None, Some(to), None) => connect(to),
+            (None, None, None, Some(action)) => self.any(schema, action)?,
+            (None, None, None, None) => return Err(QuestionError::Nothing),
             _ => return Err(QuestionError::Several),
         };
         operation.destination.address = self.address.unwrap_or(operation.destination.address);

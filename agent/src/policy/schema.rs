@@ -104,7 +104,14 @@ mod tests {
         let schema = schema().unwrap();
         assert_eq!(
             schema.actions.keys().map(|k| &**k).collect::<Vec<_>>(),
-            ["http:request", "reveal", "tcp:connect"]
+            [
+                "http:request",
+                "reveal",
+                "sql:cancel",
+                "sql:connect",
+                "sql:statement",
+                "tcp:connect"
+            ]
         );
         let http = &schema.actions["http:request"].context;
         assert_eq!(http["time"].shape, Shape::Time);

@@ -179,7 +179,10 @@ fn named(name: &str, common: &Json, depth: usize) -> Result<Shape, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{fixture::set, schema::schema};
+    use super::{
+        super::{fixture::set, schema::schema},
+        Shape,
+    };
 
     /// The names left of `http:request`'s context, dotted.
     fn left(condition: &str) -> String {
@@ -189,7 +192,7 @@ mod tests {
         let mut names = Vec::new();
         for (name, member) in &set.contexts["http:request"] {
             match &member.shape {
-                super::Shape::Record(inner) => names.extend(inner.keys().map(|k| format!("{name}.{k}"))),
+                Shape::Record(inner) => names.extend(inner.keys().map(|k| format!("{name}.{k}"))),
                 _ => names.push(name.to_string()),
             }
         }
@@ -210,6 +213,27 @@ mod tests {
             left("when { {\"Value\": context.access, \"has\": true, \".\": 1}.Value == \"read\" }"),
             "access"
         );
+    }
+
+    #[test]
+    fn sets_are_left_where_they_are_mentioned() {
+        let set = set("permit(principal, action == Action::\"sql:statement\", resource)
+            when { context.sql.verbs.contains(\"select\") && !context.sql.sensitive.containsAny([\"email\"]) };
+            permit(principal, action == Action::\"reveal\", resource)
+            when { context has sql && context.sql.functions.isEmpty() };");
+        let words = Shape::Set(Box::new(Shape::String));
+        for action in ["sql:statement", "reveal"] {
+            let Shape::Record(sql) = &set.contexts[action]["sql"].shape else {
+                panic!("{action}");
+            };
+            let left: Vec<_> = sql.iter().map(|(name, m)| (&**name, &m.shape)).collect();
+            assert_eq!(
+                left,
+                [("functions", &words), ("sensitive", &words), ("verbs", &words)],
+                "{action}"
+            );
+        }
+        assert!(set.contexts["http:request"].is_empty());
     }
 
     #[test]

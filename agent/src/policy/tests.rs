@@ -1,6 +1,6 @@
 //! Each rule of deciding, and sliced evaluation against Cedar's own of the whole set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
     Authorizer, Entities, Entity, EntityUid, PolicySet as Cedar, Request, RestrictedExpression,
@@ -8,7 +8,7 @@ use cedar_policy::{
 use proptest::prelude::*;
 
 use super::{
-    fixture::{NOW, World, connect, file, request, set},
+    fixture::{NOW, World, connect, file, request, set, statement},
     *,
 };
 use crate::model::{ClassId, Decision, Effect, Operation, Reason, Value};
@@ -94,7 +94,7 @@ fn a_policy_that_fails_denies() {
 #[test]
 fn what_the_schema_does_not_have_denies() {
     let mut operation = get();
-    operation.action = "sql:statement";
+    operation.action = "ftp:get";
     assert_eq!(decide(PERMIT, &operation).reason, Reason::PolicyError);
     let mut operation = get();
     operation.resource.kind = "TcpEndpoint";
@@ -107,6 +107,60 @@ fn what_the_schema_does_not_have_denies() {
     assert_eq!(decide(text, &operation).reason, Reason::PolicyError);
     operation.context.0 = "ftp";
     assert_eq!(decide(text, &operation).reason, Reason::PolicyError);
+}
+
+/// Asks about a statement with one member of its record replaced.
+fn with(text: &str, name: &'static str, value: Value) -> Decision {
+    let mut operation = statement();
+    if let Value::Record(record) = &mut operation.context.1 {
+        record.insert(name, value);
+    }
+    decide(text, &operation)
+}
+
+fn words(words: &[&str]) -> Value {
+    Value::Set(words.iter().map(|w| (*w).into()).collect())
+}
+
+#[test]
+fn a_statement_is_decided_by_its_sets() {
+    let text = "@id(\"grant\") permit(principal, action == Action::\"sql:statement\", resource in DatabaseServer::\"billing-db\")
+        when { [\"select\", \"show\"].containsAll(context.sql.verbs)
+            && [\"public\"].containsAll(context.sql.read_schemas)
+            && context.sql.writes.isEmpty() && context.complete };
+        @id(\"where\") forbid(principal, action == Action::\"sql:statement\", resource == Database::\"billing-db/app\")
+        when { context.sql has has_where && !context.sql.has_where };";
+    let effect = |name, value| with(text, name, value).effect;
+    assert_eq!(effect("verbs", words(&["select"])), Effect::Allow);
+    assert_eq!(effect("verbs", words(&["show", "select", "show"])), Effect::Allow);
+    assert_eq!(effect("verbs", words(&["delete", "select"])), Effect::Deny);
+    assert_eq!(effect("read_schemas", words(&["public", "secret"])), Effect::Deny);
+    assert_eq!(effect("writes", words(&["public.a"])), Effect::Deny);
+    assert_eq!(effect("complete", false.into()), Effect::Deny);
+    assert_eq!(ids(&with(text, "has_where", false.into())), ["where"]);
+    assert_eq!(effect("has_where", true.into()), Effect::Allow);
+    // A set of anything else, or none, is an error, which denies.
+    for wrong in [Value::Set(vec![true.into()]), "select".into()] {
+        assert_eq!(with(text, "verbs", wrong).reason, Reason::PolicyError);
+    }
+    let mut other = statement();
+    other.resource.parents = vec![("DatabaseServer", "other".into())];
+    assert_eq!(decide(text, &other).effect, Effect::Deny);
+}
+
+#[test]
+fn what_a_statement_returns_is_revealed_by_class_and_relation() {
+    let text = "permit(principal, action == Action::\"sql:statement\", resource);
+        permit(principal, action == Action::\"reveal\", resource in DatabaseServer::\"billing-db\")
+        when { context.class == \"us_ssn\" && context.operation == \"sql:statement\"
+            && context has sql && [\"public.customers\"].containsAll(context.sql.reads) };";
+    let masked = |reads| {
+        let decision = with(text, "reads", words(reads));
+        assert_eq!(decision.effect, Effect::Allow);
+        decision.obligations.mask.iter().count()
+    };
+    assert_eq!(masked(&["public.customers"]), 2);
+    assert_eq!(masked(&["public.customers", "public.orders"]), 3);
 }
 
 const HOLD: &str = "@id(\"ask\") @approval(\"dba, leads\") @reason(\"deletes are approved\")
@@ -386,7 +440,7 @@ fn whole(
     )
 }
 
-const CONDITIONS: [&str; 19] = [
+const CONDITIONS: [&str; 27] = [
     "",
     "when { context.access == \"read\" }",
     "when { context has http && context.http.path like \"/a*\" }",
@@ -406,6 +460,14 @@ const CONDITIONS: [&str; 19] = [
     "when { context.destination.address.isInRange(ip(\"10.0.0.5/32\")) }",
     "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
     "when { if context.complete then context.destination == context.destination else false }",
+    "when { context has sql && context.sql.verbs.contains(\"delete\") }",
+    "when { context has sql && [\"public.customers\"].containsAll(context.sql.reads) }",
+    "when { context has sql && context.sql.functions == [\"b\", \"a\"] }",
+    "when { context has sql && context.sql.sensitive.containsAny([\"us_ssn\", \"x\"]) }",
+    "when { context has sql && context.sql has has_where && !context.sql.has_where }",
+    "when { context has sql && context.sql.writes.isEmpty() && context.complete }",
+    "when { context has sql && [context.sql].contains(context.sql) }",
+    "unless { context has sql && context.sql has copied }",
 ];
 
 #[test]
@@ -432,6 +494,8 @@ fn policy() -> impl Strategy<Value = String> {
         "action in [Action::\"reveal\", Action::\"http:request\"]",
         "action == Action::\"reveal\"",
         "action in Action::\"admin\"",
+        "action == Action::\"sql:statement\"",
+        "action in [Action::\"sql:statement\", Action::\"reveal\"]",
     ]);
     let resource = prop::sample::select(vec![
         "resource",
@@ -442,6 +506,9 @@ fn policy() -> impl Strategy<Value = String> {
         "resource is TcpEndpoint",
         "resource is HttpEndpoint in HttpHost::\"api.internal\"",
         "resource == TcpEndpoint::\"10.0.0.5:5432\"",
+        "resource in DatabaseServer::\"billing-db\"",
+        "resource == Database::\"billing-db/app\"",
+        "resource is Database in DatabaseServer::\"other\"",
     ]);
     let condition = prop::sample::select(&CONDITIONS[..]);
     (effect, principal, action, resource, condition)
@@ -465,7 +532,42 @@ fn operation() -> impl Strategy<Value = Operation> {
             operation
         });
     let tcp = prop::sample::select(vec!["10.0.0.5:5432", "10.0.0.6:22"]).prop_map(connect);
-    prop_oneof![4 => http, 1 => tcp]
+    prop_oneof![4 => http, 1 => tcp, 4 => statements()]
+}
+
+fn statements() -> impl Strategy<Value = Operation> {
+    let some = |all: &'static [&'static str]| {
+        prop::sample::subsequence(all, 0..=all.len()).prop_map(|chosen| words(&chosen))
+    };
+    (
+        prop::sample::select(vec!["billing-db", "other"]),
+        some(&["delete", "select"]),
+        some(&["public.customers", "public.orders"]),
+        some(&["a", "b"]),
+        some(&["us_ssn"]),
+        prop::option::of(some(&["us_ssn"])),
+        prop::option::of(any::<bool>()),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(server, verbs, reads, functions, sensitive, copied, has_where, complete)| {
+                let mut operation = statement();
+                operation.resource.id = format!("{server}/app").into();
+                operation.resource.parents = vec![("DatabaseServer", server.into())];
+                if let Value::Record(record) = &mut operation.context.1 {
+                    record.extend([
+                        ("verbs", verbs),
+                        ("reads", reads),
+                        ("functions", functions),
+                        ("sensitive", sensitive),
+                        ("complete", complete.into()),
+                    ]);
+                    record.extend(copied.map(|c| ("copied", c)));
+                    record.extend(has_where.map(|h| ("has_where", h.into())));
+                }
+                operation
+            },
+        )
 }
 
 proptest! {
@@ -573,15 +675,43 @@ fn a_wrong_set_never_replaces_a_good_one() {
 #[test]
 fn what_the_readme_shows_is_valid() {
     let text = include_str!("../../../policies/README.md");
-    let block = |language: &str| {
-        let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
-        rest.split_once("```").unwrap().0
+    let blocks = |language: &str| {
+        let fence = format!("```{language}\n");
+        let parts = text.split(&fence).skip(1);
+        let blocks: Vec<&str> = parts.filter_map(|p| Some(p.split_once("```")?.0)).collect();
+        assert!(!blocks.is_empty(), "{language}");
+        blocks.join("\n")
     };
-    let set = set(block("cedar"));
+    let set = set(&blocks("cedar"));
     assert!(set.warnings().is_empty(), "{:?}", set.warnings());
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("examples")).unwrap();
-    std::fs::write(dir.path().join("examples/a.toml"), block("toml")).unwrap();
+    std::fs::write(dir.path().join("examples/a.toml"), blocks("toml")).unwrap();
     let examples = examples(dir.path()).unwrap();
-    examples[0].question.ask().unwrap();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        example.question.ask().unwrap();
+    }
+}
+
+/// Every member of the schema has a row, and every row is a member.
+#[test]
+fn the_readme_names_every_member_of_a_statement_and_a_login() {
+    let text = include_str!("../../../policies/README.md");
+    for record in ["sql", "connect"] {
+        let (_, table) = text
+            .split_once(&format!("| member of `context.{record}` |"))
+            .unwrap();
+        let rows = table.lines().skip(2).take_while(|l| l.starts_with('|'));
+        let named: BTreeSet<&str> = rows
+            .filter_map(|row| row.split('|').nth(1))
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .map(|name| name.trim_end_matches('?'))
+            .collect();
+        let members = &super::schema::schema().unwrap().actions["reveal"].context;
+        let super::shape::Shape::Record(members) = &members[record].shape else {
+            panic!("{record}");
+        };
+        assert_eq!(named, members.keys().map(|k| &**k).collect(), "{record}");
+    }
 }

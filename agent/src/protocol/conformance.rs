@@ -141,6 +141,10 @@ impl Dial for Upstream {
         tokio::spawn(self.clone().play(far));
         Box::pin(std::future::ready(Ok(Box::new(near) as BoxStream)))
     }
+
+    fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+        self.connect(permit)
+    }
 }
 
 /// How an exchange went.
@@ -330,6 +334,10 @@ pub async fn taken_while_blocked(rig: &Rig, protocol: &dyn Protocol, head: &[u8]
             let (near, far) = tokio::io::duplex(1024);
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(far);
             Box::pin(std::future::ready(Ok(Box::new(near) as BoxStream)))
+        }
+
+        fn connect_plain<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+            self.connect(permit)
         }
     }
     let gate = rig.gate(DESTINATION, None);

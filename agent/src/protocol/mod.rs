@@ -31,6 +31,10 @@ pub struct Hint<'a> {
     pub original_dst: SocketAddr,
     /// Whether the bytes came over TLS.
     pub tls: bool,
+    /// The application protocol that TLS agreed on (ALPN).
+    pub alpn: Option<&'a str>,
+    /// The protocol that the configuration declares this destination to speak.
+    pub declared: Option<&'a str>,
 }
 
 /// Whether a connection speaks a protocol.
@@ -123,7 +127,7 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            protocols: vec![Box::new(http::Http)],
+            protocols: vec![Box::new(postgres::Postgres::default()), Box::new(http::Http)],
             fallback: tcp::Tcp,
         }
     }

@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWrite as _},
     time::{Instant, Sleep},
 };
+use zeroize::Zeroize as _;
 
 use crate::{io::BoxStream, model::Side};
 
@@ -39,6 +40,8 @@ pub(super) struct Leg {
     pub written: u64,
     /// Bytes read.
     pub read: u64,
+    /// What is written now is secret: it is wiped from the buffer once it has left.
+    pub secret: bool,
     room: usize,
     unflushed: bool,
 }
@@ -53,6 +56,7 @@ impl Leg {
             deaf: false,
             written: 0,
             read: 0,
+            secret: false,
             room: SMALL,
             unflushed: false,
         }
@@ -91,6 +95,9 @@ impl Leg {
             match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
+                    if self.secret {
+                        self.output[..n].zeroize();
+                    }
                     self.output.advance(n);
                     self.written += n as u64;
                     self.unflushed = true;
@@ -109,6 +116,24 @@ impl Leg {
     /// Whether everything written has left.
     pub(super) fn is_flushed(&self) -> bool {
         self.output.is_empty() && !self.unflushed
+    }
+
+    /// Takes the stream out to begin TLS on it; nothing moves until there is another. `None` when something was read
+    /// that is not used, or is written that has not left: it would change sides.
+    pub(super) fn take_stream(&mut self) -> Option<BoxStream> {
+        let clean = self.input.is_empty() && self.is_flushed() && !self.eof;
+        clean.then(|| std::mem::replace(&mut self.stream, Box::new(tokio::io::empty())))
+    }
+
+    /// Goes on with another stream.
+    pub(super) fn put_stream(&mut self, stream: BoxStream) {
+        self.stream = stream;
+    }
+
+    /// Uses up input that is secret: it is wiped.
+    pub(super) fn wipe(&mut self, n: usize) {
+        self.input[..n].zeroize();
+        self.input.advance(n);
     }
 
     /// Gives back buffers that a large message left behind.

@@ -232,7 +232,7 @@ fn failure(e: io::Error, offered: Option<&str>) -> TlsError {
             "it does not trust this host's CA (alert {alert:?}): start it with `portcullis run`, or add ca.pem to its roots"
         ),
         Some(Error::NoApplicationProtocol) => format!(
-            "it speaks only {}, which is not supported here: let it offer http/1.1",
+            "it speaks only {}, which is not supported here: let it offer http/1.1 (or postgresql, for PostgreSQL)",
             offered.unwrap_or("other protocols")
         ),
         Some(known) => known.to_string(),

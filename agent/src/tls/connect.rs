@@ -4,11 +4,15 @@ use std::{fmt::Write as _, io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
-use rustls::{CertificateError, ClientConfig, client::Resumption};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig,
+    client::Resumption,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsConnector;
 
-use super::{PeerName, TlsError, alpn_text, alpn_vec, cipher_name, error, roots, version_name};
+use super::{PeerName, TlsError, alpn_text, alpn_vec, cipher_name, end_point, error, roots, version_name};
 use crate::{
     config,
     io::BoxStream,
@@ -31,6 +35,8 @@ pub struct UpstreamTls {
     pub chain_sha256: Arc<str>,
     /// The ALPN protocol the destination chose; `None` when it chose none.
     pub alpn: Option<Arc<str>>,
+    /// The hash of its certificate that a login can be bound to; `None` where none is defined.
+    pub end_point: Option<Box<[u8]>>,
 }
 
 /// Connects to destinations. Clones share roots and sessions.
@@ -99,8 +105,40 @@ impl Connector {
         name: &PeerName,
         alpn: &[&[u8]],
     ) -> Result<(BoxStream, UpstreamTls), TlsError> {
+        self.handshake(self.0.config.load_full(), stream, name, alpn)
+            .await
+    }
+
+    /// The same, and presents a client certificate to a destination that asks for one. Sessions are not resumed: one
+    /// that was opened with a certificate is its holder's.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`], and when certificate and key do not belong together.
+    pub async fn connect_as(
+        &self,
+        stream: BoxStream,
+        name: &PeerName,
+        alpn: &[&[u8]],
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<(BoxStream, UpstreamTls), TlsError> {
+        let mut config = (*self.0.config.load_full()).clone();
+        let key =
+            CertifiedKey::from_der(chain, key.clone_key(), &super::provider()).map_err(TlsError::Config)?;
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        config.resumption = Resumption::disabled();
+        self.handshake(Arc::new(config), stream, name, alpn).await
+    }
+
+    async fn handshake(
+        &self,
+        config: Arc<ClientConfig>,
+        stream: BoxStream,
+        name: &PeerName,
+        alpn: &[&[u8]],
+    ) -> Result<(BoxStream, UpstreamTls), TlsError> {
         let server_name = name.server_name()?;
-        let connector = TlsConnector::from(self.0.config.load_full());
+        let connector = TlsConnector::from(config);
         let connecting = connector.with_alpn(alpn_vec(alpn)).connect(server_name, stream);
         let limit = self.0.timeout;
         let stream = tokio::time::timeout(limit, connecting)
@@ -116,6 +154,10 @@ impl Connector {
             cipher: cipher_name(session.negotiated_cipher_suite().map(|s| s.suite())),
             chain_sha256: chain_sha256(session.peer_certificates().unwrap_or_default()),
             alpn: alpn_text(session.alpn_protocol()),
+            end_point: session
+                .peer_certificates()
+                .and_then(<[_]>::first)
+                .and_then(end_point::hash),
         };
         Ok((Box::new(stream), upstream))
     }

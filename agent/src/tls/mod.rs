@@ -9,6 +9,7 @@
 mod accept;
 mod ca;
 mod connect;
+mod end_point;
 mod error;
 mod leaf;
 mod name;
@@ -30,6 +31,10 @@ pub use name::{InvalidName, PeerName};
 
 /// The ALPN set offered and accepted for HTTP/1.1 alone (RFC 7301).
 pub const ALPN_HTTP1: &[&[u8]] = &[b"http/1.1"];
+/// The ALPN set of every protocol that may begin with TLS: what was chosen decides which one is spoken.
+pub const ALPN_ANY: &[&[u8]] = &[b"http/1.1", b"postgresql"];
+/// The ALPN set of PostgreSQL alone.
+pub const ALPN_POSTGRES: &[&[u8]] = &[b"postgresql"];
 
 /// The crypto provider of everything here: aws-lc, with the hybrid X25519MLKEM768 among its key exchanges.
 fn provider() -> Arc<CryptoProvider> {

@@ -38,6 +38,8 @@ impl Target for Detect {
                     first_bytes,
                     original_dst,
                     tls: random & 1 == 1,
+                    alpn: None,
+                    declared: None,
                 })
             };
             let (early, late) = (look(start), look(input));

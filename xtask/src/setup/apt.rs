@@ -10,6 +10,9 @@ use crate::step::{line, run};
 /// port 80 of this host.
 const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 
+/// Keeps Debian's PostgreSQL from making a cluster that would run from the next start of the host on.
+const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/portcullis-setup.conf";
+
 /// Package lists older than this are refreshed before something is installed: an old list still names versions that
 /// can be had, but that are too old to build with.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -118,7 +121,8 @@ fn lists_locked() -> bool {
     })
 }
 
-/// Keeps services from being started while it lives; leaves a hook that the admin put there alone.
+/// Keeps services from being started, and databases from being made, while it lives; leaves a hook that the admin put
+/// there alone.
 struct Quiet {
     ours: bool,
 }
@@ -126,6 +130,10 @@ struct Quiet {
 impl Quiet {
     fn hold() -> anyhow::Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
+        if let Some(dir) = Path::new(NO_CLUSTER).parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        std::fs::write(NO_CLUSTER, "create_main_cluster = false\n").context(NO_CLUSTER)?;
         if Path::new(POLICY_RC_D).exists() {
             return Ok(Self { ours: false });
         }
@@ -137,6 +145,11 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
+        let _ = std::fs::remove_file(NO_CLUSTER);
+        // Only those that nothing else is in.
+        for dir in Path::new(NO_CLUSTER).ancestors().skip(1).take(2) {
+            let _ = std::fs::remove_dir(dir);
+        }
         if self.ours {
             let _ = std::fs::remove_file(POLICY_RC_D);
         }

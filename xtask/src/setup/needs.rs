@@ -44,6 +44,7 @@ pub fn all() -> Vec<Need> {
     let mut all = host();
     all.extend(toolchain());
     all.extend(tests());
+    all.extend(postgres());
     all
 }
 
@@ -174,7 +175,7 @@ fn tests() -> Vec<Need> {
         },
         Need {
             name: "npm",
-            why: "brings the certified OIDC provider that identity is tested against",
+            why: "brings the certified OIDC provider that identity is tested against, and node-postgres",
             present: || succeeds("npm", &["--version"]),
             remedy: Remedy::Apt(&["npm"]),
         },
@@ -190,6 +191,44 @@ fn tests() -> Vec<Need> {
             // wrk has no option that succeeds without sending load.
             present: || Path::new("/usr/bin/wrk").exists(),
             remedy: Remedy::Apt(&["wrk"]),
+        },
+    ]
+}
+
+/// Real PostgreSQL and its clients. What comes from PyPI and npm is pinned beside the tests that install it.
+fn postgres() -> Vec<Need> {
+    vec![
+        Need {
+            name: "PostgreSQL 15",
+            why: "the real server, with pgbench; only its programs, no database is made or started",
+            present: || {
+                ["postgres", "initdb", "pgbench", "psql", "pg_dump"]
+                    .iter()
+                    .all(|p| succeeds(&format!("/usr/lib/postgresql/15/bin/{p}"), &["--version"]))
+            },
+            remedy: Remedy::Apt(&["postgresql-15", "postgresql-client-15"]),
+        },
+        Need {
+            name: "venv",
+            why: "holds psycopg, asyncpg and pg8000, real clients",
+            present: || succeeds("/usr/bin/python3", &["-c", "import ensurepip, venv"]),
+            remedy: Remedy::Apt(&["python3", "python3-venv"]),
+        },
+        Need {
+            name: "JDBC",
+            why: "a real client: Java's PostgreSQL driver, and what compiles the test of it",
+            present: || {
+                succeeds("javac", &["-version"])
+                    && succeeds("java", &["-version"])
+                    && Path::new("/usr/share/java/postgresql.jar").exists()
+            },
+            remedy: Remedy::Apt(&["default-jdk-headless", "libpostgresql-jdbc-java"]),
+        },
+        Need {
+            name: "haproxy",
+            why: "a plain TCP relay, to compare with in the benchmark",
+            present: || succeeds("/usr/sbin/haproxy", &["-v"]),
+            remedy: Remedy::Apt(&["haproxy"]),
         },
     ]
 }

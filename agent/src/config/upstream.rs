@@ -1,0 +1,290 @@
+//! `[[upstream]]` and `[[credential]]`: destinations that are known by name, and how they are logged in to.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::model::WorkloadName;
+
+/// The longest name that PostgreSQL keeps whole (NAMEDATALEN - 1).
+const NAME_BYTES: usize = 63;
+
+/// `[[upstream]]`: a destination that is known by name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// What policy and entries call it; 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    pub name: String,
+    /// What it speaks. A connection to it is carried by that protocol whatever its first bytes are.
+    pub protocol: UpstreamProtocol,
+    /// Its name, as this host's resolver knows it, or its address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The name that its certificate must be for; `host` unless set.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// TLS with it; unless set, as the workload asks for.
+    #[serde(default)]
+    pub tls: Option<UpstreamTlsMode>,
+    /// How TLS with it begins; unless set, as the workload begins it.
+    #[serde(default)]
+    pub tls_negotiation: Option<TlsNegotiation>,
+    /// Who logs in.
+    #[serde(default)]
+    pub login: Login,
+    /// The user of a brokered login.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The `[[credential]]` with its password.
+    #[serde(default)]
+    pub credential: Option<String>,
+    /// The `[[credential]]` with its client certificate.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// The database of a brokered login that names none.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// The role taken after a brokered login: the first rule that fits. With rules and none that fits, no login.
+    #[serde(default)]
+    pub roles: Vec<RoleRule>,
+    /// Whom it is for; everyone when empty. For others it is as if it were not there.
+    #[serde(default)]
+    pub workloads: Vec<WorkloadName>,
+}
+
+/// A protocol that a destination can be declared to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamProtocol {
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl UpstreamProtocol {
+    /// The protocol's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// TLS with a destination. Its certificate is verified whenever there is TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamTlsMode {
+    /// Nothing goes without.
+    Require,
+    /// Where the destination has it.
+    Prefer,
+    /// Never.
+    Disable,
+}
+
+/// How TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsNegotiation {
+    /// With the protocol's own request (SSLRequest).
+    Postgres,
+    /// With the first byte.
+    Direct,
+}
+
+/// Who logs in to a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Login {
+    /// The workload, with what it has.
+    #[default]
+    PassThrough,
+    /// The agent, with a credential that the workload never sees.
+    Brokered,
+}
+
+/// Which role an identity takes; without `workload` and `group`, any.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleRule {
+    /// The workload it is for.
+    #[serde(default)]
+    pub workload: Option<WorkloadName>,
+    /// The group of the token that it is for.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The role, as in `SET ROLE`.
+    pub role: String,
+}
+
+/// `[[credential]]`: a secret by reference, a password or a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// How `[[upstream]]` refers to it, and how entries do.
+    pub name: String,
+    /// A file with a password; a line end after it does not count.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// The same as a systemd credential (`LoadCredential=`), by its name.
+    #[serde(default)]
+    pub systemd: Option<String>,
+    /// A file with a certificate and those that lead to its root, PEM.
+    #[serde(default)]
+    pub certificate_file: Option<PathBuf>,
+    /// A file with the certificate's private key, PEM.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+impl Credential {
+    /// Whether it is a client certificate.
+    #[must_use]
+    pub fn is_certificate(&self) -> bool {
+        self.certificate_file.is_some()
+    }
+}
+
+/// Whether a text can be a name in entries and in policy.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// Whether credentials and upstreams go together.
+pub(super) fn check(
+    credentials: &[Credential],
+    upstreams: &[Upstream],
+    workloads: &std::collections::BTreeSet<&WorkloadName>,
+) -> Result<(), String> {
+    let mut known = std::collections::BTreeMap::new();
+    for credential in credentials {
+        check_credential(credential).map_err(|e| format!("[[credential]] '{}': {e}", credential.name))?;
+        if known.insert(credential.name.as_str(), credential).is_some() {
+            return Err(format!("[[credential]] '{}' is there twice", credential.name));
+        }
+    }
+    for (at, upstream) in upstreams.iter().enumerate() {
+        let before = &upstreams[..at];
+        check_upstream(upstream, &known, before)
+            .map_err(|e| format!("[[upstream]] '{}': {e}", upstream.name))?;
+        let named = upstream
+            .workloads
+            .iter()
+            .chain(upstream.roles.iter().filter_map(|r| r.workload.as_ref()));
+        for workload in named {
+            if !workloads.contains(workload) {
+                return Err(format!(
+                    "[[upstream]] '{}' names workload '{workload}', and there is no [[workload]] of that name",
+                    upstream.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_credential(credential: &Credential) -> Result<(), String> {
+    if !is_name(&credential.name) {
+        return Err("a name is 1 to 64 of A-Z a-z 0-9 . _ -".into());
+    }
+    if let Some(name) = &credential.systemd
+        && (!is_name(name) || name.starts_with('.'))
+    {
+        return Err("systemd is the name of a credential, not a path".into());
+    }
+    let c = credential;
+    match (&c.file, &c.systemd, &c.certificate_file, &c.key_file) {
+        (Some(_), None, None, None)
+        | (None, Some(_), None, None)
+        | (None, Some(_), Some(_), None)
+        | (None, None, Some(_), Some(_)) => Ok(()),
+        _ => Err("a password needs either file or systemd; a client certificate needs certificate_file with either key_file or systemd".into()),
+    }
+}
+
+fn check_upstream(
+    upstream: &Upstream,
+    credentials: &std::collections::BTreeMap<&str, &Credential>,
+    before: &[Upstream],
+) -> Result<(), String> {
+    if !is_name(&upstream.name) {
+        return Err("a name is 1 to 64 of A-Z a-z 0-9 . _ -".into());
+    }
+    if upstream.host.is_empty() || upstream.port == 0 {
+        return Err("host and port are needed".into());
+    }
+    for other in before {
+        if other.name == upstream.name {
+            return Err("it is there twice".into());
+        }
+        let same = other.port == upstream.port && other.host.eq_ignore_ascii_case(&upstream.host);
+        if same && other.workloads.is_empty() {
+            return Err(format!(
+                "it is never used: '{}' before it has the same host and port, and is for every workload",
+                other.name
+            ));
+        }
+    }
+    for (key, reference, certificate) in [
+        ("credential", &upstream.credential, false),
+        ("certificate", &upstream.certificate, true),
+    ] {
+        let Some(reference) = reference else { continue };
+        match credentials.get(reference.as_str()) {
+            None => {
+                return Err(format!(
+                    "{key} is '{reference}', and there is no [[credential]] of that name"
+                ));
+            }
+            Some(c) if c.is_certificate() != certificate => {
+                let (is, wants) = if certificate {
+                    ("a password", "a client certificate")
+                } else {
+                    ("a client certificate", "a password")
+                };
+                return Err(format!("{key} is '{reference}', which is {is}, not {wants}"));
+            }
+            Some(_) => {}
+        }
+    }
+    check_login(upstream)
+}
+
+fn check_login(upstream: &Upstream) -> Result<(), String> {
+    if upstream.login == Login::PassThrough {
+        let brokered = [
+            ("user", upstream.user.is_some()),
+            ("credential", upstream.credential.is_some()),
+            ("certificate", upstream.certificate.is_some()),
+            ("database", upstream.database.is_some()),
+            ("roles", !upstream.roles.is_empty()),
+        ];
+        return match brokered.into_iter().find(|(_, set)| *set) {
+            Some((key, _)) => Err(format!("{key} is for login = \"brokered\"")),
+            None => Ok(()),
+        };
+    }
+    let Some(user) = &upstream.user else {
+        return Err("login = \"brokered\" needs user".into());
+    };
+    if upstream.certificate.is_some() && upstream.tls == Some(UpstreamTlsMode::Disable) {
+        return Err("a client certificate needs TLS".into());
+    }
+    let names = std::iter::once(("user", user))
+        .chain(upstream.database.iter().map(|d| ("database", d)))
+        .chain(upstream.roles.iter().map(|r| ("role", &r.role)));
+    for (key, name) in names {
+        if name.is_empty() || name.len() > NAME_BYTES || name.contains('\0') {
+            return Err(format!("{key} is 1 to {NAME_BYTES} bytes long"));
+        }
+    }
+    // To the server it means no role at all, quoted or not.
+    if upstream.roles.iter().any(|r| r.role.eq_ignore_ascii_case("none")) {
+        return Err("'none' is no role: leave the rule out".into());
+    }
+    Ok(())
+}

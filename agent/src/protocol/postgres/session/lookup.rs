@@ -1,0 +1,225 @@
+//! What statements mean in the session's database: resolved with the catalog, looked up through the session where the
+//! catalog does not know.
+
+use std::{
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{
+    super::{
+        catalog::{Catalog, Needs},
+        lineage::{self, Outputs, Resolved},
+        record::Field,
+        sql::{Act, Statement},
+        value::{self, Types},
+    },
+    Session,
+    names::{Names, Portal, Prepared},
+};
+use crate::{
+    mask::MaskRules,
+    model::{ClassId, ClassSet},
+    protocol::ProtocolError,
+};
+
+/// How often a statement is resolved anew with what was looked up. Each round looks one level of views deeper.
+const ROUNDS: usize = 12;
+
+/// Data classes of a result's columns, by where the server says they come from.
+pub(super) trait Classes: Sync {
+    /// The class of a table's column; `Err` when nobody has looked that table up.
+    fn column(&self, table: u32, number: i16) -> Result<Option<ClassId>, ()>;
+    /// Whether the field is of a table or column that is not known.
+    fn is_unknown(&self, field: Option<&Field>) -> bool;
+    /// The class of what is computed from values that may not be shown.
+    fn derived(&self) -> Option<ClassId>;
+    /// Types beyond the built-in ones.
+    fn types(&self) -> &dyn Types;
+}
+
+/// The catalog and the rules, as both maskers and lineage ask them.
+pub(super) struct Known<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) rules: &'a MaskRules,
+}
+
+impl Classes for Known<'_> {
+    fn column(&self, table: u32, number: i16) -> Result<Option<ClassId>, ()> {
+        let relation = self.catalog.relation_by_oid(table).ok_or(())?;
+        // System columns (ctid, xmin, tableoid) have negative numbers and no names of the admin's choice.
+        if number < 0 {
+            return Ok(None);
+        }
+        let column = relation.column(number).ok_or(())?;
+        let own = self.rules.column(&relation.schema, &relation.name, &column.name);
+        Ok(own.or_else(|| {
+            relation
+                .family
+                .iter()
+                .find_map(|parent| self.rules.column(&parent.schema, &parent.name, &column.name))
+        }))
+    }
+
+    fn is_unknown(&self, field: Option<&Field>) -> bool {
+        field.is_some_and(|f| f.table != 0 && self.column(f.table, f.number).is_err())
+    }
+
+    fn derived(&self) -> Option<ClassId> {
+        self.rules.derived()
+    }
+
+    fn types(&self) -> &dyn Types {
+        self
+    }
+}
+
+impl Types for Known<'_> {
+    fn get(&self, oid: u32) -> Option<value::Type> {
+        let found = self.catalog.type_by_oid(oid)?;
+        Some(match found.kind {
+            _ if found.text_like => value::Type::Text,
+            _ if found.is_hstore() => value::Type::Hstore,
+            'e' => value::Type::Enum,
+            'd' => value::Type::Domain {
+                base: found.base,
+                modifier: found.base_mod,
+            },
+            'c' => value::Type::Composite {
+                fields: found.fields.iter().map(|(_, oid, modifier)| (*oid, *modifier)).collect(),
+            },
+            'r' => value::Type::Range {
+                subtype: found.subtype,
+            },
+            'm' => value::Type::Multirange { range: found.subtype },
+            'b' if found.element != 0 => value::Type::Array {
+                element: found.element,
+                delimiter: b',',
+            },
+            _ => value::Type::Other,
+        })
+    }
+}
+
+/// What statements of the same message and of the session refer to by name.
+struct Named<'a> {
+    statements: &'a Names<Prepared>,
+    portals: &'a Names<Portal>,
+    /// Earlier statements of the same message.
+    earlier: &'a [Arc<Statement>],
+}
+
+impl lineage::Session for Named<'_> {
+    fn prepared(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
+        let here = self.earlier.iter().rev().find_map(|s| match &s.act {
+            Act::Prepare { name: own, statement } if &**own == name => statement.tree.clone(),
+            _ => None,
+        });
+        here.or_else(|| self.statements.get(name.as_bytes())?.statement.as_ref()?.tree.clone())
+    }
+
+    fn cursor(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
+        let here = self.earlier.iter().rev().find_map(|s| match &s.act {
+            Act::Declare { cursor, statement, .. } if &**cursor == name => statement.tree.clone(),
+            _ => None,
+        });
+        here.or_else(|| {
+            self.portals
+                .get(name.as_bytes())?
+                .statement
+                .statement
+                .as_ref()?
+                .tree
+                .clone()
+        })
+    }
+
+    fn creates(&self, schema: Option<&str>, name: &str) -> bool {
+        self.earlier.iter().any(|s| {
+            matches!(s.act, Act::Ddl)
+                && s.facts
+                    .writes
+                    .iter()
+                    .any(|n| &*n.name == name && (schema.is_none() || n.schema.is_none() || n.schema.as_deref() == schema))
+        })
+    }
+}
+
+impl Session<'_> {
+    /// Resolves a statement, with as many look-ups as that takes. `earlier` are the statements before it in the same
+    /// message, which have not run yet.
+    pub(super) async fn resolve(
+        &mut self,
+        statement: &Arc<Statement>,
+        earlier: &[Arc<Statement>],
+    ) -> Result<Arc<Resolved>, ProtocolError> {
+        for _ in 0..ROUNDS {
+            let needs = match self.try_resolve(statement, earlier) {
+                Ok(resolved) => return Ok(Arc::new(resolved)),
+                Err(needs) => needs,
+            };
+            if !self.look_up(&needs).await? {
+                break;
+            }
+        }
+        Ok(Arc::new(unresolved(statement, self.gate.mask().all())))
+    }
+
+    fn try_resolve(&self, statement: &Statement, earlier: &[Arc<Statement>]) -> Result<Resolved, Needs> {
+        let rules = self.gate.mask();
+        let named = Named {
+            statements: &self.statements,
+            portals: &self.portals,
+            earlier,
+        };
+        lineage::resolve(statement, &named, &self.catalog, &|schema, relation, column| {
+            rules.column(schema, relation, column)
+        })
+    }
+
+    /// Looks up what the catalog lacks; `false` when that cannot be done now (in a failed transaction, or because the
+    /// server refused).
+    async fn look_up(&mut self, needs: &Needs) -> Result<bool, ProtocolError> {
+        if needs.is_empty() {
+            return Ok(false);
+        }
+        let look_up = self.catalog.look_up(needs);
+        let Some(answer) = self.ask(look_up.sql, &look_up.params).await? else {
+            return Ok(false);
+        };
+        match self.catalog.learn(needs, &answer) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                tracing::warn!("the catalog's answer cannot be read: {error}");
+                Ok(false)
+            }
+        }
+    }
+
+    /// A new message: what was looked up long ago is looked up again.
+    pub(super) fn begin_look_ups(&mut self) {
+        self.catalog.begin(Instant::now());
+    }
+}
+
+/// What is said of a statement whose names cannot be looked up: only what stands in it, and anything may come back.
+fn unresolved(statement: &Statement, all: ClassSet) -> Resolved {
+    let facts = &statement.facts;
+    let names = |set: &std::collections::BTreeSet<super::super::sql::Name>| {
+        set.iter().map(|n| Arc::from(n.to_string())).collect()
+    };
+    let mut incomplete = facts.incomplete.clone();
+    incomplete.insert("unresolved");
+    Resolved {
+        reads: names(&facts.reads),
+        writes: names(&facts.writes),
+        read_schemas: std::collections::BTreeSet::new(),
+        write_schemas: std::collections::BTreeSet::new(),
+        columns: std::collections::BTreeSet::new(),
+        sensitive: all,
+        copied: all,
+        functions: names(&facts.functions),
+        incomplete,
+        outputs: Outputs::Unknown(all),
+    }
+}

@@ -1,0 +1,185 @@
+//! Prepared statements and portals by name, as the server has them.
+//!
+//! A definition counts from the moment its message goes up, because what follows in the same batch may use it; when the
+//! server refuses it, it is undone. A workload cannot use what is not here: it was defined where nobody looked.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use pg_query::protobuf::node::Node;
+
+use super::{
+    super::{record::Field, sql::Statement},
+    plan::Keep,
+};
+
+/// The most statements and portals that one connection may have.
+const MOST: usize = 8192;
+
+/// A prepared statement.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Its text.
+    pub text: Arc<str>,
+    /// What it says; `None` for the empty statement.
+    pub statement: Option<Arc<Statement>>,
+    /// What that means.
+    pub kept: Keep,
+    /// Parameter types as its Parse has them; 0 for those that the server has to find.
+    pub declared: Arc<[u32]>,
+    /// Parameter types, once the server has told.
+    pub parameters: OnceLock<Arc<[u32]>>,
+    /// Result columns, once the server has told; empty when there are none.
+    pub columns: OnceLock<Arc<[Field]>>,
+}
+
+impl Prepared {
+    /// A statement that was prepared or declared in SQL.
+    pub(super) fn of(statement: &Statement) -> Self {
+        Self {
+            text: Arc::from(""),
+            statement: Some(Arc::new(statement.clone())),
+            kept: Keep::default(),
+            declared: [].into(),
+            parameters: OnceLock::new(),
+            columns: OnceLock::new(),
+        }
+    }
+
+    /// Whether rows can come of it, as far as its text tells.
+    pub(super) fn may_have_rows(&self) -> bool {
+        let Some(statement) = &self.statement else { return false };
+        match statement.tree.as_ref().and_then(|t| t.node.as_ref()) {
+            Some(Node::InsertStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::UpdateStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::DeleteStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::MergeStmt(s)) => s.returning_clause.is_some(),
+            Some(Node::TransactionStmt(_) | Node::VariableSetStmt(_)) => false,
+            _ => true,
+        }
+    }
+}
+
+/// A portal: a statement with parameters and formats.
+#[derive(Debug)]
+pub(super) struct Portal {
+    /// Of this statement.
+    pub statement: Arc<Prepared>,
+    /// Format codes of its results, as in Bind.
+    pub formats: Box<[i16]>,
+    /// The Bind message, for the record of what is executed; empty for a cursor.
+    pub bind: bytes::Bytes,
+    /// A cursor WITH HOLD: it outlives its transaction.
+    pub holds: bool,
+    /// How many ends of transactions had been asked for when it was defined: those do not end it.
+    pub born: u64,
+}
+
+impl Portal {
+    /// The format of result column `at`: none given means text, one is for all.
+    pub(super) fn format(&self, at: usize) -> i16 {
+        match &*self.formats {
+            [] => 0,
+            [all] => *all,
+            each => each.get(at).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// How to take a definition back.
+pub(super) struct Undo<T> {
+    /// The name.
+    pub name: Box<[u8]>,
+    /// What had it before.
+    pub before: Option<Arc<T>>,
+    /// What has it now, so that a later definition is left alone.
+    pub now: Arc<T>,
+}
+
+/// Names and what they stand for.
+#[derive(Debug)]
+pub(super) struct Names<T> {
+    map: HashMap<Box<[u8]>, Arc<T>>,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self { map: HashMap::new() }
+    }
+}
+
+impl<T> Names<T> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<T>> {
+        self.map.get(name)
+    }
+
+    /// Defines a name; `None` when there are too many.
+    pub(super) fn define(&mut self, name: &[u8], now: Arc<T>) -> Option<Undo<T>> {
+        if self.map.len() >= MOST && !self.map.contains_key(name) {
+            return None;
+        }
+        let before = self.map.insert(name.into(), Arc::clone(&now));
+        Some(Undo {
+            name: name.into(),
+            before,
+            now,
+        })
+    }
+
+    /// Takes a definition back, unless another one has come since.
+    pub(super) fn undo(&mut self, undo: Undo<T>) {
+        if !self.map.get(&undo.name).is_some_and(|now| Arc::ptr_eq(now, &undo.now)) {
+            return;
+        }
+        match undo.before {
+            Some(before) => self.map.insert(undo.name, before),
+            None => self.map.remove(&undo.name),
+        };
+    }
+
+    pub(super) fn remove(&mut self, name: &[u8]) {
+        self.map.remove(name);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.map.clear();
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.map.retain(|_, v| keep(v));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_definition_leaves_the_one_before() {
+        let mut names = Names::default();
+        let (one, two, three) = (Arc::new(1), Arc::new(2), Arc::new(3));
+        names.define(b"a", Arc::clone(&one));
+        let undo = names.define(b"a", Arc::clone(&two)).unwrap();
+        names.undo(undo);
+        assert_eq!(names.get(b"a"), Some(&one));
+        let undo = names.define(b"a", two).unwrap();
+        names.define(b"a", Arc::clone(&three));
+        names.undo(undo);
+        assert_eq!(names.get(b"a"), Some(&three), "a later definition stays");
+        let undo = names.define(b"b", one).unwrap();
+        names.undo(undo);
+        assert_eq!(names.get(b"b"), None);
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut names = Names::default();
+        for n in 0..MOST {
+            assert!(names.define(&n.to_be_bytes(), Arc::new(n)).is_some());
+        }
+        assert!(names.define(b"more", Arc::new(0)).is_none());
+        assert!(names.define(&0_usize.to_be_bytes(), Arc::new(0)).is_some(), "one that is there already");
+    }
+}

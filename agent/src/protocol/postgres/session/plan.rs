@@ -1,0 +1,263 @@
+//! From a statement to a permit: resolved, decided, recorded.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use super::{
+    super::{
+        catalog::BELIEVED,
+        deny,
+        lineage::{Outputs, Resolved},
+        login::is_ascii_safe,
+        operation::{self, Circumstances, Phase},
+        sql::{self, Act, Kind, NotUnderstood, Statement, Words},
+    },
+    Session,
+    copy::copied,
+    names::Prepared,
+    running::Plan,
+};
+use crate::{
+    gate::Denied,
+    mask::Counts,
+    model::{Operation, Reason, Value},
+    protocol::ProtocolError,
+};
+
+/// The most of a statement's text that its entry holds, bytes.
+const SHOWN: usize = 8 * 1024;
+/// A statement ready to be decided.
+pub(super) struct Proposal {
+    pub(super) plan: Plan,
+    pub(super) operation: Operation,
+}
+
+impl Session<'_> {
+    /// What a statement is, for policy. `text` is where it stands.
+    pub(super) async fn propose(
+        &mut self,
+        statement: Option<&Arc<Statement>>,
+        text: &str,
+        earlier: &[Arc<Statement>],
+        phase: Phase,
+        statements: usize,
+    ) -> Result<Proposal, ProtocolError> {
+        let resolved = match statement {
+            Some(statement) => self.resolve(statement, earlier).await?,
+            None => Arc::new(empty()),
+        };
+        let facts = statement.map(|s| s.facts.clone()).unwrap_or_default();
+        let shown = self.shown(text, &resolved, &facts);
+        let meaning = operation::meaning(&facts, &resolved, self.gate.mask().classes(), shown);
+        let operation = self.operation(&meaning, phase, statements);
+        let mut columns = None;
+        if let Some(statement) = statement
+            && let Act::CopyOut(copy) = &statement.act
+            && let Some(query) = copied(copy, statement.tree.as_deref())
+        {
+            columns = self.describe(&query).await?;
+        }
+        Ok(Proposal {
+            plan: Plan {
+                statement: statement.cloned(),
+                resolved,
+                columns,
+            },
+            operation,
+        })
+    }
+
+    /// The same for a prepared statement, which is resolved once per state of the catalog.
+    pub(super) async fn propose_prepared(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        phase: Phase,
+    ) -> Result<Proposal, ProtocolError> {
+        let now = Instant::now();
+        let kept = prepared
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .filter(|kept| kept.epoch == self.epoch && now.duration_since(kept.at) < BELIEVED);
+        let kept = match kept {
+            Some(kept) => kept,
+            None => {
+                self.begin_look_ups();
+                let proposal = self
+                    .propose(prepared.statement.as_ref(), &prepared.text, &[], phase, 1)
+                    .await?;
+                let meaning = match proposal.operation.context.1 {
+                    Value::Record(record) => record,
+                    _ => std::collections::BTreeMap::new(),
+                };
+                let kept = Kept {
+                    epoch: self.epoch,
+                    at: now,
+                    plan: proposal.plan,
+                    meaning: Arc::new(meaning),
+                };
+                // What it refers to by name may be another statement or cursor the next time.
+                let refers = |s: &Arc<Statement>| !s.facts.executes.is_empty() || !s.facts.cursors.is_empty();
+                if !prepared.statement.as_ref().is_some_and(refers) {
+                    *prepared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
+                }
+                kept
+            }
+        };
+        let operation = self.operation(&kept.meaning, phase, 1);
+        let mut plan = kept.plan;
+        if plan.columns.is_none() {
+            plan.columns = prepared.columns.get().cloned();
+        }
+        Ok(Proposal { plan, operation })
+    }
+
+    /// A function call by OID.
+    pub(super) fn propose_call(&self, oid: u32) -> Proposal {
+        let mut resolved = empty();
+        resolved.functions.insert(Arc::from(format!("oid:{oid}")));
+        resolved.incomplete.insert("function_call");
+        let facts = sql::Facts {
+            verbs: Words::from(["call"]),
+            access: sql::Access::Admin,
+            ..sql::Facts::default()
+        };
+        let meaning = operation::meaning(&facts, &resolved, self.gate.mask().classes(), Arc::from(""));
+        Proposal {
+            operation: self.operation(&meaning, Phase::Simple, 1),
+            plan: Plan {
+                statement: None,
+                resolved: Arc::new(resolved),
+                columns: None,
+            },
+        }
+    }
+
+    fn operation(
+        &self,
+        meaning: &std::collections::BTreeMap<&'static str, Value>,
+        phase: Phase,
+        statements: usize,
+    ) -> Operation {
+        let circumstances = Circumstances {
+            phase,
+            transaction: self.transaction.as_str(),
+            statements,
+        };
+        operation::operation(&self.established.target, meaning, circumstances)
+    }
+
+    /// A statement's text as its entry may hold it: values that detectors find masked, and no literals at all where
+    /// they stand beside columns that may not be shown.
+    fn shown(&self, text: &str, resolved: &Resolved, facts: &sql::Facts) -> Arc<str> {
+        let rules = self.gate.mask();
+        let secret = !resolved.sensitive.is_empty() || facts.access == sql::Access::Admin;
+        let without = secret.then(|| sql::without_literals(text));
+        let text = match &without {
+            Some(Some(without)) => without,
+            Some(None) => return Arc::from("[masked]"),
+            None => text,
+        };
+        let masked = rules.mask_text(rules.all(), text, &mut Counts::default());
+        if masked.len() <= SHOWN {
+            return Arc::from(masked);
+        }
+        let mut end = SHOWN;
+        while !masked.is_char_boundary(end) {
+            end -= 1;
+        }
+        Arc::from(format!("{} [{} bytes in all]", &masked[..end], masked.len()))
+    }
+
+    /// Why a text is refused before policy is asked: its words cannot be trusted to mean what they seem to.
+    pub(super) fn misleading(&self, text: &str) -> Option<&'static str> {
+        if self.escapes && text.contains('\\') {
+            return Some("standard_conforming_strings is off, so that a backslash can hide where a string ends; set it on");
+        }
+        None
+    }
+
+    /// Why a statement is refused whatever policy says: what follows it could not be understood any more, or would be
+    /// somebody else's.
+    pub(super) fn out_of_bounds(&self, statement: &Statement) -> Option<&'static str> {
+        const ROLE: &str = "the host's administrator says as which role this connection works; it cannot be changed";
+        let is_role = |name: &str| matches!(name, "role" | "session_authorization");
+        let bound = self.established.set_role.is_some();
+        match &statement.act {
+            Act::Set(setting)
+                if matches!(&*setting.name, "client_encoding" | "names")
+                    && setting.values.iter().flatten().any(|v| !is_ascii_safe(v)) =>
+            {
+                Some("in this client_encoding a quote can be part of another character; use UTF8")
+            }
+            Act::Set(setting) if bound && is_role(&setting.name) => Some(ROLE),
+            Act::Reset { name: Some(name) } if bound && is_role(name) => Some(ROLE),
+            _ if bound && statement.facts.functions.iter().any(|f| &*f.name == "set_config") => Some(ROLE),
+            _ => None,
+        }
+    }
+
+    /// An operation for what is refused unread.
+    pub(super) fn operation_of_nothing(&self) -> Operation {
+        self.operation(&operation::unknown("not_understood"), Phase::Simple, 1)
+    }
+
+    /// The error for a text that is not understood, with the parser's own words, which only the workload sees.
+    pub(super) async fn not_understood(&mut self, why: &NotUnderstood) -> bytes::BytesMut {
+        let denied = self.refuse_text(Reason::NotUnderstood).await;
+        let code = match why.kind {
+            // syntax_error
+            Kind::Syntax | Kind::Nul => "42601",
+            // statement_too_complex, program_limit_exceeded
+            Kind::TooDeep | Kind::TooMany | Kind::Operators => "54001",
+            Kind::TooLong => "54000",
+        };
+        let message = why.detail.as_deref().map_or_else(|| why.to_string(), String::from);
+        refusal(code, &message, &denied)
+    }
+}
+
+/// An error of ours with the entry that tells of it.
+pub(super) fn refusal(code: &'static str, message: &str, denied: &Denied) -> bytes::BytesMut {
+    let mut out = bytes::BytesMut::new();
+    deny::Error {
+        severity: deny::Severity::Error,
+        code,
+        message,
+        detail: Some(&format!("reason={} entry={}", denied.reason, denied.entry)),
+        hint: Some(denied.reason.guidance()),
+    }
+    .write(&mut out);
+    out
+}
+
+/// What a prepared statement means, as long as names mean the same.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    epoch: u64,
+    at: Instant,
+    plan: Plan,
+    meaning: Arc<std::collections::BTreeMap<&'static str, Value>>,
+}
+
+/// A place for it.
+pub(super) type Keep = Mutex<Option<Kept>>;
+
+/// What the empty statement means.
+fn empty() -> Resolved {
+    Resolved {
+        reads: std::collections::BTreeSet::new(),
+        writes: std::collections::BTreeSet::new(),
+        read_schemas: std::collections::BTreeSet::new(),
+        write_schemas: std::collections::BTreeSet::new(),
+        columns: std::collections::BTreeSet::new(),
+        sensitive: crate::model::ClassSet::EMPTY,
+        copied: crate::model::ClassSet::EMPTY,
+        functions: std::collections::BTreeSet::new(),
+        incomplete: Words::new(),
+        outputs: Outputs::None,
+    }
+}

@@ -177,6 +177,14 @@ impl Catalog {
             .is_none_or(|names| names.iter().any(|n| &**n == name))
     }
 
+    /// Whether there is any such operator.
+    #[must_use]
+    pub fn has_any_opaque_operator(&self) -> bool {
+        self.opaque_operators
+            .as_ref()
+            .is_none_or(|names| !names.is_empty())
+    }
+
     /// Whether the database has casts implemented in such a language.
     #[must_use]
     pub fn has_opaque_casts(&self) -> bool {

@@ -250,7 +250,7 @@ impl Resolver<'_> {
             || used.iter().any(|o| self.catalog.is_opaque_operator(o));
         if opaque {
             self.opaque_calls = true;
-            self.incomplete.insert("unknown_function");
+            self.incomplete.insert("unknown_operator");
         }
         if test {
             flow = flow.computed();

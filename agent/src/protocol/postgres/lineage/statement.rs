@@ -297,6 +297,13 @@ impl Resolver<'_> {
         if shadowed {
             incomplete.insert("unknown_function");
         }
+        if incomplete.contains("unknown_operator") {
+            self.need_basics();
+            if !self.catalog.has_any_opaque_operator() {
+                // Whatever it is, compiled code implements it.
+                incomplete.remove("unknown_operator");
+            }
+        }
     }
 }
 

@@ -180,7 +180,7 @@ fn functions_have_their_schema_and_unknown_ones_stay_unknown() {
     assert!(found.incomplete.contains("unknown_function"), "hidden in a view");
     let found = server.resolve("SELECT 'a' %%% 'b'");
     assert!(
-        found.incomplete.contains("unknown_function"),
+        found.incomplete.contains("unknown_operator"),
         "hidden in an operator"
     );
 }

@@ -124,7 +124,7 @@ impl Server {
         server.make_functions();
         server.types.push(
             json!({"oid": "20001", "schema": "public", "name": "addr", "kind": "c", "base": "0",
-            "base_mod": -1, "text_like": false, "element": "0", "subtype": null,
+            "base_mod": -1, "text_like": false, "element": "0", "subtype": null, "delimiter": ",", "range": null,
             "fields": [["street", "25", -1], ["zip", "25", -1]]}),
         );
         server

@@ -49,6 +49,8 @@ mod row;
 mod scalar;
 mod search;
 pub mod show;
+#[cfg(test)]
+mod tests;
 
 pub use copy::{CopyMasker, CopyOptions, CopySyntax};
 pub use parameters::{Parameter, Scope, bind, parameters};

@@ -261,7 +261,7 @@ fn need(node: &Node, format: Format, engine: &Engine) -> Need {
     }
     match (&node.kind, format) {
         (Kind::Oid, Format::Binary) => Need::Never,
-        (Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name, _)
+        (Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name | Kind::Xml, _)
         | (Kind::Bytea, Format::Binary)
         | (Kind::Jsonpath | Kind::Unknown, Format::Text) => Need::Text,
         (Kind::Json | Kind::Jsonb, _) => Need::Json,

@@ -219,8 +219,8 @@ fn scalar(oid: u32) -> Option<Kind> {
         OID | XID | CID | 24 | 2202 | 2203 | 2204 | 2205 | 2206 | 3734 | 3769 | 4089 | 4096 | 4191 => {
             Kind::Oid
         }
-        // int2vector, oidvector, tid, void, pg_lsn, snapshots.
-        22 | 30 | 27 | 2278 | 3220 | 2970 | 5038 => Kind::Plain,
+        // int2vector, oidvector, tid, void, pg_lsn.
+        22 | 30 | 27 | 2278 | 3220 => Kind::Plain,
         114 => Kind::Json,
         142 => Kind::Xml,
         600 => Kind::Geometric(Shape::Point),

@@ -39,7 +39,7 @@ pub(super) fn text<'a>(kind: &Kind, format: Format, bytes: &'a [u8]) -> Option<C
         Kind::Oid => u32::from_be_bytes(bytes.try_into().ok()?).to_string(),
         Kind::Float4 => {
             let n = f32::from_be_bytes(bytes.try_into().ok()?);
-            float(f64::from(n), 6.0, n.to_string(), format!("{n:e}"))
+            float(f64::from(n), 6.0, n.to_string(), &format!("{n:e}"))
         }
         Kind::Float8 => float8(f64::from_be_bytes(bytes.try_into().ok()?)),
         Kind::Numeric => number::numeric(bytes)?,
@@ -85,11 +85,11 @@ pub(super) fn text<'a>(kind: &Kind, format: Format, bytes: &'a [u8]) -> Option<C
 }
 
 fn float8(n: f64) -> String {
-    float(n, 15.0, n.to_string(), format!("{n:e}"))
+    float(n, 15.0, n.to_string(), &format!("{n:e}"))
 }
 
 /// The shortest text that is the same number again: with an exponent from so many digits on.
-fn float(n: f64, digits: f64, shortest: String, scientific: String) -> String {
+fn float(n: f64, digits: f64, shortest: String, scientific: &str) -> String {
     if n.is_nan() {
         return "NaN".into();
     }

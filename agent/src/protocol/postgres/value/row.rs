@@ -245,11 +245,7 @@ impl Slot {
 
 /// Whether a length's bytes could be taken for a part of the value after them: a digit, or a dot after a digit.
 fn joins(length: &[u8]) -> bool {
-    match length {
-        [.., b'0'..=b'9'] => true,
-        [.., b'0'..=b'9', b'.'] => true,
-        _ => false,
-    }
+    matches!(length, [.., b'0'..=b'9'] | [.., b'0'..=b'9', b'.'])
 }
 
 fn need(node: &Node, format: Format, engine: &Engine) -> Need {

@@ -123,6 +123,9 @@ fn every_type_however_it_is_cut() {
             let masked = run(&mut masker(&rules, options(syntax), columns.clone()), &pieces).unwrap();
             assert_eq!(masked, whole, "{syntax:?} {size}");
         }
+        let (rows, _) = fixture(syntax);
+        let input = encode(syntax, &rows[..1]);
+        let whole = run(&mut masker(&rules, options(syntax), columns.clone()), &[&input]).unwrap();
         for cut in 0..input.len() {
             let (a, b) = input.split_at(cut);
             let masked = run(&mut masker(&rules, options(syntax), columns.clone()), &[a, b]).unwrap();

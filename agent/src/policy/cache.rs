@@ -374,7 +374,8 @@ mod tests {
         let world = World::default();
         let base = statement();
         let mut keys = vec![key(&set, &world.query(&base))];
-        let changes: [fn(&mut Operation); 21] = [
+        let changes: [fn(&mut Operation); 22] = [
+            |o| drop(record(o).insert("copied", words(&["us_ssn"]))),
             |o| drop(record(o).insert("unknown_functions", words(&["app.f"]))),
             |o| drop(record(o).insert("phase", "execute".into())),
             |o| drop(record(o).insert("verbs", words(&["select", "show"]))),

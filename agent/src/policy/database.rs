@@ -44,6 +44,9 @@ pub struct Statement {
     /// Those of `functions` that are not known.
     #[serde(default)]
     pub unknown_functions: BTreeSet<Arc<str>>,
+    /// Data classes that it stores elsewhere.
+    #[serde(default)]
+    pub copied: BTreeSet<Arc<str>>,
     /// Absent when empty.
     #[serde(default)]
     pub has_where: Option<bool>,
@@ -136,12 +139,19 @@ impl Default for Login {
 #[must_use]
 pub fn of_verbs<'a>(verbs: impl IntoIterator<Item = &'a str>) -> Access {
     let one = |verb: &str| match verb {
-        "select" | "values" | "show" | "explain" | "begin" | "commit" | "rollback" | "savepoint"
-        | "release" | "set" | "reset" | "prepare" | "execute" | "deallocate" | "declare" | "fetch"
-        | "move" | "close" | "copy_to" | "listen" | "unlisten" | "discard" => Access::Read,
-        "insert" | "update" | "delete" | "merge" | "copy_from" | "select_into" | "lock" | "notify" => {
-            Access::Write
-        }
+        "begin" | "close" | "commit" | "copy" | "deallocate" | "declare" | "discard" | "execute"
+        | "explain" | "fetch" | "listen" | "move" | "prepare" | "release" | "reset" | "rollback"
+        | "savepoint" | "select" | "set" | "show" | "unlisten" => Access::Read,
+        "call"
+        | "commit_prepared"
+        | "delete"
+        | "insert"
+        | "lock"
+        | "merge"
+        | "notify"
+        | "prepare_transaction"
+        | "rollback_prepared"
+        | "update" => Access::Write,
         _ => Access::Admin,
     };
     verbs.into_iter().map(one).max().unwrap_or(Access::Admin)
@@ -200,8 +210,13 @@ impl Statement {
         ]);
         if let Value::Record(record) = &mut record {
             record.extend(self.has_where.map(|has| ("has_where", has.into())));
-            if !self.unknown_functions.is_empty() {
-                record.insert("unknown_functions", set(&self.unknown_functions));
+            for (name, words) in [
+                ("copied", &self.copied),
+                ("unknown_functions", &self.unknown_functions),
+            ] {
+                if !words.is_empty() {
+                    record.insert(name, set(words));
+                }
             }
         }
         Ok(record)
@@ -228,13 +243,19 @@ impl Login {
 }
 
 impl Question {
+    /// The role asked for in the login.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        self.role.as_deref().unwrap_or("postgres")
+    }
+
     /// What is asked of a database.
     pub(super) fn database(&self, id: &str) -> Result<Operation, QuestionError> {
         let (server, database) = id
             .split_once('/')
             .filter(|(server, database)| !server.is_empty() && !database.is_empty())
             .ok_or_else(|| wrong("database", format!("'{id}': write it as server/database")))?;
-        let role = self.role.clone().unwrap_or_else(|| "postgres".into());
+        let role: Arc<str> = self.role().into();
         let (action, context) = match (&self.sql, &self.understood, &self.login, self.cancel) {
             (Some(sql), None, None, false) => ("sql:statement", ("sql", sql.record(database, &role)?)),
             (None, Some(record), None, false) => ("sql:statement", ("sql", record.clone())),
@@ -329,7 +350,7 @@ mod tests {
         assert_eq!(context["sql"]["has_where"], false);
         assert_eq!(context["sql"]["role"], "svc");
         for (sql, access, complete) in [
-            ("{ verbs = [\"drop_table\"] }", "admin", true),
+            ("{ verbs = [\"drop\"] }", "admin", true),
             ("{ writes = [\"a.t\"] }", "write", true),
             ("{ access = \"admin\" }", "admin", true),
             ("{ incomplete = [\"dynamic\"] }", "write", false),

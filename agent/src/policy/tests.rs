@@ -440,7 +440,7 @@ fn whole(
     )
 }
 
-const CONDITIONS: [&str; 19] = [
+const CONDITIONS: [&str; 27] = [
     "",
     "when { context.access == \"read\" }",
     "when { context has http && context.http.path like \"/a*\" }",
@@ -460,6 +460,14 @@ const CONDITIONS: [&str; 19] = [
     "when { context.destination.address.isInRange(ip(\"10.0.0.5/32\")) }",
     "when { resource is HttpEndpoint && action == Action::\"http:request\" }",
     "when { if context.complete then context.destination == context.destination else false }",
+    "when { context has sql && context.sql.verbs.contains(\"delete\") }",
+    "when { context has sql && [\"public.customers\"].containsAll(context.sql.reads) }",
+    "when { context has sql && context.sql.functions == [\"b\", \"a\"] }",
+    "when { context has sql && context.sql.sensitive.containsAny([\"us_ssn\", \"x\"]) }",
+    "when { context has sql && context.sql has has_where && !context.sql.has_where }",
+    "when { context has sql && context.sql.writes.isEmpty() && context.complete }",
+    "when { context has sql && [context.sql].contains(context.sql) }",
+    "unless { context has sql && context.sql has copied }",
 ];
 
 #[test]
@@ -486,6 +494,8 @@ fn policy() -> impl Strategy<Value = String> {
         "action in [Action::\"reveal\", Action::\"http:request\"]",
         "action == Action::\"reveal\"",
         "action in Action::\"admin\"",
+        "action == Action::\"sql:statement\"",
+        "action in [Action::\"sql:statement\", Action::\"reveal\"]",
     ]);
     let resource = prop::sample::select(vec![
         "resource",
@@ -496,6 +506,9 @@ fn policy() -> impl Strategy<Value = String> {
         "resource is TcpEndpoint",
         "resource is HttpEndpoint in HttpHost::\"api.internal\"",
         "resource == TcpEndpoint::\"10.0.0.5:5432\"",
+        "resource in DatabaseServer::\"billing-db\"",
+        "resource == Database::\"billing-db/app\"",
+        "resource is Database in DatabaseServer::\"other\"",
     ]);
     let condition = prop::sample::select(&CONDITIONS[..]);
     (effect, principal, action, resource, condition)
@@ -519,7 +532,42 @@ fn operation() -> impl Strategy<Value = Operation> {
             operation
         });
     let tcp = prop::sample::select(vec!["10.0.0.5:5432", "10.0.0.6:22"]).prop_map(connect);
-    prop_oneof![4 => http, 1 => tcp]
+    prop_oneof![4 => http, 1 => tcp, 4 => statements()]
+}
+
+fn statements() -> impl Strategy<Value = Operation> {
+    let some = |all: &'static [&'static str]| {
+        prop::sample::subsequence(all, 0..=all.len()).prop_map(|chosen| words(&chosen))
+    };
+    (
+        prop::sample::select(vec!["billing-db", "other"]),
+        some(&["delete", "select"]),
+        some(&["public.customers", "public.orders"]),
+        some(&["a", "b"]),
+        some(&["us_ssn"]),
+        prop::option::of(some(&["us_ssn"])),
+        prop::option::of(any::<bool>()),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(server, verbs, reads, functions, sensitive, copied, has_where, complete)| {
+                let mut operation = statement();
+                operation.resource.id = format!("{server}/app").into();
+                operation.resource.parents = vec![("DatabaseServer", server.into())];
+                if let Value::Record(record) = &mut operation.context.1 {
+                    record.extend([
+                        ("verbs", verbs),
+                        ("reads", reads),
+                        ("functions", functions),
+                        ("sensitive", sensitive),
+                        ("complete", complete.into()),
+                    ]);
+                    record.extend(copied.map(|c| ("copied", c)));
+                    record.extend(has_where.map(|h| ("has_where", h.into())));
+                }
+                operation
+            },
+        )
 }
 
 proptest! {

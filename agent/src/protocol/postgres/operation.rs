@@ -8,7 +8,7 @@ use std::{
 use super::{
     lineage::Resolved,
     login::Target,
-    sql::{Access, Facts},
+    sql::{Access, Facts, Name, is_pure},
 };
 use crate::model::{ClassTable, Operation, OperationId, Value};
 
@@ -70,7 +70,27 @@ pub fn meaning(facts: &Facts, resolved: &Resolved, classes: &ClassTable, text: A
     if let Some(has_where) = facts.has_where {
         members.insert("has_where", has_where.into());
     }
+    let copied = resolved.copied.iter().filter_map(|c| classes.name(c));
+    let unknown = resolved.functions.iter().filter(|f| !known(f));
+    for (name, words) in [
+        ("copied", sorted(copied.cloned())),
+        ("unknown_functions", sorted(unknown.cloned())),
+    ] {
+        // Absent rather than empty, so that `has` is all that a policy asks.
+        if words != Value::Set(Vec::new()) {
+            members.insert(name, words);
+        }
+    }
     members
+}
+
+/// Whether a function (`schema.name`, or as written) does nothing but compute from its arguments.
+fn known(function: &str) -> bool {
+    let (schema, name) = match function.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, function),
+    };
+    is_pure(&Name::new(schema, name))
 }
 
 fn names(set: &BTreeSet<Arc<str>>) -> Value {

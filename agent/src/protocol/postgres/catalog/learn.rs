@@ -127,21 +127,7 @@ fn relation(row: RelationRow, functions: &HashMap<u32, &Function>) -> Relation {
                 generated: generated.map(|text| parse(&format!("SELECT {text}"))),
             })
             .collect(),
-        view: row.view.map(|view| View {
-            query: view.text.as_deref().and_then(parse),
-            relations: view
-                .relations
-                .unwrap_or_default()
-                .into_iter()
-                .map(|o| o.0)
-                .collect(),
-            functions: view
-                .functions
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|oid| functions.get(&oid.0).copied().cloned())
-                .collect(),
-        }),
+        view: row.view.map(|view| self::view(view, functions)),
         family: family
             .into_iter()
             .map(|(schema, name)| Parent {
@@ -151,6 +137,26 @@ fn relation(row: RelationRow, functions: &HashMap<u32, &Function>) -> Relation {
             .collect(),
         family_cut,
         has_rules: row.rules,
+    }
+}
+
+fn view(row: ViewRow, functions: &HashMap<u32, &Function>) -> View {
+    let called = row.functions.unwrap_or_default();
+    let known: Vec<Function> = called
+        .iter()
+        .filter_map(|oid| functions.get(&oid.0).copied().cloned())
+        .collect();
+    // A function that it calls and that is not described would pass for a built-in one.
+    let whole = known.len() == called.len();
+    View {
+        query: row.text.filter(|_| whole).as_deref().and_then(parse),
+        relations: row
+            .relations
+            .unwrap_or_default()
+            .into_iter()
+            .map(|o| o.0)
+            .collect(),
+        functions: known,
     }
 }
 
@@ -172,7 +178,8 @@ fn function(row: FunctionRow) -> Function {
         (Some(outs), fields) if outs.len() > 1 || fields.is_some() => names(outs),
         (Some(_), None) => Shape::Scalar,
         (None, Some(fields)) => names(fields),
-        (None, None) if OPEN.contains(&row.returns.0) => Shape::Open,
+        // A domain can be one over a composite type.
+        (None, None) if row.domain || OPEN.contains(&row.returns.0) => Shape::Open,
         _ => Shape::Scalar,
     };
     Function {
@@ -282,6 +289,7 @@ struct FunctionRow {
     defaults: u16,
     variadic: bool,
     returns: Oid,
+    domain: bool,
     outs: Option<Vec<String>>,
     fields: Option<Vec<String>>,
 }

@@ -38,20 +38,25 @@ WITH RECURSIVE asked(s, n, oid) AS (
     WHERE o.oprname OPERATOR(pg_catalog.=) '='::pg_catalog.name AND o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
       AND ((o.oprleft OPERATOR(pg_catalog.=) 26::pg_catalog.oid AND o.oprright OPERATOR(pg_catalog.=) 26::pg_catalog.oid)
         OR (o.oprleft OPERATOR(pg_catalog.=) 19::pg_catalog.oid AND o.oprright OPERATOR(pg_catalog.=) 19::pg_catalog.oid)))
-), types(oid) AS (
+), seeds(oid) AS (
   SELECT t.oid FROM pg_catalog.unnest($5::pg_catalog.oid[]) AS t(oid)
   UNION
-  SELECT x.atttypid FROM relations r CROSS JOIN LATERAL (
-    SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) r.oid
-      AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2 AND a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-    LIMIT 1600) x
+  SELECT s.atttypid FROM (
+    SELECT x.atttypid FROM relations r CROSS JOIN LATERAL (
+      SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) r.oid
+        AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2 AND a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+      LIMIT 100) x
+    LIMIT 50) s
+), types(oid) AS (
+  SELECT s.oid FROM seeds s
   UNION
-  SELECT n.oid FROM types y CROSS JOIN LATERAL (
+  -- One level of what they are made of; what is deeper is asked for when it is needed.
+  SELECT n.oid FROM (SELECT s.oid FROM seeds s LIMIT 50) s CROSS JOIN LATERAL (
     SELECT m.oid FROM pg_catalog.pg_type t CROSS JOIN LATERAL (
       SELECT t.typelem AS oid UNION ALL SELECT t.typbasetype
       UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
         WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2
-    ) m WHERE t.oid OPERATOR(pg_catalog.=) y.oid AND m.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid LIMIT 1600
+    ) m WHERE t.oid OPERATOR(pg_catalog.=) s.oid AND m.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid LIMIT 100
   ) n
 )
 SELECT pg_catalog.json_build_object(
@@ -126,6 +131,8 @@ SELECT pg_catalog.json_build_object(
     'args', p.pronargs, 'defaults', p.pronargdefaults,
     'variadic', p.provariadic OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
     'returns', p.prorettype,
+    'domain', EXISTS (SELECT 1 FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) p.prorettype
+      AND t.typtype OPERATOR(pg_catalog.=) 'd'::pg_catalog."char"),
     'outs', (SELECT pg_catalog.json_agg(coalesce(p.proargnames[o.i], '') ORDER BY o.i)
       FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS o(m, i)
       WHERE o.m OPERATOR(pg_catalog.=) 'o'::pg_catalog."char" OR o.m OPERATOR(pg_catalog.=) 'b'::pg_catalog."char"

@@ -12,15 +12,32 @@
 //!
 //! Bias: what cannot be resolved is opaque or unknown, never clean.
 
+mod call;
+mod expr;
+mod flow;
+mod from;
+mod modify;
+mod name;
+mod query;
+mod resolver;
+mod scope;
+mod statement;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use pg_query::protobuf::Node;
 
 use super::{
-    catalog::{Catalog, Needs},
-    sql::{Statement, Words},
+    catalog::{Catalog, Known, Needs},
+    sql::{Name, Statement, Words, is_pure},
 };
 use crate::model::{ClassId, ClassSet};
+use flow::Flow;
+use resolver::Resolver;
 
 /// The data class of a column: schema, relation, column.
 pub type ClassOf<'a> = dyn Fn(&str, &str, &str) -> Option<ClassId> + 'a;
@@ -85,12 +102,82 @@ pub struct Resolved {
 /// Resolves a statement.
 ///
 /// # Errors
-/// What the catalog lacks. Look it up, learn the answer and ask again; a few rounds are the most it takes.
+/// What the catalog lacks. Look it up, learn the answer and ask again; a few rounds are the most it takes, for what
+/// was looked up counts as known even when nothing was found.
 pub fn resolve(
-    _statement: &Statement,
-    _session: &dyn Session,
-    _catalog: &Catalog,
-    _class_of: &ClassOf<'_>,
+    statement: &Statement,
+    session: &dyn Session,
+    catalog: &Catalog,
+    class_of: &ClassOf<'_>,
 ) -> Result<Resolved, Needs> {
-    Err(Needs::default())
+    let mut resolver = Resolver::new(catalog, session, class_of);
+    let facts = &statement.facts;
+    let outputs = statement.tree.as_deref().map(|tree| resolver.statement(tree));
+    resolver.facts(facts);
+    let mut incomplete = facts.incomplete.clone();
+    resolver.functions(facts, &mut incomplete);
+    if !resolver.needs.is_empty() {
+        return Err(resolver.needs);
+    }
+    incomplete.extend(&resolver.incomplete);
+    Ok(Resolved {
+        outputs: outputs.unwrap_or_else(|| Outputs::Unknown(resolver.all.classes())),
+        reads: resolver.reads,
+        writes: resolver.writes,
+        read_schemas: resolver.read_schemas,
+        write_schemas: resolver.write_schemas,
+        columns: resolver.columns,
+        sensitive: resolver.sensitive.classes(),
+        copied: resolver.copied.classes(),
+        functions: resolver.functions,
+        incomplete,
+    })
+}
+
+/// What a column of a relation holds, by OID and attribute number, as RowDescription names it. System columns hold
+/// nothing; what does not exist is opaque.
+///
+/// # Errors
+/// What the catalog lacks.
+pub fn column(oid: u32, attnum: i16, catalog: &Catalog, class_of: &ClassOf<'_>) -> Result<Sources, Needs> {
+    if attnum < 0 {
+        return Ok(Sources::default());
+    }
+    let missing = || Needs {
+        oids: [oid].into(),
+        ..Needs::default()
+    };
+    let relation = match catalog.relation_known(oid) {
+        Known::Unknown => return Err(missing()),
+        Known::Absent => return Ok(Flow::OPAQUE.sources()),
+        Known::Found(relation) => relation,
+    };
+    let Some(place) = relation.columns.iter().position(|c| c.attnum == attnum) else {
+        // Added since it was looked up.
+        if catalog.is_fresh(oid) {
+            return Ok(Flow::OPAQUE.sources());
+        }
+        return Err(missing());
+    };
+    let mut resolver = Resolver::new(catalog, &Nothing, class_of);
+    let cols = resolver.relation_cols(relation);
+    if !resolver.needs.is_empty() {
+        return Err(resolver.needs);
+    }
+    Ok(cols.get(place).map_or(Flow::OPAQUE, |c| c.value.flow).sources())
+}
+
+/// A session that holds nothing.
+struct Nothing;
+
+impl Session for Nothing {
+    fn prepared(&self, _name: &str) -> Option<Arc<Node>> {
+        None
+    }
+    fn cursor(&self, _name: &str) -> Option<Arc<Node>> {
+        None
+    }
+    fn creates(&self, _schema: Option<&str>, _name: &str) -> bool {
+        false
+    }
 }

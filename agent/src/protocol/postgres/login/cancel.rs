@@ -100,23 +100,17 @@ impl Cancels {
     }
 
     /// The one that a request names, if it is the workload's own.
-    fn find(&self, gate: &Gate, process: u32, key: &[u8]) -> Option<Arc<Entry>> {
+    fn find(&self, workload: &WorkloadName, at: (SocketAddr, u32), key: &[u8]) -> Option<Arc<Entry>> {
         let all = self.lock();
         let mut found = None;
-        for entry in all.get(&(gate.original_dst().0, process))? {
+        for entry in all.get(&at)? {
             // Each is compared, and in constant time: how long it takes says nothing about a key.
             let same = verify_slices_are_equal(&entry.ours, key).is_ok();
-            if same && entry.workload == *gate.workload() {
+            if same && entry.workload == *workload {
                 found = Some(Arc::clone(entry));
             }
         }
         found
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().values().map(Vec::len).sum()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(SocketAddr, u32), Vec<Arc<Entry>>>> {
@@ -136,7 +130,8 @@ impl Cancels {
         gate: &Gate,
         until: Instant,
     ) -> Result<(), ProtocolError> {
-        let Some(entry) = self.find(gate, process, key) else {
+        let at = (gate.original_dst().0, process);
+        let Some(entry) = self.find(gate.workload(), at, key) else {
             let denied = gate.refuse(unknown.cancel(gate), Reason::TargetUnknown).await;
             return Err(ProtocolError::Refused(denied.reason));
         };
@@ -191,5 +186,18 @@ impl Entry {
                 detail: "the server did not take the cancel request in time".into(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+impl Cancels {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// Whether a workload's request finds one.
+    pub fn finds(&self, workload: &WorkloadName, to: SocketAddr, process: u32, key: &[u8]) -> bool {
+        self.find(workload, (to, process), key).is_some()
     }
 }

@@ -362,7 +362,7 @@ impl Login<'_> {
         let mut ready = Ready::default();
         let mut length = ready.wait(&mut talk, &keys).await?;
         if let Some(role) = role {
-            length = ready.set_role(&mut talk, length, role, &keys).await?;
+            length = ready.set_role(&mut talk, length, role).await?;
         }
         talk.relay(length)?;
         talk.flush().await?;

@@ -79,7 +79,6 @@ impl Ready {
         talk: &mut Talk<'_>,
         length: usize,
         role: &str,
-        keys: &Keys<'_>,
     ) -> Result<usize, Failed> {
         talk.skip(length)?;
         let statement = format!("SET ROLE \"{}\"", role.replace('"', "\"\""));
@@ -104,8 +103,13 @@ impl Ready {
                         )
                     }));
                 }
-                b'Z' if !taken => return Err(confused("it did not take a role, and did not say why")),
-                b'S' | b'N' | b'Z' => return self.wait(talk, keys).await,
+                b'S' => {
+                    self.learn(talk.body(length)?)?;
+                    talk.relay(length)?;
+                }
+                b'N' => talk.relay(length)?,
+                b'Z' if taken && talk.body(length)? == b"I" => return Ok(length),
+                b'Z' => return Err(confused("it did not take a role, and did not say why")),
                 other => return Err(confused(Fault::Unexpected(other))),
             }
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     credential::Secret,
-    model::Reason,
+    model::{Reason, Side},
     protocol::{
         ProtocolError,
         postgres::startup::Version,
@@ -184,11 +184,19 @@ impl Talk<'_> {
             downstream: self.wire.down.input.len() < LIMIT,
             upstream: true,
         };
+        self.move_on(reading).await
+    }
+
+    async fn move_on(&mut self, reading: Reading) -> Result<(), Failed> {
         match self.wire.pump(reading, self.until).await {
             Ok(Pumped::Progress) => Ok(()),
             Ok(Pumped::TimedOut) => Err(Failed::Refused(Refusal::new(
                 Reason::Timeout,
                 "the login took too long",
+            ))),
+            Err(e) if e.side == Side::Upstream => Err(Failed::Refused(Refusal::new(
+                Reason::UpstreamUnreachable,
+                format!("the connection to the server broke during login: {}", e.error),
             ))),
             Err(e) => Err(Failed::Broken(broken(e))),
         }
@@ -201,7 +209,8 @@ impl Talk<'_> {
             if flushed && self.wire.down.is_flushed() {
                 return Ok(());
             }
-            self.pump().await?;
+            // Whatever else comes is the session's.
+            self.move_on(Reading::default()).await?;
         }
     }
 

@@ -293,6 +293,7 @@ impl Session<'_> {
             Act::Discard(Discard::All) => {
                 self.statements.clear();
                 self.portals.clear();
+                self.role_is_lost = self.established.set_role.is_some();
             }
             Act::Declare { cursor, hold, binary, statement } => {
                 let portal = Portal {
@@ -300,6 +301,7 @@ impl Session<'_> {
                     formats: [i16::from(*binary)].into(),
                     bind: Bytes::new(),
                     holds: *hold,
+                    born: self.ends_seen,
                 };
                 self.portals.define(cursor.as_bytes(), Arc::new(portal));
             }

@@ -51,7 +51,7 @@ impl Session<'_> {
             let body = &message[HEADER..];
             let hidden = running.mask();
             let masker = running.copied_in.get_or_insert_with(|| {
-                Masker::new(rules, hidden, Format::Text)
+                Box::new(Masker::new(rules, hidden, Format::Text))
             });
             let mut masked = Vec::with_capacity(body.len());
             masker.push(body, &mut masked);

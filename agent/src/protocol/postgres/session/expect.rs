@@ -65,11 +65,35 @@ pub(super) enum Own {
 #[derive(Default)]
 pub(super) struct Expected {
     items: VecDeque<Expect>,
+    /// How many messages went up that ReadyForQuery answers.
+    ends: u64,
+}
+
+impl Expect {
+    /// Whether ReadyForQuery is its answer, or the end of it.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Simple(_) | Self::Function(_) | Self::Sync | Self::Own(Own::Sync) => true,
+            Self::Refused { simple, .. } => *simple,
+            _ => false,
+        }
+    }
 }
 
 impl Expected {
     pub(super) fn push(&mut self, item: Expect) {
+        self.ends += u64::from(item.is_end());
         self.items.push_back(item);
+    }
+
+    /// How many messages went up that ReadyForQuery answers.
+    pub(super) fn ends(&self) -> u64 {
+        self.ends
+    }
+
+    /// Whether ReadyForQuery is still to come. Without it the server may keep its answers to itself.
+    pub(super) fn awaits_end(&self) -> bool {
+        self.items.iter().any(Expect::is_end)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -118,6 +118,7 @@ impl Session<'_> {
             formats,
             bind: bytes.clone(),
             holds: false,
+            born: self.expected.ends(),
         });
         let Some(undo) = self.portals.define(portal, Arc::clone(&new)) else {
             let why = "too many portals on one connection";
@@ -258,7 +259,7 @@ impl Session<'_> {
 
     /// A proposal, or the error for a statement that is refused before policy is asked.
     async fn checked(&mut self, prepared: &Arc<Prepared>, phase: Phase) -> Result<Result<Proposal, Bytes>, ProtocolError> {
-        if let Some(why) = prepared.statement.as_deref().and_then(Self::blinding) {
+        if let Some(why) = prepared.statement.as_deref().and_then(|s| self.out_of_bounds(s)) {
             let denied = self.refuse_text(Reason::ProtocolAmbiguous).await;
             return Ok(Err(refusal("0A000", why, &denied).freeze()));
         }

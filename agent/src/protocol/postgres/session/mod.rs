@@ -86,6 +86,8 @@ struct Session<'a> {
     held: Vec<Held>,
     held_bytes: usize,
     transaction: Transaction,
+    /// How often the server has said that it is ready.
+    ends_seen: u64,
     /// Messages went up since the last Sync.
     batch_open: bool,
     /// After an error in the extended protocol everything up to Sync is dropped.
@@ -97,6 +99,8 @@ struct Session<'a> {
     answers_to_own: Answers,
     /// The workload has said that it ends.
     terminated: bool,
+    /// DISCARD ALL has taken the connection back to the role that it logged in as.
+    role_is_lost: bool,
     /// `standard_conforming_strings` is off: a backslash in a string means something else than our parser thinks.
     escapes: bool,
     stopping: Raised,
@@ -124,12 +128,14 @@ pub(super) async fn serve(
         held: Vec::new(),
         held_bytes: 0,
         transaction: Transaction::Idle,
+        ends_seen: 0,
         batch_open: false,
         discarding: false,
         barrier: false,
         flushed: false,
         answers_to_own: Answers::default(),
         terminated: false,
+        role_is_lost: false,
         escapes,
         stopping: gate.stopping(),
     };
@@ -244,7 +250,10 @@ impl Session<'_> {
             return self.expected.is_empty() && self.held.is_empty() && self.wire.down.is_flushed();
         }
         // A workload that sends no more may still wait for what it asked.
-        self.wire.down.eof && self.wire.down.input.is_empty() && self.expected.is_empty() && self.wire.down.is_flushed()
+        self.wire.down.eof
+            && self.wire.down.input.is_empty()
+            && !self.expected.awaits_end()
+            && self.wire.down.is_flushed()
     }
 
     /// What is said when the server has gone without a word of its own.
@@ -316,9 +325,12 @@ impl Session<'_> {
             b"E" => Transaction::Failed,
             _ => return Err(self.upstream_broke(Fault::Fields)),
         };
+        self.ends_seen += 1;
         if self.transaction == Transaction::Idle {
-            // Portals end with their transaction, but for cursors WITH HOLD.
-            self.portals.retain(|p| p.holds);
+            // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
+            // has not come to yet.
+            let seen = self.ends_seen;
+            self.portals.retain(|p| p.holds || p.born >= seen);
         }
         Ok(())
     }

@@ -73,6 +73,8 @@ pub(super) struct Portal {
     pub bind: bytes::Bytes,
     /// A cursor WITH HOLD: it outlives its transaction.
     pub holds: bool,
+    /// How many ends of transactions had been asked for when it was defined: those do not end it.
+    pub born: u64,
 }
 
 impl Portal {

@@ -17,7 +17,7 @@ use super::{
     Session, Transaction,
     expect::{Expect, Own},
 };
-use crate::protocol::ProtocolError;
+use crate::{model::Reason, protocol::ProtocolError};
 
 /// The name of our statement and portal.
 const NAME: &[u8] = b"portcullis";
@@ -40,29 +40,7 @@ impl Session<'_> {
         sql: &str,
         params: &[Option<Vec<u8>>],
     ) -> Result<Option<Bytes>, ProtocolError> {
-        let asked = self
-            .question(sql, |out| {
-                write(out, b'B', |out| {
-                    put_cstr(out, NAME);
-                    put_cstr(out, NAME);
-                    out.put_i16(0);
-                    out.put_i16(i16::try_from(params.len()).unwrap_or(i16::MAX));
-                    for param in params {
-                        put_value(out, param.as_deref());
-                    }
-                    out.put_i16(0);
-                });
-                write(out, b'E', |out| {
-                    put_cstr(out, NAME);
-                    out.put_i32(0);
-                });
-                write(out, b'C', |out| {
-                    out.put_u8(b'P');
-                    put_cstr(out, NAME);
-                });
-                &[Own::Bind, Own::Execute, Own::Close]
-            })
-            .await?;
+        let asked = self.question(sql, run(params)).await?;
         Ok(asked.and_then(|a| a.value))
     }
 
@@ -78,6 +56,19 @@ impl Session<'_> {
             })
             .await?;
         Ok(asked.and_then(|a| a.columns))
+    }
+
+    /// Takes the role again that the host's administrator chose for this connection.
+    pub(super) async fn take_role(&mut self) -> Result<(), ProtocolError> {
+        self.role_is_lost = false;
+        let Some(role) = self.established.set_role.clone() else {
+            return Ok(());
+        };
+        let sql = format!("SET ROLE \"{}\"", role.replace('"', "\"\""));
+        match self.question(&sql, run(&[])).await? {
+            Some(_) => Ok(()),
+            None => Err(self.say_fatal(Reason::UpstreamProtocolError).await),
+        }
     }
 
     async fn question(
@@ -161,5 +152,30 @@ impl Session<'_> {
         }
         self.expected.pop();
         Ok(())
+    }
+}
+
+/// Binds, executes and closes what was parsed.
+fn run(params: &[Option<Vec<u8>>]) -> impl FnOnce(&mut BytesMut) -> &'static [Own] {
+    |out| {
+        write(out, b'B', |out| {
+            put_cstr(out, NAME);
+            put_cstr(out, NAME);
+            out.put_i16(0);
+            out.put_i16(i16::try_from(params.len()).unwrap_or(i16::MAX));
+            for param in params {
+                put_value(out, param.as_deref());
+            }
+            out.put_i16(0);
+        });
+        write(out, b'E', |out| {
+            put_cstr(out, NAME);
+            out.put_i32(0);
+        });
+        write(out, b'C', |out| {
+            out.put_u8(b'P');
+            put_cstr(out, NAME);
+        });
+        &[Own::Bind, Own::Execute, Own::Close]
     }
 }

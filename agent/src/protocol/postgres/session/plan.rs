@@ -180,16 +180,22 @@ impl Session<'_> {
         None
     }
 
-    /// Why a statement is refused whatever policy says: what follows it could not be understood any more.
-    pub(super) fn blinding(statement: &Statement) -> Option<&'static str> {
-        let setting = match &statement.act {
-            Act::Set(setting) => setting,
-            _ => return None,
-        };
-        match &*setting.name {
-            "client_encoding" | "names" if setting.values.iter().flatten().any(|v| !is_ascii_safe(v)) => {
+    /// Why a statement is refused whatever policy says: what follows it could not be understood any more, or would be
+    /// somebody else's.
+    pub(super) fn out_of_bounds(&self, statement: &Statement) -> Option<&'static str> {
+        const ROLE: &str = "the host's administrator says as which role this connection works; it cannot be changed";
+        let is_role = |name: &str| matches!(name, "role" | "session_authorization");
+        let bound = self.established.set_role.is_some();
+        match &statement.act {
+            Act::Set(setting)
+                if matches!(&*setting.name, "client_encoding" | "names")
+                    && setting.values.iter().flatten().any(|v| !is_ascii_safe(v)) =>
+            {
                 Some("in this client_encoding a quote can be part of another character; use UTF8")
             }
+            Act::Set(setting) if bound && is_role(&setting.name) => Some(ROLE),
+            Act::Reset { name: Some(name) } if bound && is_role(name) => Some(ROLE),
+            _ if bound && statement.facts.functions.iter().any(|f| &*f.name == "set_config") => Some(ROLE),
             _ => None,
         }
     }

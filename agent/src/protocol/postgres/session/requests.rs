@@ -1,5 +1,7 @@
 //! What the workload sends, message by message.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
@@ -14,6 +16,9 @@ use crate::{
     model::Reason,
     protocol::ProtocolError,
 };
+
+/// How long what was asked before is waited for, when the connection has to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Session<'_> {
     /// Takes what the workload has sent, as far as there is room and nothing has to be waited for.
@@ -45,6 +50,10 @@ impl Session<'_> {
             if !self.passes_barrier(tag) {
                 return Ok(());
             }
+            if self.role_is_lost && self.expected.is_empty() {
+                self.take_role().await?;
+                continue;
+            }
             let message = self.wire.down.input.split_to(whole).freeze();
             self.request(tag, message).await?;
         }
@@ -52,7 +61,7 @@ impl Session<'_> {
 
     /// A workload that ends inside a message gets no answer; what it meant is not known.
     async fn maybe_cut(&mut self) -> Result<(), ProtocolError> {
-        if self.wire.down.eof && !self.wire.down.input.is_empty() && self.expected.is_empty() {
+        if self.wire.down.eof && !self.wire.down.input.is_empty() && !self.expected.awaits_end() {
             return Err(self.cannot_carry(Fault::Truncated).await);
         }
         Ok(())
@@ -112,7 +121,7 @@ impl Session<'_> {
         let operation = self.operation_of_nothing();
         self.gate.refuse(operation, reason).await;
         if !self.discarding {
-            let patience = self.gate.limits().handshake_timeout;
+            let patience = self.gate.limits().handshake_timeout.min(PATIENCE);
             // What can be answered is; the end comes all the same.
             let _ = tokio::time::timeout(patience, self.settle()).await;
         }

@@ -39,14 +39,14 @@ pub(super) struct Running {
     pub(super) plan: Plan,
     /// The portal that is executed.
     portal: Option<Arc<Portal>>,
-    rows: Option<RowMasker>,
-    copy: Option<CopyMasker>,
+    rows: Option<Box<RowMasker>>,
+    copy: Option<Box<CopyMasker>>,
     /// The result's columns are in the record.
     described: bool,
     /// Its COPY FROM STDIN has begun.
     pub(super) copying_in: bool,
     /// What masks that data for the record.
-    pub(super) copied_in: Option<Masker>,
+    pub(super) copied_in: Option<Box<Masker>>,
 }
 
 /// Why a row cannot be passed on.
@@ -147,7 +147,7 @@ impl Running {
     ) -> Result<(), RowError> {
         if self.rows.is_none() {
             let columns = self.columns().ok_or(Fault::Unexpected(b'D'))?;
-            self.rows = Some(self.masker(&columns, classes, rules));
+            self.rows = Some(Box::new(self.masker(&columns, classes, rules)));
         }
         let before = out.len();
         if !self.described {
@@ -275,14 +275,14 @@ impl Running {
             quote: copy.quote,
             escape: copy.escape,
         };
-        self.copy = Some(CopyMasker::new(
+        self.copy = Some(Box::new(CopyMasker::new(
             Arc::clone(rules),
             hidden,
             options,
             columns,
             classes.types(),
             limit,
-        ));
+        )));
         Ok(())
     }
 

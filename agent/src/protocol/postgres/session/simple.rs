@@ -46,7 +46,7 @@ impl Session<'_> {
                 return self.refuse_query(said.freeze());
             }
         };
-        if let Some(why) = statements.iter().find_map(|s| Self::blinding(s)) {
+        if let Some(why) = statements.iter().find_map(|s| self.out_of_bounds(s)) {
             return self.refuse_query_text("0A000", why, Reason::ProtocolAmbiguous).await;
         }
         let proposals = self.propose_all(text, &statements).await?;

@@ -1,6 +1,14 @@
 //! What a statement does to its session.
 
-use super::{Copy, Statement};
+use std::ops::Range;
+
+use pg_query::{
+    NodeEnum as K,
+    protobuf::{self as pb, Node},
+};
+
+pub(super) use super::copy::copy_of;
+use super::{Access, Copy, Endpoint, Statement, settings, verbs};
 
 /// What a statement does to its session, for whoever has to follow the session.
 #[derive(Clone, Debug)]
@@ -136,9 +144,214 @@ pub enum Discard {
 }
 
 impl Act {
-    /// Whether names can mean something else after it.
+    /// Whether names, or the text of later statements, can mean something else after it. At the end of a transaction
+    /// what was changed in it may be undone; whoever knows that nothing was changed in it may go by
+    /// [`Self::ends_transaction`] there.
     #[must_use]
     pub fn changes_session(&self) -> bool {
-        true
+        match self {
+            Self::Plain
+            | Self::Begin
+            | Self::Savepoint { .. }
+            | Self::Release { .. }
+            | Self::FinishPrepared
+            | Self::SetTransaction
+            | Self::Prepare { .. }
+            | Self::Deallocate { .. }
+            | Self::Declare { .. }
+            | Self::Fetch { .. }
+            | Self::Move { .. }
+            | Self::Close { .. }
+            | Self::CopyOut(_)
+            | Self::CopyIn(_)
+            | Self::CopyElsewhere(_)
+            | Self::Discard(Discard::Plans | Discard::Sequences) => false,
+            Self::Set(setting) => settings::changes_meaning(&setting.name),
+            Self::Reset { name } => name.as_ref().is_none_or(|name| settings::changes_meaning(name)),
+            Self::Explain { analyze, statement } => *analyze && statement.changes_session(),
+            // What EXECUTE runs is known to whoever knows what was prepared.
+            Self::Execute { .. } => false,
+            Self::Commit { .. }
+            | Self::Rollback { .. }
+            | Self::RollbackTo { .. }
+            | Self::PrepareTransaction
+            | Self::Discard(Discard::All | Discard::Temp)
+            | Self::Ddl
+            | Self::Code => true,
+        }
+    }
+
+    /// Whether a transaction ends, or a part of it is undone.
+    #[must_use]
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self,
+            Self::Commit { .. } | Self::Rollback { .. } | Self::RollbackTo { .. } | Self::PrepareTransaction
+        )
+    }
+
+    /// Whether the session's role may be another one after it. DISCARD ALL is among them: it does SET SESSION
+    /// AUTHORIZATION DEFAULT, which ends a SET ROLE.
+    #[must_use]
+    pub fn changes_role(&self) -> bool {
+        let role = |name: &str| matches!(name, "role" | "session_authorization");
+        match self {
+            Self::Set(setting) => role(&setting.name),
+            Self::Reset { name: Some(name) } => role(name),
+            Self::Discard(Discard::All) | Self::Code => true,
+            _ => false,
+        }
+    }
+}
+
+/// What a statement does to its session. `None` for one that cannot be followed.
+pub(super) fn act(kind: &K, text: &Range<usize>) -> Option<Act> {
+    let inner = |node: Option<&Node>| node.map(|n| Box::new(Statement::of(n.clone(), text.clone())));
+    Some(match kind {
+        K::TransactionStmt(s) => transaction(s)?,
+        K::VariableSetStmt(s) => set(s)?,
+        K::DiscardStmt(s) => Act::Discard(match pb::DiscardMode::try_from(s.target) {
+            Ok(pb::DiscardMode::DiscardPlans) => Discard::Plans,
+            Ok(pb::DiscardMode::DiscardSequences) => Discard::Sequences,
+            Ok(pb::DiscardMode::DiscardTemp) => Discard::Temp,
+            _ => Discard::All,
+        }),
+        K::PrepareStmt(s) => Act::Prepare {
+            name: s.name.as_str().into(),
+            statement: inner(s.query.as_deref())?,
+        },
+        K::ExecuteStmt(s) => Act::Execute {
+            name: s.name.as_str().into(),
+        },
+        K::DeallocateStmt(s) => Act::Deallocate {
+            name: (!s.isall).then(|| s.name.as_str().into()),
+        },
+        K::DeclareCursorStmt(s) => Act::Declare {
+            cursor: s.portalname.as_str().into(),
+            hold: s.options & CURSOR_HOLD != 0,
+            binary: s.options & CURSOR_BINARY != 0,
+            statement: inner(s.query.as_deref())?,
+        },
+        K::FetchStmt(s) if s.ismove => Act::Move {
+            cursor: s.portalname.as_str().into(),
+        },
+        K::FetchStmt(s) => Act::Fetch {
+            cursor: s.portalname.as_str().into(),
+        },
+        K::ClosePortalStmt(s) => Act::Close {
+            cursor: (!s.portalname.is_empty()).then(|| s.portalname.as_str().into()),
+        },
+        K::CopyStmt(s) => {
+            let copy = Box::new(copy_of(s));
+            match (copy.endpoint, copy.from) {
+                (Endpoint::Connection, true) => Act::CopyIn(copy),
+                (Endpoint::Connection, false) => Act::CopyOut(copy),
+                _ => Act::CopyElsewhere(copy),
+            }
+        }
+        K::ExplainStmt(s) => Act::Explain {
+            analyze: analyzes(s),
+            statement: inner(s.query.as_deref())?,
+        },
+        K::DoStmt(_) | K::CallStmt(_) => Act::Code,
+        K::SelectStmt(s) if creates(s) => Act::Ddl,
+        _ => match verbs::command(kind) {
+            Some((_, Access::Admin)) => Act::Ddl,
+            _ => Act::Plain,
+        },
+    })
+}
+
+// From PostgreSQL's parsenodes.h.
+const CURSOR_BINARY: i32 = 0x0001;
+const CURSOR_HOLD: i32 = 0x0020;
+
+/// SELECT INTO; of a set operation it stands in the leftmost query.
+fn creates(s: &pb::SelectStmt) -> bool {
+    let mut query = Some(s);
+    while let Some(s) = query {
+        if s.into_clause.is_some() {
+            return true;
+        }
+        query = s.larg.as_deref();
+    }
+    false
+}
+
+fn transaction(s: &pb::TransactionStmt) -> Option<Act> {
+    use pb::TransactionStmtKind as T;
+    let name = || s.savepoint_name.as_str().into();
+    Some(match T::try_from(s.kind) {
+        Ok(T::TransStmtBegin | T::TransStmtStart) => Act::Begin,
+        Ok(T::TransStmtCommit) => Act::Commit { chain: s.chain },
+        Ok(T::TransStmtRollback) => Act::Rollback { chain: s.chain },
+        Ok(T::TransStmtSavepoint) => Act::Savepoint { name: name() },
+        Ok(T::TransStmtRelease) => Act::Release { name: name() },
+        Ok(T::TransStmtRollbackTo) => Act::RollbackTo { name: name() },
+        Ok(T::TransStmtPrepare) => Act::PrepareTransaction,
+        Ok(T::TransStmtCommitPrepared | T::TransStmtRollbackPrepared) => Act::FinishPrepared,
+        Ok(T::Undefined) | Err(_) => return None,
+    })
+}
+
+fn set(s: &pb::VariableSetStmt) -> Option<Act> {
+    use pb::VariableSetKind as V;
+    // Variables have no case, quoted or not.
+    let name: Box<str> = s.name.to_ascii_lowercase().into();
+    let setting = |values| {
+        Act::Set(Setting {
+            name: name.clone(),
+            values,
+            local: s.is_local,
+        })
+    };
+    Some(match V::try_from(s.kind) {
+        Ok(V::VarSetValue) => setting(Some(s.args.iter().map(value).collect())),
+        Ok(V::VarSetDefault) => setting(None),
+        Ok(V::VarSetMulti) => Act::SetTransaction,
+        Ok(V::VarReset) => Act::Reset { name: Some(name) },
+        Ok(V::VarResetAll) => Act::Reset { name: None },
+        Ok(V::VarSetCurrent | V::Undefined) | Err(_) => return None,
+    })
+}
+
+fn value(node: &Node) -> Box<str> {
+    match &node.node {
+        Some(K::AConst(c)) => constant(c),
+        Some(K::TypeCast(c)) => c.arg.as_deref().map(value).unwrap_or_default(),
+        _ => Box::default(),
+    }
+}
+
+fn constant(c: &pb::AConst) -> Box<str> {
+    use pb::a_const::Val;
+    match &c.val {
+        Some(Val::Sval(s)) => s.sval.as_str().into(),
+        Some(Val::Ival(i)) => i.ival.to_string().into(),
+        Some(Val::Fval(f)) => f.fval.as_str().into(),
+        Some(Val::Boolval(b)) => b.boolval.to_string().into(),
+        Some(Val::Bsval(b)) => b.bsval.as_str().into(),
+        None => Box::default(),
+    }
+}
+
+/// Whether an EXPLAIN runs its statement. The last ANALYZE counts in PostgreSQL; here any that is not surely off does.
+pub(super) fn analyzes(s: &pb::ExplainStmt) -> bool {
+    s.options.iter().any(|option| match &option.node {
+        Some(K::DefElem(option)) if option.defname.eq_ignore_ascii_case("analyze") => {
+            !option.arg.as_deref().is_some_and(is_off)
+        }
+        Some(K::DefElem(_)) => false,
+        _ => true,
+    })
+}
+
+/// A boolean option that is surely off, as PostgreSQL's `defGetBoolean` reads it.
+fn is_off(node: &Node) -> bool {
+    match &node.node {
+        Some(K::String(s)) => ["false", "off"].iter().any(|off| s.sval.eq_ignore_ascii_case(off)),
+        Some(K::Boolean(b)) => !b.boolval,
+        Some(K::Integer(i)) => i.ival == 0,
+        _ => false,
     }
 }

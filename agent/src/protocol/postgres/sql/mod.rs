@@ -75,12 +75,27 @@ pub enum Kind {
 /// # Errors
 /// When any of it is not understood: then none of it may be passed on.
 pub fn understand(text: &str) -> Result<Vec<Statement>, NotUnderstood> {
-    let _ = text;
-    Err(NotUnderstood {
-        kind: Kind::Syntax,
-        position: None,
-        detail: None,
-    })
+    if text.len() > MAX_TEXT {
+        return Err(Kind::TooLong.at(Some(MAX_TEXT)));
+    }
+    if let Some(at) = memchr::memchr(0, text.as_bytes()) {
+        return Err(Kind::Nul.at(Some(at)));
+    }
+    if let Some(at) = record::statements_beyond(text, MAX_STATEMENTS) {
+        return Err(Kind::TooMany.at(Some(at)));
+    }
+    match parse::parse(text) {
+        Ok(statements) => Ok(statements
+            .into_iter()
+            .filter_map(|(range, node)| statement(text, range, node))
+            .collect::<Result<_, _>>()?),
+        Err(Unparsed::TooDeep) => deep::understand(text),
+        Err(Unparsed::Invalid(detail)) => Err(NotUnderstood {
+            kind: Kind::Syntax,
+            position: None,
+            detail,
+        }),
+    }
 }
 
 impl Statement {

@@ -120,7 +120,7 @@ fn field(bytes: &[u8], from: usize, decoded: &mut Vec<u8>) -> Option<(usize, boo
 }
 
 /// Writes a field, in quotes where it needs them (as `record_out` does).
-fn quote(value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn quote(value: &[u8], out: &mut Vec<u8>) {
     let special =
         |b: &u8| matches!(b, b'"' | b'\\' | b'(' | b')' | b',') || b.is_ascii_whitespace() || *b == 0x0B;
     if !value.is_empty() && !value.iter().any(special) {

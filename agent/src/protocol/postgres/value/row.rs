@@ -33,6 +33,17 @@ enum Need {
     Always,
 }
 
+/// What the columns of a row need together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    /// Some column is looked at in every row.
+    pub(super) always: bool,
+    /// Some column can be JSON.
+    pub(super) json: bool,
+    /// Quotes can hide something in some column.
+    pub(super) quoted: bool,
+}
+
 #[derive(Debug)]
 struct Slot {
     node: Node,
@@ -48,6 +59,7 @@ pub struct RowMasker {
     slots: Box<[Slot]>,
     /// Whether some column needs candidates.
     searched: bool,
+    pub(super) needs: Needs,
     places: Vec<usize>,
     masked: Vec<u8>,
 }
@@ -72,11 +84,15 @@ impl RowMasker {
             }
         };
         let slots: Box<[Slot]> = columns.into_iter().map(slot).collect();
+        let any = |need: &[Need]| slots.iter().any(|s| need.contains(&s.need));
         Self {
             engine,
-            searched: slots
-                .iter()
-                .any(|s| !matches!(s.need, Need::Never | Need::Always)),
+            searched: any(&[Need::Candidate, Need::Text, Need::Json, Need::Quoted]),
+            needs: Needs {
+                always: any(&[Need::Always]),
+                json: any(&[Need::Text, Need::Json]),
+                quoted: any(&[Need::Quoted]),
+            },
             slots,
             places: Vec::new(),
             masked: Vec::new(),
@@ -107,6 +123,27 @@ impl RowMasker {
     /// How many columns there are.
     pub(super) fn width(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether nothing is ever done with a column.
+    pub(super) fn is_quiet(&self, column: usize) -> bool {
+        self.slots.get(column).is_none_or(|s| s.need == Need::Never)
+    }
+
+    /// A column's value of which it is known whether a candidate is in it: what becomes of it, and another to put in
+    /// its place.
+    pub(super) fn look(&mut self, column: usize, value: &[u8], candidate: Option<bool>) -> (Outcome, &[u8]) {
+        let Some(slot) = self.slots.get(column) else {
+            return (Outcome::Same, &[]);
+        };
+        if slot.need == Need::Never || candidate == Some(false) && !slot.is_suspect(&self.engine, value) {
+            return (Outcome::Same, &[]);
+        }
+        self.masked.clear();
+        let outcome = self
+            .engine
+            .value(&slot.node, slot.format, slot.treatment, value, &mut self.masked);
+        (outcome, &self.masked)
     }
 
     /// A row, with a message's header before it where it is one.

@@ -77,6 +77,14 @@ pub(super) struct Fake {
 }
 
 impl Fake {
+    pub(super) fn new(canned: &[(&'static str, Canned)]) -> Self {
+        Self {
+            canned: canned.iter().cloned().collect(),
+            catalog: "{}".into(),
+            ..Self::default()
+        }
+    }
+
     /// Serves until the other side ends.
     pub(super) async fn serve(mut self, mut stream: DuplexStream) {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());

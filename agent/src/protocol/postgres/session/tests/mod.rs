@@ -95,7 +95,7 @@ async fn exchange(rig: &Rig, fake: Fake, pieces: &[&[u8]]) -> Went {
         wire.close(Duration::from_secs(2)).await;
         result
     };
-    let work = async {
+    let work = async move {
         let mut down = BytesMut::new();
         for piece in pieces {
             if to.write_all(piece).await.is_err() {
@@ -123,10 +123,7 @@ async fn exchange(rig: &Rig, fake: Fake, pieces: &[&[u8]]) -> Went {
 }
 
 fn server(canned: &[(&'static str, Canned)]) -> Fake {
-    Fake {
-        canned: canned.iter().cloned().collect(),
-        ..Fake::default()
-    }
+    Fake::new(canned)
 }
 
 fn query(text: &str) -> Vec<u8> {

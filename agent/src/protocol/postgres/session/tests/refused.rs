@@ -124,14 +124,14 @@ async fn bad_messages_end_the_connection_in_words() {
 }
 
 #[tokio::test]
-async fn what_is_cut_off_gets_no_answer_and_goes_nowhere() {
+async fn what_is_cut_off_is_not_committed() {
     let rig = Rig::new(POLICY);
     let whole = [run("", ONE), bare(b'S')].concat();
     for end in 1..whole.len() {
         let went = exchange(&rig, server(&[one()]), &[&whole[..end]]).await;
         assert!(went.result.is_some(), "it ends, cut at {end}");
         assert!(went.operations <= 3);
-        assert!(!went.tags().contains('C'), "cut at {end}: {}", went.tags());
+        assert!(!went.up_tags().contains('S'), "cut at {end}: {}", went.up_tags());
     }
 }
 
@@ -140,7 +140,8 @@ async fn a_backslash_is_refused_where_it_could_hide_the_end_of_a_string() {
     let rig = Rig::new(POLICY);
     let mut fake = server(&[one()]);
     fake.says_at_start = Some(("standard_conforming_strings", "off"));
-    let went = exchange(&rig, fake, &[&query(r"SELECT '\'' ; LISTEN evil -- '"), &query(ONE)]).await;
-    assert!(went.tags().starts_with("SEZ"), "{}", went.tags());
+    let hidden = query(r"SELECT '\'' ; LISTEN evil -- '");
+    let went = exchange(&rig, fake, &[&bare(b'S'), &hidden, &query(ONE)]).await;
+    assert_eq!(went.tags(), "SZEZTDCZ", "{}", went.text());
     assert!(!went.up_text().contains("evil"));
 }

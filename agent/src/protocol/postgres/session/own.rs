@@ -156,8 +156,8 @@ impl Session<'_> {
 }
 
 /// Binds, executes and closes what was parsed.
-fn run(params: &[Option<Vec<u8>>]) -> impl FnOnce(&mut BytesMut) -> &'static [Own] {
-    |out| {
+fn run(params: &[Option<Vec<u8>>]) -> impl FnOnce(&mut BytesMut) -> &'static [Own] + '_ {
+    move |out| {
         write(out, b'B', |out| {
             put_cstr(out, NAME);
             put_cstr(out, NAME);

@@ -189,7 +189,8 @@ impl Session<'_> {
     /// Why a statement is refused whatever policy says: what follows it could not be understood any more, or would be
     /// somebody else's.
     pub(super) fn out_of_bounds(&self, statement: &Statement) -> Option<&'static str> {
-        const ROLE: &str = "the host's administrator says as which role this connection works; it cannot be changed";
+        const ROLE: &str =
+            "the host's administrator says as which role this connection works; it cannot be changed";
         let is_role = |name: &str| matches!(name, "role" | "session_authorization");
         let bound = self.established.set_role.is_some();
         match &statement.act {
@@ -221,7 +222,10 @@ impl Session<'_> {
             Kind::TooDeep | Kind::TooMany | Kind::TooManyTokens | Kind::Operators => "54001",
             Kind::TooLong => "54000",
         };
-        let message = why.detail.as_deref().map_or_else(|| why.to_string(), String::from);
+        let message = why
+            .detail
+            .as_deref()
+            .map_or_else(|| why.to_string(), String::from);
         refusal(code, &message, &denied)
     }
 }

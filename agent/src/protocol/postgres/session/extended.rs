@@ -14,7 +14,6 @@ use super::{
         frame::{Fault, HEADER, Message, Reader, message, put_cstr, write},
         operation::Phase,
         record::parameter_types,
-        sql::Act,
         value::{self, Scope},
     },
     Session, Transaction,
@@ -330,9 +329,8 @@ impl Session<'_> {
     ) -> Result<(), ProtocolError> {
         running.went_up(held_bytes + message.len() as u64);
         self.record_parameters(&portal, &mut running).await?;
-        if let Some(statement) = &running.plan.statement {
-            self.unsure |= statement.changes_session();
-            self.barrier |= self.unsure || matches!(statement.act, Act::CopyIn(_));
+        if let Some(statement) = running.plan.statement.clone() {
+            self.sends(&statement);
         }
         self.forward(message);
         self.batch_open = true;

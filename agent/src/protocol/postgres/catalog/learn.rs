@@ -119,11 +119,10 @@ fn relation(row: RelationRow, functions: &HashMap<u32, &Function>) -> Relation {
             .columns
             .unwrap_or_default()
             .into_iter()
-            .map(|(attnum, name, type_oid, type_mod, generated)| Column {
+            .map(|(attnum, name, type_oid, _, generated)| Column {
                 attnum,
                 name: name.into(),
                 type_oid: type_oid.0,
-                type_mod,
                 generated: generated.map(|text| parse(&format!("SELECT {text}"))),
             })
             .collect(),

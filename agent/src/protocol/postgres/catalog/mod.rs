@@ -14,8 +14,7 @@ use std::{
 };
 
 pub use self::{
-    learn::LearnError,
-    look_up::{LookUp, Needs},
+    look_up::Needs,
     relation::{Column, Function, Kind, Parent, Relation, Shape, Type, View},
 };
 use super::sql::Name;

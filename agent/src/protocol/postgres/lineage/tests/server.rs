@@ -40,7 +40,7 @@ pub(super) struct Server {
     functions: Vec<Value>,
     types: Vec<Value>,
     operators: Vec<&'static str>,
-    casts: bool,
+    pub(super) casts: bool,
     prepared: HashMap<&'static str, Arc<Node>>,
     cursors: HashMap<&'static str, Arc<Node>>,
     pub(super) rounds: std::cell::Cell<usize>,

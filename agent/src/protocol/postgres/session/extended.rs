@@ -312,7 +312,8 @@ impl Session<'_> {
         running.went_up(held_bytes + message.len() as u64);
         self.record_parameters(&portal, &mut running).await?;
         if let Some(statement) = &running.plan.statement {
-            self.barrier |= statement.changes_session() || matches!(statement.act, Act::CopyIn(_));
+            self.unsure |= statement.changes_session();
+            self.barrier |= self.unsure || matches!(statement.act, Act::CopyIn(_));
         }
         self.forward(message);
         self.batch_open = true;

@@ -103,6 +103,8 @@ struct Session<'a> {
     role_is_lost: bool,
     /// `standard_conforming_strings` is off: a backslash in a string means something else than our parser thinks.
     escapes: bool,
+    /// A statement may have changed such a setting, and the server says so only when it is ready again.
+    unsure: bool,
     stopping: Raised,
 }
 
@@ -137,6 +139,7 @@ pub(super) async fn serve(
         terminated: false,
         role_is_lost: false,
         escapes,
+        unsure: false,
         stopping: gate.stopping(),
     };
     let result = session.run().await;
@@ -326,6 +329,7 @@ impl Session<'_> {
             _ => return Err(self.upstream_broke(Fault::Fields)),
         };
         self.ends_seen += 1;
+        self.unsure = false;
         if self.transaction == Transaction::Idle {
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.

@@ -174,8 +174,14 @@ impl Session<'_> {
 
     /// Why a text is refused before policy is asked: its words cannot be trusted to mean what they seem to.
     pub(super) fn misleading(&self, text: &str) -> Option<&'static str> {
-        if self.escapes && text.contains('\\') {
-            return Some("standard_conforming_strings is off, so that a backslash can hide where a string ends; set it on");
+        if (self.escapes || self.unsure) && text.contains('\\') {
+            return Some(
+                "standard_conforming_strings is or may be off, so that a backslash can hide where a string ends; set it \
+                 on, in a batch of its own",
+            );
+        }
+        if self.unsure && !text.is_ascii() {
+            return Some("the same batch may have changed client_encoding; send this in a batch of its own");
         }
         None
     }
@@ -212,7 +218,7 @@ impl Session<'_> {
             // syntax_error
             Kind::Syntax | Kind::Nul => "42601",
             // statement_too_complex, program_limit_exceeded
-            Kind::TooDeep | Kind::TooMany | Kind::Operators => "54001",
+            Kind::TooDeep | Kind::TooMany | Kind::TooManyTokens | Kind::Operators => "54001",
             Kind::TooLong => "54000",
         };
         let message = why.detail.as_deref().map_or_else(|| why.to_string(), String::from);

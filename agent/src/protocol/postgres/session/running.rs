@@ -260,7 +260,8 @@ impl Running {
                 }
             })
             .collect();
-        if !copy.understood {
+        let utf8 = |name: &str| matches!(&*name.to_ascii_lowercase(), "utf8" | "utf-8" | "unicode");
+        if !copy.understood || copy.encoding.as_deref().is_some_and(|e| !utf8(e)) {
             return Err(Fault::Fields);
         }
         let options = CopyOptions {

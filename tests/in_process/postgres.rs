@@ -1,181 +1,211 @@
-//! How PostgreSQL connections begin, through the spine: detected, encrypted in band or from the first byte, verified.
+//! Real PostgreSQL behind the whole agent, without the kernel side.
 
-use std::{sync::Arc, time::Duration};
+mod adversarial;
+mod faults;
+mod login;
+mod stream;
+mod wire;
 
-use anyhow::{Context as _, Result};
-use e2e::pki::Authority;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream},
-    net::TcpListener,
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use super::rig::Rig;
+use anyhow::{Context as _, Result, ensure};
+use e2e::{pki::Authority, postgres::Postgres, shop};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
-const ALLOW: &str = r#"@id("all") permit(principal, action, resource);"#;
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-/// AuthenticationOk, ReadyForQuery.
-const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+use crate::rig::Rig;
+use wire::Wire;
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+/// What is masked, beside the built-in classes.
+pub const MASK: &str = r#"
+[[mask.field]]
+class = "us_ssn"
+column = ["customers.ssn"]
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+[[mask.field]]
+class = "note"
+column = ["customers.note_secret"]
+"#;
+
+/// A password in the file that [`private`] writes, as `[[credential]]`.
+pub const PASSWORD: &str = "[[credential]]\nname = \"secret\"\nfile = \"{dir}/secret\"\n";
+
+/// A file that only its owner can read, as a credential's should be.
+pub fn private(dir: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.join("secret");
+    std::fs::write(&path, text)?;
+    Ok(std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(0o600),
+    )?)
 }
 
-fn startup() -> Vec<u8> {
-    let body = b"\0\x03\0\0user\0ada\0database\0app\0\0";
-    let length = u32::try_from(body.len() + 4).expect("short");
-    [&length.to_be_bytes(), &body[..]].concat()
+/// A real server, everything that reaches it on record, and the agent in front.
+pub struct Shop {
+    pub rig: Rig,
+    pub tap: Tap,
+    pub postgres: Postgres,
 }
 
-/// A server for `localhost` that lets everyone in; with TLS only, begun either way.
-async fn server(authority: &Authority) -> Result<std::net::SocketAddr> {
-    let leaf = authority.leaf(&["localhost", "127.0.0.1"])?;
-    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(leaf.key.as_bytes())?)?;
-    config.alpn_protocols = vec![b"postgresql".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let mut first = [0; 1];
-                stream.peek(&mut first).await?;
-                if first[0] != 0x16 {
-                    let mut request = [0; 8];
-                    stream.read_exact(&mut request).await?;
-                    stream.write_all(b"S").await?;
+impl Shop {
+    /// Under the policy that lets all but deletes of orders pass; `login` goes into the `[[upstream]]`, `more` after it.
+    pub async fn new(login: &str, more: &str) -> Result<Self> {
+        Self::under(shop::POLICY, login, more).await
+    }
+
+    /// The same under another policy.
+    pub async fn under(policy: &str, login: &str, more: &str) -> Result<Self> {
+        Self::prepared(policy, login, more, |_, _| Ok(())).await
+    }
+
+    /// The same with files of `write`'s in the rig's directory, which `{dir}` in the configuration names.
+    pub async fn prepared(
+        policy: &str,
+        login: &str,
+        more: &str,
+        write: impl FnOnce(&Authority, &Path) -> Result<()>,
+    ) -> Result<Self> {
+        let authority = Authority::new("Example Corp Internal CA")?;
+        let postgres = Postgres::local(&authority)?;
+        let tap = Tap::start(postgres.address()).await?;
+        let port = tap.address.port();
+        let rig = Rig::with(policy, |dir| {
+            std::fs::write(dir.join("roots.pem"), authority.pem())?;
+            write(&authority, dir)?;
+            Ok(format!(
+                "[tls]\nextra_roots_file = \"{{dir}}/roots.pem\"\n{MASK}\n\
+                 [[upstream]]\nname = \"shop-db\"\nprotocol = \"postgres\"\nhost = \"127.0.0.1\"\n\
+                 port = {port}\n{login}\n{more}"
+            ))
+        })
+        .await?;
+        Ok(Self { rig, tap, postgres })
+    }
+
+    /// The workload's connection, in the clear.
+    pub async fn connect(&self) -> Wire {
+        Wire::new(self.rig.connect(self.tap.address).await)
+    }
+
+    /// The workload's connection, over TLS.
+    pub async fn connect_tls(&self) -> Result<Wire> {
+        let roots = std::fs::read(self.rig.dir.path().join("data/ca.pem"))?;
+        Wire::tls(self.rig.connect(self.tap.address).await, &roots, "localhost").await
+    }
+
+    /// A connection past the agent.
+    pub async fn direct(&self) -> Result<Wire> {
+        let stream = TcpStream::connect(self.postgres.address()).await?;
+        stream.set_nodelay(true)?;
+        Ok(Wire::new(stream))
+    }
+
+    /// Text that is in no file of the agent's and was never on the way to the server in the clear.
+    pub fn nowhere(&self, secret: &str) -> Result<()> {
+        let seen = self.tap.seen();
+        let heard = seen.windows(secret.len()).any(|w| w == secret.as_bytes());
+        ensure!(!heard, "{secret} went over the wire in the clear");
+        self.not_stored(secret)
+    }
+
+    /// Text that is in no file of the agent's.
+    pub fn not_stored(&self, secret: &str) -> Result<()> {
+        let mut left = vec![self.rig.dir.path().join("data"), self.rig.dir.path().join("run")];
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                for entry in std::fs::read_dir(&path)? {
+                    left.push(entry?.path());
                 }
-                let mut stream = acceptor.accept(stream).await?;
-                let mut message = vec![0; startup().len()];
-                stream.read_exact(&mut message).await?;
-                stream.write_all(WELCOME).await?;
-                stream.flush().await?;
-                while stream.read(&mut message).await? > 0 {}
-                std::io::Result::Ok(())
-            });
+            } else if path.is_file() {
+                let bytes = std::fs::read(&path)?;
+                let found = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+                ensure!(!found, "{secret} is in {}", path.display());
+            }
         }
-    });
-    Ok(address)
+        Ok(())
+    }
 }
 
-async fn rig(authority: &Authority, more: &str) -> Result<(Rig, tempfile::TempDir)> {
-    let dir = tempfile::tempdir()?;
-    let roots = dir.path().join("roots.pem");
-    std::fs::write(&roots, authority.pem())?;
-    let more = format!("[tls]\nextra_roots_file = \"{}\"\n{more}", roots.display());
-    Ok((Rig::new(ALLOW, &more).await?, dir))
+/// Passes bytes on to the server, and keeps those that the server is sent.
+pub struct Tap {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<u8>>>,
+    task: tokio::task::AbortHandle,
 }
 
-/// TLS as a workload does it that trusts the host CA.
-async fn handshake(rig: &Rig, stream: DuplexStream, alpn: &[&[u8]]) -> Result<Box<dyn Stream>> {
-    let pem = std::fs::read(rig.dir.path().join("data/ca.pem"))?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&pem)?)?;
-    let mut config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    Ok(Box::new(connector.connect(ServerName::try_from("localhost")?, stream).await?))
+impl Tap {
+    async fn start(to: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let keep = Arc::clone(&keep);
+                tokio::spawn(async move {
+                    let far = TcpStream::connect(to).await.context("the server")?;
+                    pass(near, far, &keep).await
+                });
+            }
+        });
+        Ok(Self {
+            address,
+            seen,
+            task: task.abort_handle(),
+        })
+    }
+
+    /// Everything that the server was sent, of all connections.
+    pub fn seen(&self) -> Vec<u8> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the server was sent this text.
+    pub fn saw(&self, text: &str) -> bool {
+        self.seen().windows(text.len()).any(|w| w == text.as_bytes())
+    }
 }
 
-/// What a workload reads until it has seen enough, or the end.
-async fn read(stream: &mut (impl AsyncRead + Unpin + ?Sized), enough: &[u8]) -> Result<Vec<u8>> {
-    let mut all = Vec::new();
-    let reading = async {
-        while !all.ends_with(enough) {
-            // An end without close_notify is one, too.
-            if stream.read_buf(&mut all).await.unwrap_or(0) == 0 {
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(near: TcpStream, far: TcpStream, keep: &Mutex<Vec<u8>>) -> Result<()> {
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    let (mut from_near, mut to_near) = near.into_split();
+    let (mut from_far, mut to_far) = far.into_split();
+    let back = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(n @ 1..) = from_far.read(&mut buffer).await {
+            if to_near.write_all(&buffer[..n]).await.is_err() {
                 break;
             }
         }
+        // Half-closed, as the server did it.
+        let _gone = to_near.shutdown().await;
     };
-    tokio::time::timeout(Duration::from_secs(10), reading)
-        .await
-        .context("no answer")?;
-    Ok(all)
-}
-
-#[tokio::test]
-async fn tls_begun_either_way_is_verified_and_on_record() -> Result<()> {
-    let authority = Authority::new("upstreams")?;
-    let to = server(&authority).await?;
-    for direct in [false, true] {
-        let (rig, _roots) = rig(&authority, "").await?;
-        let mut stream = rig.connect(to).await;
-        if !direct {
-            stream.write_all(&SSL_REQUEST).await?;
-            assert_eq!(stream.read_u8().await?, b'S');
+    let forth = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(n @ 1..) = from_near.read(&mut buffer).await {
+            keep.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(&buffer[..n]);
+            if to_far.write_all(&buffer[..n]).await.is_err() {
+                break;
+            }
         }
-        let mut stream = handshake(&rig, stream, &[b"postgresql"]).await?;
-        stream.write_all(&startup()).await?;
-        stream.flush().await?;
-        assert_eq!(read(&mut *stream, WELCOME).await?, WELCOME);
-        stream.write_all(b"X\0\0\0\x04").await?;
-        stream.shutdown().await?;
-        read(&mut *stream, b"until the end").await?;
-        let row = "SELECT json_extract(body,'$.protocol') || ' ' || json_extract(body,'$.tls.downstream.sni') || ' ' \
-                   || json_extract(body,'$.tls.downstream.alpn') || ' ' || json_extract(body,'$.tls.upstream.sni') || ' ' \
-                   || json_extract(body,'$.tls.upstream.alpn') || ' ' || length(json_extract(body,'$.tls.upstream.chain_sha256')) \
-                   FROM entry WHERE json_extract(body,'$.event') = 'close'";
-        assert_eq!(rig.await_rows(row).await?, ["postgres localhost postgresql localhost postgresql 64"]);
-        let row = "SELECT json_extract(body,'$.resource.id') FROM entry WHERE json_extract(body,'$.action') = 'sql:connect'";
-        assert_eq!(rig.rows(row)?, ["localhost/app"]);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_application_protocol_decides() -> Result<()> {
-    let authority = Authority::new("upstreams")?;
-    let to = server(&authority).await?;
-    let (rig, _roots) = rig(&authority, "").await?;
-    for (alpn, sent, answer) in [
-        (&b"postgresql"[..], &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &b"E"[..]),
-        (b"http/1.1", &startup(), b""),
-    ] {
-        let stream = rig.connect(to).await;
-        let mut stream = handshake(&rig, stream, &[alpn]).await?;
-        stream.write_all(sent).await?;
-        stream.flush().await?;
-        // What is not HTTP under its name is `tcp:connect`, and this server does not know http/1.1.
-        let said = read(&mut *stream, b"until the end").await?;
-        assert!(said.starts_with(answer) && said.is_empty() == answer.is_empty(), "{}", said.escape_ascii());
-    }
-    let refused = handshake(&rig, rig.connect(to).await, &[b"h2"]).await;
-    assert!(refused.is_err(), "nothing else is agreed on");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_declared_destination_speaks_what_is_declared() -> Result<()> {
-    let authority = Authority::new("upstreams")?;
-    let to = server(&authority).await?;
-    let upstream = format!(
-        "[[upstream]]\nname = \"billing\"\nprotocol = \"postgres\"\nhost = \"localhost\"\nport = {}\ntls = \"require\"\n",
-        to.port()
-    );
-    let (rig, _roots) = rig(&authority, &upstream).await?;
-    let mut stream = rig.connect(to).await;
-    stream.write_all(b"SSH-2.0-OpenSSH\r\n").await?;
-    let said = read(&mut stream, b"until the end").await?;
-    let text = said.escape_ascii().to_string();
-    assert!(said.starts_with(b"E") && text.contains("C54000") && text.contains("startup packet"), "{text}");
-    // Plain here, and encrypted on its way.
-    let mut stream = rig.connect(to).await;
-    stream.write_all(&startup()).await?;
-    assert_eq!(read(&mut stream, WELCOME).await?, WELCOME);
-    let row = "SELECT json_extract(body,'$.resource.id') || ' ' || json_extract(body,'$.decision') FROM entry \
-               WHERE json_extract(body,'$.action') = 'sql:connect' ORDER BY seq";
-    assert_eq!(rig.rows(row)?, ["billing/ deny", "billing/app allow"]);
+        let _gone = to_far.shutdown().await;
+    };
+    tokio::join!(back, forth);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -41,9 +41,15 @@ impl Drop for Rig {
 }
 
 impl Rig {
-    /// Under the policy given; `more` is added to the configuration.
+    /// Under the policy given; `more` is added to the configuration, with the scratch directory's path for `{dir}`.
     pub async fn new(policy: &str, more: &str) -> Result<Self> {
+        Self::with(policy, |_| Ok(more.to_owned())).await
+    }
+
+    /// The same with what `more` returns, which may put files in the scratch directory.
+    pub async fn with(policy: &str, more: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
+        let more = more(dir.path())?;
         let issuer = Issuer::start("127.0.0.1:0".parse()?).await?;
         let policies = dir.path().join("policies");
         std::fs::create_dir_all(&policies)?;
@@ -77,6 +83,7 @@ durability = "process"
 "#,
             dir = dir.path().display(),
             url = issuer.url(),
+            more = more.replace("{dir}", &dir.path().display().to_string()),
         );
         let config: Config = config::parse(&dir.path().join("portcullis.toml"), &text)?;
         let core = Core::start(&config)?;

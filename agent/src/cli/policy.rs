@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use comfy_table::{Table, presets};
 use serde_json::json;
 
@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     model::ClassTable,
     policy::{ExplainedPolicy, Explanation, PolicySet, Question, examples},
+    protocol::postgres,
 };
 
 /// Check, test and explain policy.
@@ -76,8 +77,17 @@ struct Explain {
     #[arg(long)]
     method: Option<String>,
     /// HTTP URL.
-    #[arg(long, conflicts_with = "connect")]
+    #[arg(long, conflicts_with_all = ["connect", "database"])]
     url: Option<String>,
+    /// A database; without `--sql` the login is decided.
+    #[arg(long, value_name = "SERVER/DATABASE", conflicts_with = "connect")]
+    database: Option<String>,
+    /// The role asked for in the login [default: postgres].
+    #[arg(long, requires = "database")]
+    role: Option<Arc<str>>,
+    /// SQL, decided statement by statement as far as its text alone tells.
+    #[arg(long, requires = "database")]
+    sql: Option<String>,
     /// Address and port of a connection whose protocol is not understood.
     #[arg(long, value_name = "ADDRESS:PORT")]
     connect: Option<SocketAddr>,
@@ -239,15 +249,59 @@ fn explain(args: &Explain, config: &Config, out: &mut impl Write) -> anyhow::Res
     question.connect = args.connect.or(question.connect);
     question.exe = args.exe.clone().or(question.exe);
     question.uid = args.uid.unwrap_or(question.uid);
-    let asked = question.ask()?;
+    question.database = args.database.clone().or(question.database);
+    question.role = args.role.clone().or(question.role);
     let classes = classes(&args.classes, config, &set)?;
-    let explanation = set.explain(&asked.query(&classes));
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?;
-    } else {
-        print(&explanation, out)?;
+    let mut explanations = Vec::new();
+    for (title, question) in questions(question, args.sql.as_deref())? {
+        explanations.push((title, set.explain(&question.ask()?.query(&classes))));
+    }
+    match &*explanations {
+        [(_, one)] if args.json => writeln!(out, "{}", serde_json::to_string_pretty(one)?)?,
+        all if args.json => {
+            let all: Vec<_> = all.iter().map(|(_, e)| e).collect();
+            writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
+        }
+        all => {
+            for (title, explanation) in all {
+                if all.len() > 1 {
+                    writeln!(out, "--- {title}")?;
+                }
+                print(explanation, out)?;
+            }
+            if args.sql.is_some() {
+                writeln!(out, "\n{}", postgres::explain::ASSUMED)?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The question for each statement of an SQL text, with a title; without one the question itself.
+fn questions(question: Question, sql: Option<&str>) -> anyhow::Result<Vec<(String, Question)>> {
+    let Some(sql) = sql else {
+        return Ok(vec![(String::new(), question)]);
+    };
+    let (_, database) = question
+        .database
+        .as_deref()
+        .and_then(|d| d.split_once('/'))
+        .unwrap_or_default();
+    let records = postgres::explain::explain(sql, database, question.role())
+        .context("the statement is refused, whatever policy says")?;
+    if records.is_empty() {
+        bail!("--sql holds no statement");
+    }
+    let count = records.len();
+    let one = |(at, record)| {
+        let question = Question {
+            sql: None,
+            understood: Some(record),
+            ..question.clone()
+        };
+        (format!("statement {} of {count}", at + 1), question)
+    };
+    Ok(records.into_iter().enumerate().map(one).collect())
 }
 
 fn question(path: &Path) -> anyhow::Result<Question> {
@@ -346,6 +400,72 @@ mod tests {
             code.unwrap() == ExitCode::SUCCESS,
             String::from_utf8(out).unwrap(),
         )
+    }
+
+    fn explained(sql: &str, more: &[&str]) -> String {
+        const GUARDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/postgres-guarded");
+        let words = [
+            "explain",
+            "--dir",
+            GUARDED,
+            "--workload",
+            "bot",
+            "--group",
+            "agents",
+        ];
+        let sql = ["--database", "billing-db/app", "--role", "svc", "--sql", sql];
+        run(&[&words[..], &sql, more].concat()).1
+    }
+
+    #[test]
+    fn explain_understands_sql() {
+        let text = explained("DELETE FROM t", &[]);
+        assert!(text.starts_with("DENY (policy_forbid)"), "{text}");
+        assert!(
+            text.contains("'guarded-where'") && text.contains("Without the database"),
+            "{text}"
+        );
+        let json = |sql| serde_json::from_str::<serde_json::Value>(&explained(sql, &["--json"])).unwrap();
+        let one = json("INSERT INTO app.notes VALUES (1)");
+        assert_eq!(one["policies"][0]["id"], "guarded-write");
+        assert_eq!(one["inputs"]["action"], "sql:statement");
+        assert_eq!(one["inputs"]["resource"]["id"], "billing-db/app");
+        assert_eq!(one["inputs"]["context"]["sql"]["writes"][0], "app.notes");
+        assert_eq!(one["inputs"]["context"]["sql"]["role"], "svc");
+        let two = json("BEGIN; DROP TABLE app.notes");
+        assert_eq!(
+            (&two[0]["decision"], &two[1]["decision"]),
+            (&"allow".into(), &"deny".into())
+        );
+        assert_eq!(two[1]["inputs"]["context"]["sql"]["statements"], 2);
+        let text = explained("SELECT 1; SELECT 2", &[]);
+        assert!(text.contains("--- statement 2 of 2"), "{text}");
+    }
+
+    #[test]
+    fn explain_decides_logins_and_refuses_what_is_no_sql() {
+        let words = [
+            "policy",
+            "explain",
+            "--group",
+            "agents",
+            "--database",
+            "billing-db/app",
+        ];
+        let explain = |more: &[&str]| {
+            let cli = Cli::try_parse_from([&words[..], more].concat())?;
+            let Command::Explain(args) = cli.args.command else {
+                panic!("explain")
+            };
+            let mut out = Vec::new();
+            explain(&args, &Config::default(), &mut out)?;
+            anyhow::Ok(String::from_utf8(out)?)
+        };
+        assert!(explain(&[]).unwrap().contains("\"action\": \"sql:connect\""));
+        let error = explain(&["--sql", "SELEC 1"]).unwrap_err();
+        assert!(format!("{error:#}").contains("not valid SQL"), "{error:#}");
+        assert!(explain(&["--sql", " -- nothing"]).is_err());
+        assert!(explain(&["--url", "https://a/"]).is_err());
     }
 
     const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/baseline");

@@ -1,9 +1,15 @@
 //! `portcullis sessions list|show`
 
+mod tables;
+#[cfg(test)]
+mod tests;
+mod transcript;
+
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 
+use self::transcript::Transcript;
 use super::time::moment;
 use crate::{
     clock::Clock,
@@ -16,7 +22,8 @@ use crate::{
 pub(super) enum Command {
     /// List connections, the newest last.
     List(ListArgs),
-    /// Show one connection: its operations, and with --payload what went over it, masked.
+    /// Show one connection: its operations, PostgreSQL's with statements and result tables, and with --payload what
+    /// else went over it; all masked.
     Show(ShowArgs),
 }
 
@@ -49,6 +56,9 @@ pub(super) struct ShowArgs {
     /// Also the recorded payload of each operation.
     #[arg(long)]
     payload: bool,
+    /// How many rows of each result table.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rows: usize,
     /// An export or ledger instead of this host's own.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -124,7 +134,7 @@ fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
     if args.json {
         println!(
             "{}",
-            serde_json::to_string_pretty(&with_payload(&found, &reader, args.payload)?)?
+            serde_json::to_string_pretty(&with_payload(&found, &reader, args)?)?
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -143,7 +153,10 @@ fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
     println!("Ended      {}", text(&s.reason));
     for operation in &found.list {
         print(operation);
-        if args.payload {
+        if is_sql(operation) {
+            let transcript = transcript(&reader, operation, args.rows)?;
+            tables::print(&transcript, &mut std::io::stdout().lock())?;
+        } else if args.payload {
             print_payload(&reader, operation)?;
         }
     }
@@ -193,17 +206,39 @@ fn print_payload(reader: &Reader, operation: &OperationRow) -> anyhow::Result<()
     Ok(())
 }
 
-/// The session as JSON, each operation with its payload where that is asked for.
-fn with_payload(found: &SessionShow, reader: &Reader, payload: bool) -> anyhow::Result<serde_json::Value> {
-    let mut value = serde_json::to_value(found)?;
-    if !payload {
-        return Ok(value);
+/// Whether an operation's payload is PostgreSQL's messages.
+fn is_sql(operation: &OperationRow) -> bool {
+    operation.action.starts_with("sql:")
+}
+
+fn transcript(reader: &Reader, operation: &OperationRow, rows: usize) -> anyhow::Result<Transcript> {
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    for frame in reader.frames(OperationId(operation.id.parse()?))? {
+        let to = if frame.direction == "up" {
+            &mut up
+        } else {
+            &mut down
+        };
+        to.extend_from_slice(&frame.bytes);
     }
+    Ok(transcript::read(&up, &down, rows))
+}
+
+/// The session as JSON: PostgreSQL's operations with their statements and results, each operation with its payload
+/// where that is asked for.
+fn with_payload(found: &SessionShow, reader: &Reader, args: &ShowArgs) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(found)?;
     for (operation, row) in found
         .list
         .iter()
         .zip(value["list"].as_array_mut().into_iter().flatten())
     {
+        if is_sql(operation) {
+            row["transcript"] = serde_json::to_value(transcript(reader, operation, args.rows)?)?;
+        }
+        if !args.payload {
+            continue;
+        }
         let frames = reader.frames(OperationId(operation.id.parse()?))?;
         let frames: Vec<_> = frames
             .iter()
@@ -212,12 +247,4 @@ fn with_payload(found: &SessionShow, reader: &Reader, payload: bool) -> anyhow::
         row["payload"] = frames.into();
     }
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn nothing_drives_the_terminal() {
-        assert_eq!(super::plain("/tmp/\x1b[2Ja\u{9b}1m\n\tb"), "/tmp/.[2Ja.1m.\tb");
-    }
 }

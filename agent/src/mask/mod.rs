@@ -132,6 +132,15 @@ impl Masker {
         self.core.first_hit(text)
     }
 
+    /// The class of a number of its own, given as its digits.
+    #[must_use]
+    pub fn number(&mut self, digits: &[u8]) -> Option<ClassId> {
+        if !self.is_anywhere() && !detect::is_number(digits) {
+            return None;
+        }
+        self.first(digits)
+    }
+
     /// Whether values can be anywhere, because the operator's patterns are among what is looked for: then
     /// [`Self::candidates`] says nothing.
     #[must_use]

@@ -34,7 +34,12 @@ impl ClassSet {
     }
     /// The classes, in order.
     pub fn iter(self) -> impl Iterator<Item = ClassId> {
-        (0..128).map(ClassId).filter(move |c| self.contains(*c))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let class = u8::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+            left &= left - 1;
+            Some(ClassId(class))
+        })
     }
 }
 

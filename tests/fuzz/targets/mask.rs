@@ -32,6 +32,7 @@ impl Mask {
     fn new(name: &'static str, format: Format) -> Result<Self> {
         let field = config::MaskField {
             class: "secret".into(),
+            column: Vec::new(),
             json: vec!["password".into(), "card.*.cvc".into()],
             header: Vec::new(),
             form: vec!["password".into()],

@@ -8,6 +8,8 @@ CREATE ROLE app_trust LOGIN IN ROLE app;
 SET password_encryption = 'md5';
 CREATE ROLE app_md5 LOGIN PASSWORD :'md5_password' IN ROLE app;
 RESET password_encryption;
+-- The superuser may come over the network, too.
+ALTER ROLE postgres PASSWORD :'app_password';
 CREATE ROLE replicator LOGIN REPLICATION PASSWORD :'app_password';
 -- What `app` may become with SET ROLE.
 CREATE ROLE reporting;

@@ -217,6 +217,11 @@ pub(super) fn find(
     pending
 }
 
+/// Whether digits alone could be something.
+pub(super) fn is_number(digits: &[u8]) -> bool {
+    digits::could_match(digits, 0, digits.len())
+}
+
 /// Appends places near which a match could be, in the raw bytes of a JSON text: every string or number that holds
 /// a match without a `\u` escape in it holds one of these. Cheaper than [`find`], and says too much.
 pub(super) fn marks(rules: &MaskRules, on: &Active, hay: &[u8], from: usize, marks: &mut Vec<usize>) {

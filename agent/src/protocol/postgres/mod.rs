@@ -3,6 +3,7 @@
 mod catalog;
 mod codec;
 mod deny;
+pub mod explain;
 pub mod frame;
 mod lineage;
 mod login;

@@ -1,4 +1,5 @@
-//! Two Rust drivers, tokio-postgres and sqlx: what they get, as JSON lines. Runs as the workload.
+//! Two Rust drivers, tokio-postgres and sqlx: what they get, as JSON lines; and what reads a result and drops it. Runs
+//! as the workload.
 
 // Its output is for a test, which fails when it ends early.
 #![allow(missing_docs)]
@@ -22,14 +23,13 @@ pub struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, driver, options] = arguments.as_slice() else {
-        bail!("usage: postgres-workload DRIVER OPTIONS");
-    };
-    let options: Options = serde_json::from_str(options)?;
-    match driver.as_str() {
-        "tokio-postgres" => with_tokio_postgres::run(&options).await,
-        "sqlx" => with_sqlx::run(&options).await,
-        other => bail!("no driver is called {other}"),
+    let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let options = |text| serde_json::from_str(text);
+    match arguments.as_slice() {
+        ["tokio-postgres", text] => with_tokio_postgres::run(&options(text)?).await,
+        ["sqlx", text] => with_sqlx::run(&options(text)?).await,
+        ["drain", text, sql] => with_tokio_postgres::drain(&options(text)?, sql).await,
+        _ => bail!("usage: postgres-workload tokio-postgres|sqlx OPTIONS, or drain OPTIONS SQL"),
     }
 }
 

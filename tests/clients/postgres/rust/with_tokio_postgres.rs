@@ -103,6 +103,29 @@ pub async fn run(options: &Options) -> Result<()> {
     errors(&mut client).await
 }
 
+/// Reads a result row by row, or what COPY sends, and says how many bytes of values there were.
+pub async fn drain(options: &Options, sql: &str) -> Result<()> {
+    let (client, _unheard) = connect(options).await?;
+    let mut bytes = 0;
+    if sql.starts_with("COPY") {
+        let mut out = pin!(client.copy_out(sql).await?);
+        while let Some(piece) = out.as_mut().try_next().await? {
+            bytes += piece.len();
+        }
+    } else {
+        let no_parameters: [&str; 0] = [];
+        let mut rows = pin!(client.query_raw(sql, no_parameters).await?);
+        while let Some(row) = rows.as_mut().try_next().await? {
+            bytes += (0..row.len())
+                .filter_map(|n| row.get::<_, Raw>(n).0)
+                .map(|raw| raw.len())
+                .sum::<usize>();
+        }
+    }
+    println!("{bytes}");
+    Ok(())
+}
+
 async fn queries(client: &Client) -> Result<()> {
     let customers =
         "SELECT id, name, balance, data, tags, raw, born FROM customers WHERE id <= 3 ORDER BY id";

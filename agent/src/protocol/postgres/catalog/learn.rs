@@ -209,6 +209,8 @@ fn data_type(row: TypeRow) -> Type {
         element: row.element.0,
         base: row.base.0,
         base_mod: row.base_mod,
+        delimiter: u8::try_from(row.delimiter).unwrap_or(b','),
+        range: row.range.map_or(0, |o| o.0),
         subtype: row.subtype.map_or(0, |o| o.0),
         fields: row
             .fields
@@ -304,6 +306,8 @@ struct TypeRow {
     base_mod: i32,
     text_like: bool,
     element: Oid,
+    delimiter: char,
+    range: Option<Oid>,
     subtype: Option<Oid>,
     fields: Option<Vec<(String, Oid, i32)>>,
 }

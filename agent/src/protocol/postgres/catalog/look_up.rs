@@ -81,3 +81,89 @@ fn array<'a>(elements: impl Iterator<Item = &'a str>) -> String {
 
 /// See `look_up.sql`.
 const SQL: &str = include_str!("look_up.sql");
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_whatever_is_in_them() {
+        let needs = Needs {
+            relations: [Name::new(None, "a\"b\\,{}"), Name::new(Some("NULL"), "é")].into(),
+            oids: [1, 4_294_967_295].into(),
+            ..Needs::default()
+        };
+        let look_up = Catalog::new(Instant::now()).look_up(&needs);
+        let shown: Vec<String> = look_up
+            .params
+            .into_iter()
+            .map(|p| String::from_utf8(p.unwrap()).unwrap())
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                r#"{"","NULL"}"#,
+                r#"{"a\"b\\,{}","é"}"#,
+                "{1,4294967295}",
+                "{}",
+                "{}"
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_in_the_look_up_is_found_by_search_path() {
+        // Every operator is written OPERATOR(pg_catalog...), every cast and function is qualified.
+        let text: String = SQL
+            .lines()
+            .filter(|l| !l.trim_start().starts_with("--"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        let without: String = text.split("OPERATOR(pg_catalog.").collect::<Vec<_>>().join("");
+        let operators = regex_automata::meta::Regex::new(r" (?:=|<>|<|>|<=|>=|\|\||~|->>?) ").unwrap();
+        let own = operators.find_iter(without.as_str()).count();
+        assert_eq!(own, 0);
+        for word in [
+            " IN (",
+            "::text",
+            "::oid",
+            "::name",
+            " DISTINCT ",
+            "::\"char\"",
+            "CASE x",
+        ] {
+            assert!(!text.contains(word), "{word}");
+        }
+        let calls = regex_automata::meta::Regex::new(r"(?:^|[^.\w])([a-z_]+)\(").unwrap();
+        let mut caps = calls.create_captures();
+        for at in calls.find_iter(text.as_str()) {
+            calls.captures(&text[at.range()], &mut caps);
+            let name = &text[at.range()][caps.get_group(1).unwrap().range()];
+            let known = [
+                "asked", "wanted", "seeds", "types", "plain", "kin", "coalesce", "t", "s", "o", "q", "f",
+            ];
+            assert!(known.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_not_the_look_ups_teach_nothing() {
+        let mut catalog = Catalog::new(Instant::now());
+        let needs = Needs::default();
+        for answer in [
+            "",
+            "null",
+            "[]",
+            "{\"names\": 1}",
+            "{\"casts\": true, \"names\": [[\"\",\"t\",\"x\"]]}",
+        ] {
+            assert!(catalog.learn(&needs, answer.as_bytes()).is_err(), "{answer}");
+        }
+        assert!(catalog.learn(&needs, &vec![b' '; 9 << 20]).is_err());
+        assert!(!catalog.has_learned());
+        assert!(catalog.learn(&needs, b"{\"casts\": false}").is_ok());
+        assert!(catalog.has_learned());
+    }
+}

@@ -161,6 +161,10 @@ SELECT pg_catalog.json_build_object(
     'oid', t.oid, 'schema', ns.nspname, 'name', t.typname, 'kind', t.typtype, 'base', t.typbasetype,
     'base_mod', t.typtypmod, 'text_like', t.typcategory OPERATOR(pg_catalog.=) 'S'::pg_catalog."char",
     'element', CASE WHEN t.typlen OPERATOR(pg_catalog.=) (-1)::pg_catalog.int2 THEN t.typelem ELSE 0::pg_catalog.oid END,
+    'delimiter', t.typdelim,
+    'range', CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'm'::pg_catalog."char" THEN (
+      SELECT g.rngtypid FROM pg_catalog.pg_range g WHERE t.oid::pg_catalog.text OPERATOR(pg_catalog.=)
+        (pg_catalog.row_to_json(g) OPERATOR(pg_catalog.->>) 'rngmultitypid'::pg_catalog.text) LIMIT 1) END,
     'subtype', (SELECT g.rngsubtype FROM pg_catalog.pg_range g
       WHERE g.rngtypid OPERATOR(pg_catalog.=) t.oid OR t.oid::pg_catalog.text OPERATOR(pg_catalog.=)
         (pg_catalog.row_to_json(g) OPERATOR(pg_catalog.->>) 'rngmultitypid'::pg_catalog.text) LIMIT 1),

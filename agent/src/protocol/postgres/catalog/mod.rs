@@ -40,6 +40,9 @@ pub enum Known<T> {
     Unknown,
 }
 
+/// All functions of a name.
+type Functions = Option<Arc<[Function]>>;
+
 #[derive(Debug)]
 struct Entry<T> {
     value: T,
@@ -54,7 +57,7 @@ pub struct Catalog {
     now: Instant,
     names: HashMap<Name, Entry<Option<u32>>>,
     relations: HashMap<u32, Entry<Option<Arc<Relation>>>>,
-    functions: HashMap<Box<str>, Entry<Option<Arc<[Function]>>>>,
+    functions: HashMap<Box<str>, Entry<Functions>>,
     types: HashMap<u32, Entry<Option<Arc<Type>>>>,
     current_schema: Option<Arc<str>>,
     opaque_operators: Option<Vec<Box<str>>>,
@@ -172,6 +175,14 @@ impl Catalog {
         self.opaque_operators
             .as_ref()
             .is_none_or(|names| names.iter().any(|n| &**n == name))
+    }
+
+    /// Whether there is any such operator.
+    #[must_use]
+    pub fn has_any_opaque_operator(&self) -> bool {
+        self.opaque_operators
+            .as_ref()
+            .is_none_or(|names| !names.is_empty())
     }
 
     /// Whether the database has casts implemented in such a language.

@@ -177,6 +177,10 @@ pub struct Type {
     pub base: u32,
     /// The type modifier a domain gives its base type; -1 without one.
     pub base_mod: i32,
+    /// What stands between its values in an array's text.
+    pub delimiter: u8,
+    /// A multirange's range; else 0.
+    pub range: u32,
     /// A range's or multirange's subtype; else 0.
     pub subtype: u32,
     /// A composite type's fields: name, type, type modifier.

@@ -250,7 +250,7 @@ impl Resolver<'_> {
             || used.iter().any(|o| self.catalog.is_opaque_operator(o));
         if opaque {
             self.opaque_calls = true;
-            self.incomplete.insert("unknown_function");
+            self.incomplete.insert("unknown_operator");
         }
         if test {
             flow = flow.computed();
@@ -325,8 +325,7 @@ impl Resolver<'_> {
                 if words::is_system_column(column) {
                     return Value::default();
                 }
-                self.unknown_column();
-                Flow::OPAQUE.into()
+                self.unknown_column().into()
             }
         }
     }
@@ -339,8 +338,7 @@ impl Resolver<'_> {
         scope: &Scope<'_>,
     ) -> Value {
         let Some(entry) = scope.entry(schema, relation).cloned() else {
-            self.unknown_column();
-            return Flow::OPAQUE.into();
+            return self.unknown_column().into();
         };
         let mut found = entry.cols.iter().filter(|c| *c.name == *column);
         if let Some(col) = found.next() {

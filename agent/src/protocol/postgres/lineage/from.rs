@@ -18,15 +18,15 @@ use crate::protocol::postgres::catalog::Shape;
 
 impl Resolver<'_> {
     /// Puts the items of a FROM clause into a scope.
-    pub(super) fn from(&mut self, items: &[Node], scope: &mut Scope<'_>) {
+    pub(super) fn sources(&mut self, items: &[Node], scope: &mut Scope<'_>) {
         for item in items {
-            let mut entries = self.from_item(item, scope);
+            let mut entries = self.source(item, scope);
             scope.entries.append(&mut entries);
         }
     }
 
     /// One item; `scope` has what stands before it, which only LATERAL sub-selects and functions see.
-    pub(super) fn from_item(&mut self, item: &Node, scope: &Scope<'_>) -> Vec<Entry> {
+    pub(super) fn source(&mut self, item: &Node, scope: &Scope<'_>) -> Vec<Entry> {
         self.deeper(|r| r.item(item, scope))
             .unwrap_or_else(|| vec![Entry::new("", Rows::open(Flow::OPAQUE | self.all))])
     }
@@ -68,7 +68,7 @@ impl Resolver<'_> {
                     self.condition(Some(arg), scope);
                 }
                 match sample.relation.as_deref() {
-                    Some(relation) => self.from_item(relation, scope),
+                    Some(relation) => self.source(relation, scope),
                     None => vec![Entry::new("", Rows::open(Flow::OPAQUE))],
                 }
             }
@@ -80,10 +80,10 @@ impl Resolver<'_> {
         let (Some(left), Some(right)) = (join.larg.as_deref(), join.rarg.as_deref()) else {
             return vec![Entry::new("", Rows::open(Flow::OPAQUE))];
         };
-        let mut left = self.from_item(left, scope);
+        let mut left = self.source(left, scope);
         let mut seen = scope.clone();
         seen.entries.extend(left.iter().cloned());
-        let mut right = self.from_item(right, &seen);
+        let mut right = self.source(right, &seen);
         let (left_rows, right_rows) = (star(&left), star(&right));
 
         let mut on = Scope::inner(scope);

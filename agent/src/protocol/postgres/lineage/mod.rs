@@ -33,7 +33,7 @@ use pg_query::protobuf::Node;
 
 use super::{
     catalog::{Catalog, Known, Needs},
-    sql::{Name, Statement, Words, is_pure},
+    sql::{Statement, Words},
 };
 use crate::model::{ClassId, ClassSet};
 use flow::Flow;
@@ -112,16 +112,27 @@ pub fn resolve(
 ) -> Result<Resolved, Needs> {
     let mut resolver = Resolver::new(catalog, session, class_of);
     let facts = &statement.facts;
-    let outputs = statement.tree.as_deref().map(|tree| resolver.statement(tree));
+    // First, so that what cannot be resolved can be taken for anything that is read.
     resolver.facts(facts);
+    let outputs = statement.tree.as_deref().map(|tree| resolver.statement(tree));
     let mut incomplete = facts.incomplete.clone();
     resolver.functions(facts, &mut incomplete);
     if !resolver.needs.is_empty() {
         return Err(resolver.needs);
     }
     incomplete.extend(&resolver.incomplete);
+    let unknown = Outputs::Unknown(resolver.all.classes());
+    let outputs = match outputs {
+        None => unknown,
+        Some(Outputs::Columns(_) | Outputs::Unknown(_))
+            if resolver.incomplete.contains(resolver::TOO_DEEP) =>
+        {
+            unknown
+        }
+        Some(outputs) => outputs,
+    };
     Ok(Resolved {
-        outputs: outputs.unwrap_or_else(|| Outputs::Unknown(resolver.all.classes())),
+        outputs,
         reads: resolver.reads,
         writes: resolver.writes,
         read_schemas: resolver.read_schemas,

@@ -67,7 +67,7 @@ impl Resolver<'_> {
             return Rows::open(Flow::OPAQUE);
         };
         scope.entries.push(target.entry.clone());
-        self.from(&update.from_clause, &mut scope);
+        self.sources(&update.from_clause, &mut scope);
         self.set(&update.target_list, &scope, &mut target);
         self.condition(update.where_clause.as_deref(), &scope);
         let others = scope.entries.split_off(1);
@@ -81,7 +81,7 @@ impl Resolver<'_> {
             return Rows::open(Flow::OPAQUE);
         };
         scope.entries.push(target.entry.clone());
-        self.from(&delete.using_clause, &mut scope);
+        self.sources(&delete.using_clause, &mut scope);
         self.condition(delete.where_clause.as_deref(), &scope);
         let others = scope.entries.split_off(1);
         self.returning(delete.returning_clause.as_ref(), &target, others, scope)
@@ -94,7 +94,7 @@ impl Resolver<'_> {
             return Rows::open(Flow::OPAQUE);
         };
         let source = match merge.source_relation.as_deref() {
-            Some(source) => self.from_item(source, &scope),
+            Some(source) => self.source(source, &scope),
             None => Vec::new(),
         };
         scope.entries = source.clone();
@@ -232,8 +232,8 @@ impl Resolver<'_> {
                     self.store(target, place, flow);
                 }
                 None => {
-                    self.unknown_column();
-                    self.copied |= flow;
+                    let unknown = self.unknown_column();
+                    self.copied |= flow | unknown;
                 }
             }
         }

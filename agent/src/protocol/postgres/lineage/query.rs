@@ -54,7 +54,7 @@ impl Resolver<'_> {
             });
             done.unwrap_or_else(|| Rows::open(Flow::OPAQUE | self.all))
         } else if select.values_lists.is_empty() {
-            self.from(&select.from_clause, &mut scope);
+            self.sources(&select.from_clause, &mut scope);
             self.targets(&select.target_list, &scope)
         } else {
             self.values(&select.values_lists, &scope)
@@ -185,7 +185,7 @@ impl Resolver<'_> {
                         let schema = path.len().checked_sub(2).map(|i| path[i]);
                         match scope.entry(schema, relation) {
                             Some(entry) => entry.rows(),
-                            None => Rows::open(Flow::OPAQUE),
+                            None => Rows::open(self.unknown_column()),
                         }
                     }
                 };

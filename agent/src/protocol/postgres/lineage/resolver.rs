@@ -24,6 +24,9 @@ const DEEPEST: u32 = 160;
 /// How many nodes are visited at most: recursive CTEs and views multiply them.
 const MOST_STEPS: u32 = 200_000;
 
+/// The word for what is nested too deeply, or takes too many steps, to be followed.
+pub(super) const TOO_DEEP: &str = "too_deep";
+
 /// What a name of a relation means.
 pub(super) enum Found {
     Relation(Arc<Relation>),
@@ -103,7 +106,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.steps += 1;
         if self.depth >= DEEPEST || self.steps >= MOST_STEPS {
-            self.incomplete.insert("too_deep");
+            self.incomplete.insert(TOO_DEEP);
             return None;
         }
         self.depth += 1;
@@ -182,13 +185,15 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A column is not known: asks anew for all that is not known from this very message.
-    pub(super) fn unknown_column(&mut self) {
+    /// A column is not known: asks anew for all that is not known from this very message. Until then, and if that
+    /// does not help, it can be anything that is read.
+    pub(super) fn unknown_column(&mut self) -> Flow {
         for (name, oid) in &self.names {
             if !self.catalog.is_fresh(*oid) {
                 self.needs.relations.insert(name.clone());
             }
         }
+        Flow::OPAQUE | self.all
     }
 
     /// Notes that the statement names a column whose value it does not read.
@@ -315,33 +320,45 @@ impl<'a> Resolver<'a> {
 
     fn view_rows(&mut self, relation: &Arc<Relation>) -> Rows {
         let Some(query) = relation.view.as_ref().and_then(|v| v.query.clone()) else {
-            // What it reads is known even where how it reads it is not.
-            self.read_dependencies(relation);
-            return Rows::open(Flow::OPAQUE | self.all);
+            return self.any_dependency(relation);
         };
         let outer = self.view.replace(relation.clone());
-        let rows = self
-            .deeper(|r| r.rows_of(&query, &Scope::root()))
-            .unwrap_or_else(|| Rows::open(Flow::OPAQUE | self.all));
+        let rows = self.deeper(|r| r.rows_of(&query, &Scope::root()));
         self.view = outer;
-        rows
+        match rows {
+            Some(rows) if !self.incomplete.contains(TOO_DEEP) => rows,
+            _ => self.any_dependency(relation),
+        }
     }
 
-    /// Everything a view depends on, as read.
-    fn read_dependencies(&mut self, relation: &Relation) {
-        for &oid in relation.view.as_ref().map(|v| &*v.relations).unwrap_or_default() {
-            match self.catalog.relation_known(oid) {
-                Known::Unknown => {
-                    self.needs.oids.insert(oid);
+    /// A view whose definition cannot be followed: what it reads is known even so, and may be in any of its columns.
+    fn any_dependency(&mut self, relation: &Arc<Relation>) -> Rows {
+        let mut flow = Flow::OPAQUE;
+        let mut seen = BTreeSet::from([relation.oid]);
+        let mut next = vec![relation.clone()];
+        while let Some(relation) = next.pop() {
+            for column in &relation.columns {
+                flow |= self.own_flow(&relation, &column.name);
+            }
+            for &oid in relation.view.as_ref().map(|v| &*v.relations).unwrap_or_default() {
+                if !seen.insert(oid) {
+                    continue;
                 }
-                Known::Absent => {}
-                Known::Found(found) => {
-                    let found = found.clone();
-                    self.note_relation(&found.schema, &found.name, false);
-                    self.deeper(|r| r.relation_cols(&found));
+                match self.catalog.relation_known(oid) {
+                    Known::Unknown => {
+                        self.needs.oids.insert(oid);
+                    }
+                    Known::Absent => {}
+                    Known::Found(found) => {
+                        let found = found.clone();
+                        self.note_relation(&found.schema, &found.name, false);
+                        next.push(found);
+                    }
                 }
             }
         }
+        self.all |= flow;
+        Rows::open(flow)
     }
 
     fn generated_flow(&mut self, relation: &Arc<Relation>, query: Option<&Node>, cols: &Rc<[Col]>) -> Flow {

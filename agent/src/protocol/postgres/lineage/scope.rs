@@ -49,6 +49,8 @@ impl Entry {
             .fold(self.open.unwrap_or_default(), |sum, col| sum | col.value.flow)
     }
     fn is(&self, schema: Option<&str>, name: &str) -> bool {
+        // The session's own temporary schema has a second name.
+        let schema = schema.map(|s| if s.starts_with("pg_temp_") { "pg_temp" } else { s });
         self.named && *self.alias == *name && schema.is_none_or(|s| self.schema.as_deref() == Some(s))
     }
 }

@@ -225,10 +225,7 @@ impl Resolver<'_> {
             for shown in named {
                 match entry.cols.iter().find(|c| c.name == shown) {
                     Some(col) => rows.cols.push(col.clone()),
-                    None => {
-                        self.unknown_column();
-                        return Rows::open(Flow::OPAQUE);
-                    }
+                    None => return Rows::open(self.unknown_column()),
                 }
             }
         }
@@ -299,6 +296,13 @@ impl Resolver<'_> {
         }
         if shadowed {
             incomplete.insert("unknown_function");
+        }
+        if incomplete.contains("unknown_operator") {
+            self.need_basics();
+            if !self.catalog.has_any_opaque_operator() {
+                // Whatever it is, compiled code implements it.
+                incomplete.remove("unknown_operator");
+            }
         }
     }
 }

@@ -212,7 +212,7 @@ impl Session<'_> {
             // syntax_error
             Kind::Syntax | Kind::Nul => "42601",
             // statement_too_complex, program_limit_exceeded
-            Kind::TooDeep | Kind::TooMany | Kind::Operators => "54001",
+            Kind::TooDeep | Kind::TooMany | Kind::TooManyTokens | Kind::Operators => "54001",
             Kind::TooLong => "54000",
         };
         let message = why.detail.as_deref().map_or_else(|| why.to_string(), String::from);

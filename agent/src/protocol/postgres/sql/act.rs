@@ -349,7 +349,9 @@ pub(super) fn analyzes(s: &pb::ExplainStmt) -> bool {
 /// A boolean option that is surely off, as PostgreSQL's `defGetBoolean` reads it.
 fn is_off(node: &Node) -> bool {
     match &node.node {
-        Some(K::String(s)) => ["false", "off"].iter().any(|off| s.sval.eq_ignore_ascii_case(off)),
+        Some(K::String(s)) => ["false", "off"]
+            .iter()
+            .any(|off| s.sval.eq_ignore_ascii_case(off)),
         Some(K::Boolean(b)) => !b.boolval,
         Some(K::Integer(i)) => i.ival == 0,
         _ => false,

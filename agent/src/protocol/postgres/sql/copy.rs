@@ -194,9 +194,8 @@ impl Options {
             "encoding" => once(&mut self.encoding, text(arg)?),
             "force_quote" => once(&mut self.force_quote, columns(arg)?),
             // These change what COPY FROM takes, not how it is written.
-            "freeze" | "default" | "force_not_null" | "force_null" | "on_error" | "log_verbosity" | "reject_limit" => {
-                Some(())
-            }
+            "freeze" | "default" | "force_not_null" | "force_null" | "on_error" | "log_verbosity"
+            | "reject_limit" => Some(()),
             _ => None,
         }
     }

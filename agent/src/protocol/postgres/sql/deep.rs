@@ -9,13 +9,13 @@ use pg_query::protobuf::{Token, summary_result::Context};
 
 use super::{
     Access, Act, Facts, Kind, Name, NotUnderstood, Statement, is_pure,
-    parse::{Unparsed, parse},
+    parse::{Unparsed, parse, pieces, tokens},
     skim::skim,
 };
 
 /// The statements of a text of which at least one is too deep.
 pub(super) fn understand(text: &str) -> Result<Vec<Statement>, NotUnderstood> {
-    let pieces = pg_query::split_with_parser(text).map_err(|_| NotUnderstood::from(Kind::TooDeep))?;
+    let pieces = pieces(text).ok_or(NotUnderstood::from(Kind::TooDeep))?;
     let mut statements = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let start = piece.as_ptr().addr() - text.as_ptr().addr();
@@ -77,6 +77,9 @@ fn deep(text: &str, start: usize, piece: &str) -> Result<Statement, NotUnderstoo
     })
 }
 
+/// The most tokens of a statement that is too deep: the parser's summary takes time by the square of the number of CTEs.
+const MAX_TOKENS: usize = 20_000;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// A query, or a change of rows.
@@ -87,7 +90,10 @@ enum Shape {
 
 /// What kind of statement the tokens make; `None` for one that has to be followed.
 fn shape(piece: &str) -> Option<Shape> {
-    let tokens = pg_query::scan_tokens(piece).ok()?;
+    let tokens = tokens(piece)?;
+    if tokens.len() > MAX_TOKENS {
+        return None;
+    }
     let count = |kind: Token| tokens.iter().filter(|t| t.token == kind as i32).count();
     let first = tokens
         .iter()

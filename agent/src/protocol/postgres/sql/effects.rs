@@ -19,6 +19,7 @@ pub(super) enum Effect {
 
 use Effect::{Dynamic, LargeObject, Reaches, Sequence, Setting};
 
+/// Sorted by name. What locks or waits keeps others, or a pooled connection, from working, and so counts as a write.
 const EFFECTS: &[(&str, Effect)] = &[
     ("binary_upgrade_set_record_init_privs", Reaches(Admin)),
     ("brin_desummarize_range", Reaches(Admin)),
@@ -49,9 +50,11 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("loread", LargeObject(Read)),
     ("lowrite", LargeObject(Write)),
     ("nextval", Sequence),
-    // A lock or a pause keeps others, or a pooled connection, from working.
     ("pg_advisory_lock", Reaches(Write)),
     ("pg_advisory_lock_shared", Reaches(Write)),
+    ("pg_advisory_unlock", Reaches(Read)),
+    ("pg_advisory_unlock_all", Reaches(Read)),
+    ("pg_advisory_unlock_shared", Reaches(Read)),
     ("pg_advisory_xact_lock", Reaches(Write)),
     ("pg_advisory_xact_lock_shared", Reaches(Write)),
     ("pg_backup_start", Reaches(Admin)),
@@ -65,7 +68,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("pg_current_logfile", Reaches(Admin)),
     ("pg_current_xact_id", Reaches(Write)),
     ("pg_drop_replication_slot", Reaches(Admin)),
+    ("pg_export_snapshot", Reaches(Read)),
     ("pg_extension_config_dump", Reaches(Admin)),
+    ("pg_get_sequence_data", Reaches(Read)),
     ("pg_hba_file_rules", Reaches(Admin)),
     ("pg_ident_file_mappings", Reaches(Admin)),
     ("pg_import_system_collations", Reaches(Admin)),
@@ -100,12 +105,15 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("pg_replication_slot_advance", Reaches(Admin)),
     ("pg_rotate_logfile", Reaches(Admin)),
     ("pg_rotate_logfile_old", Reaches(Admin)),
+    ("pg_sequence_last_value", Reaches(Read)),
     ("pg_show_all_file_settings", Reaches(Admin)),
     ("pg_sleep", Reaches(Write)),
     ("pg_sleep_for", Reaches(Write)),
     ("pg_sleep_until", Reaches(Write)),
     ("pg_start_backup", Reaches(Admin)),
+    ("pg_stat_clear_snapshot", Reaches(Read)),
     ("pg_stat_file", Reaches(Admin)),
+    ("pg_stat_force_next_flush", Reaches(Read)),
     ("pg_stat_reset", Reaches(Admin)),
     ("pg_stat_reset_replication_slot", Reaches(Admin)),
     ("pg_stat_reset_shared", Reaches(Admin)),
@@ -131,6 +139,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("schema_to_xml_and_xmlschema", Dynamic),
     ("schema_to_xmlschema", Dynamic),
     ("set_config", Setting),
+    ("setseed", Reaches(Read)),
     ("setval", Sequence),
     ("table_to_xml", Dynamic),
     ("table_to_xml_and_xmlschema", Dynamic),

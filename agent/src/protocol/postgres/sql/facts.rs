@@ -20,6 +20,14 @@ impl Name {
             name: name.into(),
         }
     }
+
+    /// Whether it may be a relation of PostgreSQL's own.
+    pub(super) fn is_system(&self) -> bool {
+        match self.schema.as_deref() {
+            Some(schema) => matches!(schema, "pg_catalog" | "information_schema" | "pg_toast"),
+            None => self.name.starts_with("pg_"),
+        }
+    }
 }
 
 impl fmt::Display for Name {
@@ -33,6 +41,34 @@ impl fmt::Display for Name {
 
 /// A set of words of closed sets: verbs, reasons.
 pub type Words = BTreeSet<&'static str>;
+
+/// Why a statement may do more than what is said of it: words that policies and entries name.
+///
+/// | word | why |
+/// | --- | --- |
+/// | `call` | CALL: what a procedure does is not known |
+/// | `copy_option` | COPY with an option that is not known |
+/// | `cursor` | FETCH or MOVE: what the cursor's query is has to be looked up |
+/// | `do_block` | DO: code |
+/// | `dynamic_execute` | text is run as SQL: EXECUTE in a DO block, `query_to_xml` |
+/// | `prepared` | EXECUTE: what was prepared has to be looked up |
+/// | `too_deep` | nested too deeply for a parse tree |
+/// | `unknown_function` | a function that is not known to be pure, and whose effect is not known |
+/// | `unknown_node` | a part of the parse tree that is not known |
+/// | `unknown_operator` | an operator that is not built in, which is a function |
+#[cfg(test)]
+pub(super) const INCOMPLETE: &[&str] = &[
+    "call",
+    "copy_option",
+    "cursor",
+    "do_block",
+    "dynamic_execute",
+    "prepared",
+    "too_deep",
+    "unknown_function",
+    "unknown_node",
+    "unknown_operator",
+];
 
 /// How far a statement reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +113,7 @@ pub struct Facts {
     pub has_where: Option<bool>,
     /// How far it reaches.
     pub access: Access,
-    /// Why this is not all that it may do; empty when it is. From a closed set.
+    /// Why this is not all that it may do; empty when it is. Words of `INCOMPLETE`.
     pub incomplete: Words,
 }
 
@@ -98,9 +134,18 @@ impl Facts {
         };
     }
 
-    /// Whether it runs code that may change the session: unknown functions, DO, CALL.
+    /// Takes in the facts of what an EXECUTE or a FETCH runs, which takes away the word `prepared` or `cursor`.
+    pub fn settle(&mut self, word: &'static str, known: &Self) {
+        self.incomplete.remove(word);
+        self.merge(known);
+    }
+
+    /// Whether it may change the session without saying so: unknown functions, DO, CALL, `set_config`, and rows of
+    /// system relations (an UPDATE of `pg_settings` is a SET).
     #[must_use]
     pub fn calls_unknown_code(&self) -> bool {
-        !self.incomplete.is_empty() || self.functions.iter().any(|f| &*f.name == "set_config")
+        !self.incomplete.is_empty()
+            || self.functions.iter().any(|f| &*f.name == "set_config")
+            || self.writes.iter().any(Name::is_system)
     }
 }

@@ -5,11 +5,11 @@
 
 use pg_query::protobuf::Token;
 
-use super::{Kind, MAX_STATEMENTS, MAX_TEXT, NotUnderstood};
+use super::{Kind, MAX_STATEMENTS, MAX_TEXT, MAX_TOKENS, NotUnderstood, parse::tokens};
 
 /// Steps that the scanner may waste on runs of operator characters. Runs of 100 (rules in comments, tables in text) can
 /// fill a text of [`MAX_TEXT`], and a single run may have ten thousand.
-const MAX_STEPS: usize = 120_000_000;
+const MAX_STEPS: usize = 60_000_000;
 
 const OPERATOR: [bool; 256] = {
     let mut table = [false; 256];
@@ -48,21 +48,27 @@ pub(super) fn check(text: &str) -> Result<(), NotUnderstood> {
     if !scannable(text) {
         return Err(Kind::Operators.into());
     }
-    match statements_beyond(text, MAX_STATEMENTS) {
-        Some(at) => Err(Kind::TooMany.at(at)),
-        None => Ok(()),
-    }
+    count(text, MAX_STATEMENTS, MAX_TOKENS)
 }
 
-/// Where the first statement after `max` begins. What cannot be scanned has no statements: parsing it fails.
-fn statements_beyond(text: &str, max: usize) -> Option<usize> {
-    // Most texts have too few semicolons for it, wherever they stand.
-    if memchr::memchr_iter(b';', text.as_bytes()).take(max).count() < max {
-        return None;
+/// Bounds statements and tokens. What cannot be scanned passes here: parsing it fails.
+fn count(text: &str, max_statements: usize, max_tokens: usize) -> Result<(), NotUnderstood> {
+    // Most texts have too few semicolons and bytes to be too much, whatever they mean.
+    let few = memchr::memchr_iter(b';', text.as_bytes())
+        .take(max_statements)
+        .count()
+        < max_statements;
+    if few && text.len() <= max_tokens {
+        return Ok(());
     }
+    let tokens = tokens(text).unwrap_or_default();
     let mut statements = 0;
     let mut inside = false;
-    for token in pg_query::scan_tokens(text).ok()? {
+    for (n, token) in tokens.iter().enumerate() {
+        let at = || usize::try_from(token.start).unwrap_or_default();
+        if n == max_tokens {
+            return Err(Kind::TooManyTokens.at(at()));
+        }
         match Token::try_from(token.token) {
             Ok(Token::Ascii59) => inside = false,
             Ok(Token::CComment | Token::SqlComment) => {}
@@ -70,13 +76,13 @@ fn statements_beyond(text: &str, max: usize) -> Option<usize> {
             _ => {
                 inside = true;
                 statements += 1;
-                if statements > max {
-                    return usize::try_from(token.start).ok();
+                if statements > max_statements {
+                    return Err(Kind::TooMany.at(at()));
                 }
             }
         }
     }
-    None
+    Ok(())
 }
 
 #[cfg(test)]
@@ -98,12 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_counted() {
-        assert_eq!(statements_beyond("a;b;", 2), None);
-        assert_eq!(statements_beyond(";;;;a;/*;*/;';'", 2), None);
-        assert_eq!(statements_beyond("a;b;;/*c*/c", 2), Some(10));
+    fn statements_and_tokens_are_counted() {
+        assert_eq!(count("a;b;", 2, 100), Ok(()));
+        assert_eq!(count(";;;;a;/*;*/;';'", 2, 100), Ok(()));
+        assert_eq!(count("a;b;;/*c*/c", 2, 100), Err(Kind::TooMany.at(10)));
+        assert_eq!(count("a b c", 2, 3), Ok(()));
+        assert_eq!(count("a b c d", 2, 3), Err(Kind::TooManyTokens.at(6)));
         assert_eq!(check(&"select 1;".repeat(1000)), Ok(()));
         assert_eq!(check(&"select 1;".repeat(1001)).unwrap_err().kind, Kind::TooMany);
         assert_eq!(check(&";".repeat(100_000)), Ok(()));
+        assert_eq!(check(&format!("select '{}'", "x".repeat(1_000_000))), Ok(()));
+        let long = format!("select a{}", ",a".repeat(150_000));
+        assert_eq!(check(&long).unwrap_err().kind, Kind::TooManyTokens);
     }
 }

@@ -5,25 +5,47 @@
 mod act;
 mod aggregate;
 mod copy;
+mod deep;
+mod effects;
 mod facts;
+mod guard;
+mod parse;
 mod pure;
 mod record;
+mod settings;
+mod skim;
+#[cfg(test)]
+mod tests;
+mod verbs;
+mod walk;
 
 use std::{ops::Range, sync::Arc};
 
-use pg_query::protobuf::Node;
+use pg_query::{NodeEnum, protobuf::Node};
 
-pub use act::{Act, Discard, Setting};
+use parse::Unparsed;
+
+#[cfg(test)]
+use act::Setting;
+pub use act::{Act, Discard};
 pub use aggregate::{Aggregate, aggregate};
-pub use copy::{Columns, Copy, Endpoint, Format, Header, Source};
+#[cfg(test)]
+use copy::Columns;
+pub use copy::{Copy, Endpoint, Format, Header, Source};
+#[cfg(test)]
+use facts::INCOMPLETE;
 pub use facts::{Access, Facts, Name, Words};
 pub use pure::is_pure;
 pub use record::without_literals;
+#[cfg(test)]
+use verbs::VERBS;
 
 /// The longest query string that is parsed, bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 /// The most statements in one query string.
 pub const MAX_STATEMENTS: usize = 1000;
+/// The most tokens in one query string: they, not bytes, are what parsing takes its time for.
+pub const MAX_TOKENS: usize = 250_000;
 
 /// One statement of a query string.
 #[derive(Clone, Debug)]
@@ -68,6 +90,32 @@ pub enum Kind {
     /// More statements than [`MAX_STATEMENTS`].
     #[error("more than {MAX_STATEMENTS} statements at once")]
     TooMany,
+    /// More tokens than [`MAX_TOKENS`].
+    #[error("the statement has more than {MAX_TOKENS} tokens")]
+    TooManyTokens,
+    /// Runs of operator characters that would take too long to scan.
+    #[error("the statement has too long runs of operator characters")]
+    Operators,
+}
+
+impl Kind {
+    fn at(self, position: usize) -> NotUnderstood {
+        NotUnderstood {
+            kind: self,
+            position: Some(position),
+            detail: None,
+        }
+    }
+}
+
+impl From<Kind> for NotUnderstood {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            position: None,
+            detail: None,
+        }
+    }
 }
 
 /// The statements of a query string, in order; none when it is empty or has only comments.
@@ -75,21 +123,14 @@ pub enum Kind {
 /// # Errors
 /// When any of it is not understood: then none of it may be passed on.
 pub fn understand(text: &str) -> Result<Vec<Statement>, NotUnderstood> {
-    if text.len() > MAX_TEXT {
-        return Err(Kind::TooLong.at(Some(MAX_TEXT)));
-    }
-    if let Some(at) = memchr::memchr(0, text.as_bytes()) {
-        return Err(Kind::Nul.at(Some(at)));
-    }
-    if let Some(at) = record::statements_beyond(text, MAX_STATEMENTS) {
-        return Err(Kind::TooMany.at(Some(at)));
-    }
+    guard::check(text)?;
     match parse::parse(text) {
-        Ok(statements) => Ok(statements
+        Ok(parsed) => Ok(parsed
             .into_iter()
-            .filter_map(|(range, node)| statement(text, range, node))
-            .collect::<Result<_, _>>()?),
+            .map(|(range, node)| statement(text, range, node))
+            .collect()),
         Err(Unparsed::TooDeep) => deep::understand(text),
+        Err(Unparsed::TooDeepToParse) => Err(Kind::TooDeep.into()),
         Err(Unparsed::Invalid(detail)) => Err(NotUnderstood {
             kind: Kind::Syntax,
             position: None,
@@ -98,7 +139,65 @@ pub fn understand(text: &str) -> Result<Vec<Statement>, NotUnderstood> {
     }
 }
 
+/// A statement with what can be seen of the code that it brings along.
+fn statement(text: &str, range: Range<usize>, node: Node) -> Statement {
+    let mut statement = Statement::of(node, range);
+    let body = match statement.tree.as_ref().and_then(|tree| tree.node.as_ref()) {
+        Some(NodeEnum::DoStmt(s)) => code(&s.args),
+        Some(NodeEnum::CreateFunctionStmt(s)) => code(&s.options),
+        _ => None,
+    };
+    if let Some(body) = body {
+        let executes = statement.facts.incomplete.contains("do_block");
+        let mut facts = Facts::default();
+        skim::skim(&body, &mut facts);
+        if !executes {
+            // What a function does when it is called says nothing of its creation.
+            facts.incomplete.clear();
+        }
+        statement.facts.merge(&facts);
+    }
+    debug_assert!(text.get(statement.text.clone()).is_some());
+    statement
+}
+
+/// The code that a DO block or CREATE FUNCTION holds as a string.
+fn code(options: &[Node]) -> Option<String> {
+    options.iter().find_map(|option| match &option.node {
+        Some(NodeEnum::DefElem(option)) if option.defname == "as" => match &option.arg.as_ref()?.node {
+            Some(NodeEnum::String(code)) => Some(code.sval.clone()),
+            Some(NodeEnum::List(list)) => match &list.items.first()?.node {
+                Some(NodeEnum::String(code)) => Some(code.sval.clone()),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
 impl Statement {
+    /// A statement from its tree.
+    fn of(node: Node, text: Range<usize>) -> Self {
+        let (facts, act) = match &node.node {
+            Some(kind) => {
+                let mut facts = walk::facts(kind);
+                let act = act::act(kind, &text).unwrap_or_else(|| {
+                    facts.incomplete.insert("unknown_node");
+                    Act::Code
+                });
+                (facts, act)
+            }
+            None => (walk::nothing_known(), Act::Code),
+        };
+        Self {
+            text,
+            facts,
+            act,
+            tree: Some(Arc::new(node)),
+        }
+    }
+
     /// Whether names can mean something else after it: [`Act::changes_session`], and whatever calls code that is
     /// not known.
     #[must_use]

@@ -2,7 +2,12 @@
 
 use std::{ops::Range, panic::catch_unwind};
 
-use pg_query::{Error, protobuf::Node};
+use pg_query::{
+    Error,
+    protobuf::{Node, ScanToken, Token},
+};
+
+use super::guard;
 
 /// Why a text has no parse trees.
 #[derive(Debug)]
@@ -38,6 +43,24 @@ pub(super) fn parse(text: &str) -> Result<Vec<(Range<usize>, Node)>, Unparsed> {
             Ok((range, *node))
         })
         .collect()
+}
+
+/// The statements of a text as they are written, without building trees.
+pub(super) fn pieces(text: &str) -> Option<Vec<&str>> {
+    // It cuts the text where C code says, which panics inside a character.
+    catch_unwind(|| pg_query::split_with_parser(text)).ok()?.ok()
+}
+
+/// The tokens of a text, comments among them; `None` when it cannot be taken apart.
+pub(super) fn tokens(text: &str) -> Option<Vec<ScanToken>> {
+    if !guard::scannable(text) {
+        return None;
+    }
+    // Without any token the crate makes a slice of a null pointer, so there is always one more.
+    let mut tokens = pg_query::scan_tokens(&format!("{text}\n;")).ok()?;
+    let end = tokens.pop()?;
+    let ours = end.token == Token::Ascii59 as i32 && usize::try_from(end.start) == Ok(text.len() + 1);
+    ours.then_some(tokens)
 }
 
 /// The parser's words when its own bounds were reached.

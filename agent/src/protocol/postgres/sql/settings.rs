@@ -144,7 +144,13 @@ mod tests {
         assert_eq!(access("statement_timeout"), Access::Read);
         assert_eq!(access("enable_seqscan"), Access::Read);
         assert_eq!(access("app.tenant"), Access::Write);
-        for admin in ["role", "session_authorization", "session_replication_role", "log_statement", "no_such"] {
+        for admin in [
+            "role",
+            "session_authorization",
+            "session_replication_role",
+            "log_statement",
+            "no_such",
+        ] {
             assert_eq!(access(admin), Access::Admin, "{admin}");
             assert!(changes_meaning(admin), "{admin}");
         }

@@ -10,15 +10,12 @@ use pg_query::protobuf::{KeywordKind, ScanToken, Token};
 use super::{
     Access, Facts, Name,
     effects::{Effect, effect},
-    guard,
+    parse,
 };
 
 /// Adds verbs, relations and reach of what stands in a text.
 pub(super) fn skim(text: &str, facts: &mut Facts) {
-    if !guard::scannable(text) {
-        return;
-    }
-    let Ok(tokens) = pg_query::scan_tokens(text) else {
+    let Some(tokens) = parse::tokens(text) else {
         return;
     };
     let comment = |t: &&ScanToken| t.token == Token::CComment as i32 || t.token == Token::SqlComment as i32;
@@ -39,7 +36,12 @@ pub(super) fn skim(text: &str, facts: &mut Facts) {
             | (_, Some(Token::Update | Token::Truncate | Token::Table | Token::Copy)) => {
                 facts.writes.extend(relation(text, &mut tokens));
             }
-            (_, Some(Token::From | Token::Join)) => facts.reads.extend(relation(text, &mut tokens)),
+            (_, Some(Token::From | Token::Join)) => {
+                let name = relation(text, &mut tokens);
+                // Before a parenthesis it is a function.
+                let function = tokens.peek().is_some_and(|t| t.token == Token::Ascii40 as i32);
+                facts.reads.extend(name.filter(|_| !function));
+            }
             _ => {}
         }
         call(text, token, &mut tokens, facts);

@@ -4,14 +4,15 @@
 //! | --- | --- |
 //! | read | SELECT, VALUES, TABLE, SHOW, EXPLAIN that runs nothing; COPY TO STDOUT; BEGIN, COMMIT, ROLLBACK, savepoints; SET and RESET of harmless variables; DECLARE, FETCH, MOVE, CLOSE; PREPARE, EXECUTE, DEALLOCATE (and what they hold); LISTEN, UNLISTEN; DISCARD; LOCK in ACCESS SHARE mode |
 //! | write | INSERT, UPDATE, DELETE, MERGE, COPY FROM STDIN; SELECT FOR UPDATE and its like, LOCK (both keep others from changing rows, and PostgreSQL wants the rights of a writer for them); NOTIFY; CALL; PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED; SET of a variable with a dot (row security policies read them); functions of `effects` that write |
-//! | admin | everything that creates, alters, drops, grants, comments, truncates or maintains; SELECT INTO and CREATE TABLE AS, temporary tables as well (their names come before all others); COPY with a file or program of the server; SET ROLE, SET SESSION AUTHORIZATION and every variable that is not known to be harmless; DO; LOAD, CHECKPOINT, ALTER SYSTEM; functions of `effects` that reach as far |
+//! | admin | everything that creates, alters, drops, grants, comments, truncates or maintains; SELECT INTO and CREATE TABLE AS, temporary tables as well (their names come before all others); COPY with a file or program of the server; SET ROLE, SET SESSION AUTHORIZATION and every variable that is not known to be harmless; DO; LOAD, CHECKPOINT, ALTER SYSTEM; rows of system relations; functions of `effects` that reach as far |
 
 use pg_query::{NodeEnum as K, protobuf as pb};
 
 use super::Access::{self, Admin, Read, Write};
 
-/// All verbs.
-pub const VERBS: &[&str] = &[
+/// All verbs, which policies name.
+#[cfg(test)]
+pub(super) const VERBS: &[&str] = &[
     "alter",
     "analyze",
     "begin",

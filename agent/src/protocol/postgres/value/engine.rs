@@ -105,7 +105,7 @@ impl Engine {
     /// Looks for values in what is not an array or a composite; `None` when it is not what its type says.
     fn scan(&mut self, node: &Node, format: Format, bytes: &[u8], out: &mut Vec<u8>) -> Option<Outcome> {
         Some(match (&node.kind, format) {
-            (Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name, _) => {
+            (Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name | Kind::Xml, _) => {
                 let at = out.len();
                 let outcome = self.text(bytes, out);
                 if outcome == Outcome::Changed {
@@ -144,7 +144,7 @@ impl Engine {
             }
             (Kind::Int8 | Kind::Numeric | Kind::Float8, _) if !self.masker.is_anywhere() => {
                 let found =
-                    number::digits(&node.kind, format, bytes).and_then(|d| self.masker.first(d.as_bytes()));
+                    number::digits(&node.kind, format, bytes).and_then(|d| self.masker.number(d.as_bytes()));
                 self.found(found, node, format, bytes, out)
             }
             (Kind::TsVector | Kind::TsQuery, Format::Binary) => {
@@ -245,7 +245,8 @@ pub(super) fn looks_json(bytes: &[u8]) -> bool {
     matches!(bytes.trim_ascii_start(), [b'{' | b'[', ..])
 }
 
-fn is_text(bytes: &[u8]) -> bool {
+/// Whether bytes are text without control characters.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
     let control = |b: &u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\n' | b'\r');
     !bytes.iter().any(control) && std::str::from_utf8(bytes).is_ok()
 }

@@ -7,7 +7,7 @@ use super::{
     engine::{Engine, Outcome, Patch},
     kind::{Kind, Node},
 };
-use crate::{model::ClassId, protocol::postgres::frame::Reader};
+use crate::{config::Strategy, model::ClassId, protocol::postgres::frame::Reader};
 
 const TEXT: Node = Node {
     oid: 25,
@@ -102,7 +102,9 @@ impl Engine {
         out: &mut Vec<u8>,
     ) {
         let mut key = Vec::new();
-        self.ascii(class, bytes, &mut key);
+        // The end of how it is written is no part of a value.
+        let partial = self.rules.strategy(class) == Strategy::Partial;
+        self.ascii(class, if partial { b"" } else { bytes }, &mut key);
         match format {
             Format::Text => {
                 quote(&key, out);

@@ -27,6 +27,7 @@ pub(super) enum Kind {
     /// `"char"`
     Char,
     Name,
+    Xml,
     Json,
     /// Version byte 1 before the text in binary.
     Jsonb,
@@ -218,10 +219,10 @@ fn scalar(oid: u32) -> Option<Kind> {
         OID | XID | CID | 24 | 2202 | 2203 | 2204 | 2205 | 2206 | 3734 | 3769 | 4089 | 4096 | 4191 => {
             Kind::Oid
         }
-        // int2vector, oidvector, tid, void, pg_lsn, snapshots.
-        22 | 30 | 27 | 2278 | 3220 | 2970 | 5038 => Kind::Plain,
+        // int2vector, oidvector, tid, void, pg_lsn.
+        22 | 30 | 27 | 2278 | 3220 => Kind::Plain,
         114 => Kind::Json,
-        142 => Kind::Text,
+        142 => Kind::Xml,
         600 => Kind::Geometric(Shape::Point),
         601 => Kind::Geometric(Shape::Lseg),
         602 => Kind::Geometric(Shape::Path),

@@ -22,13 +22,15 @@
 //! | arrays | the same shape, each element masked; NULL elements stay |
 //! | composites, records | each field masked |
 //! | hstore | one pair, its key the replacement, its value NULL |
-//! | enums, ranges, multiranges, types not known | NULL |
+//! | enums, ranges, multiranges, jsonpath, types not known | NULL |
 //!
 //! Under strategy `null` it is NULL for every type but JSON.
 //!
 //! Where `Scan` finds something inside of a value, text, JSON, XML and bytea keep what is around it; numbers,
 //! addresses, tsvectors and tsqueries are replaced as a whole, as under `Mask` of the class found; enums, ranges
 //! and unknown binary values become NULL.
+//!
+//! Text is taken to be in an encoding in which a byte below 0x80 is that ASCII character, as in UTF-8, LATIN and EUC.
 //!
 //! Bias: a value that is not what its type says is read as text, or as bytes, rather than passed. Nothing is found
 //! that is written in another way than as itself (base64, reversed, computed): that is for lineage to know.
@@ -49,6 +51,8 @@ mod row;
 mod scalar;
 mod search;
 pub mod show;
+#[cfg(test)]
+mod tests;
 
 pub use copy::{CopyMasker, CopyOptions, CopySyntax};
 pub use parameters::{Parameter, Scope, bind, parameters};

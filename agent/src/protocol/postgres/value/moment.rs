@@ -77,13 +77,18 @@ pub(super) fn interval(bytes: &[u8]) -> Option<String> {
     let days = i32::from_be_bytes(days.try_into().ok()?);
     let months = i32::from_be_bytes(months.try_into().ok()?);
     let mut parts = Vec::new();
+    // After a negative part, a positive one has a sign.
+    let mut before = false;
     for (n, word) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
         if n != 0 {
-            parts.push(format!("{n} {word}{}", if n == 1 { "" } else { "s" }));
+            let sign = if before && n > 0 { "+" } else { "" };
+            parts.push(format!("{sign}{n} {word}{}", if n == 1 { "" } else { "s" }));
+            before = n < 0;
         }
     }
     if us != 0 || parts.is_empty() {
-        parts.push(time(us));
+        let sign = if before && us > 0 { "+" } else { "" };
+        parts.push(format!("{sign}{}", time(us)));
     }
     Some(parts.join(" "))
 }

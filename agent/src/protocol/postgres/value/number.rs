@@ -132,8 +132,8 @@ fn bound(node: &Node) -> u64 {
     match node.kind {
         Kind::Int2 => 32_767,
         Kind::Int4 | Kind::Oid => 1_000_000_000,
-        // What float4 holds exactly.
-        Kind::Float4 => 10_000_000,
+        // What float4 holds exactly and writes without an exponent.
+        Kind::Float4 => 1_000_000,
         Kind::Money => 10_000_000_000,
         Kind::Numeric => {
             let whole = precision(node.modifier).map_or(12, |(whole, _)| whole.min(12));
@@ -169,6 +169,10 @@ pub(super) fn write(node: &Node, format: Format, n: u64, was: &[u8], out: &mut V
                 .filter(|b| !matches!(b, b'-' | b'('));
             out.extend(sign);
             out.extend_from_slice(format!("{n}.00").as_bytes());
+        }
+        // The names of objects: `-` is none. Not of operators and of plain OIDs.
+        (Kind::Oid, Format::Text) if n == 0 && !matches!(node.oid, 26 | 28 | 29 | 2203 | 2204) => {
+            out.push(b'-')
         }
         (_, Format::Text) => out.extend_from_slice(n.to_string().as_bytes()),
         (Kind::Int2, Format::Binary) => out.extend_from_slice(&(n as i16).to_be_bytes()),

@@ -94,6 +94,6 @@ impl Engine {
             }
             i += 1;
         }
-        (!quoted).then_some(outcome)
+        (!quoted && value.is_empty()).then_some(outcome)
     }
 }

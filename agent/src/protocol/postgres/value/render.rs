@@ -14,7 +14,14 @@ pub(super) fn text<'a>(kind: &Kind, format: Format, bytes: &'a [u8]) -> Option<C
         return std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
     }
     let text = match kind {
-        Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Char | Kind::Name | Kind::Json | Kind::Enum => {
+        Kind::Text
+        | Kind::Varchar
+        | Kind::Bpchar
+        | Kind::Char
+        | Kind::Name
+        | Kind::Xml
+        | Kind::Json
+        | Kind::Enum => {
             return std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
         }
         Kind::Jsonb | Kind::Jsonpath => {
@@ -30,13 +37,11 @@ pub(super) fn text<'a>(kind: &Kind, format: Format, bytes: &'a [u8]) -> Option<C
         Kind::Int4 => i32::from_be_bytes(bytes.try_into().ok()?).to_string(),
         Kind::Int8 => i64::from_be_bytes(bytes.try_into().ok()?).to_string(),
         Kind::Oid => u32::from_be_bytes(bytes.try_into().ok()?).to_string(),
-        Kind::Float4 => float(f64::from(f32::from_be_bytes(bytes.try_into().ok()?)), || {
-            f32::from_be_bytes(bytes.try_into().unwrap_or_default()).to_string()
-        }),
-        Kind::Float8 => {
-            let n = f64::from_be_bytes(bytes.try_into().ok()?);
-            float(n, || n.to_string())
+        Kind::Float4 => {
+            let n = f32::from_be_bytes(bytes.try_into().ok()?);
+            float(f64::from(n), 6.0, n.to_string(), &format!("{n:e}"))
         }
+        Kind::Float8 => float8(f64::from_be_bytes(bytes.try_into().ok()?)),
         Kind::Numeric => number::numeric(bytes)?,
         Kind::Money => {
             let n = i64::from_be_bytes(bytes.try_into().ok()?);
@@ -79,26 +84,27 @@ pub(super) fn text<'a>(kind: &Kind, format: Format, bytes: &'a [u8]) -> Option<C
     Some(Cow::Owned(text))
 }
 
-/// The shortest text that is the same number again, as PostgreSQL writes it.
-fn float(n: f64, shortest: impl Fn() -> String) -> String {
+fn float8(n: f64) -> String {
+    float(n, 15.0, n.to_string(), &format!("{n:e}"))
+}
+
+/// The shortest text that is the same number again: with an exponent from so many digits on.
+fn float(n: f64, digits: f64, shortest: String, scientific: &str) -> String {
     if n.is_nan() {
         return "NaN".into();
     }
     if n.is_infinite() {
         return if n > 0.0 { "Infinity" } else { "-Infinity" }.into();
     }
-    let exponent = n.abs().log10().floor();
-    if n == 0.0 || (-4.0..15.0).contains(&exponent) {
-        return shortest();
+    let Some((mantissa, exponent)) = scientific.split_once('e') else {
+        return shortest;
+    };
+    let place: f64 = exponent.parse().unwrap_or(0.0);
+    if n == 0.0 || (-4.0..digits).contains(&place) {
+        return shortest;
     }
-    let text = format!("{n:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => {
-            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
-            format!("{digits}e{sign}{exponent:0>2}")
-        }
-        None => text,
-    }
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
+    format!("{mantissa}e{sign}{exponent:0>2}")
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
@@ -128,10 +134,7 @@ fn geometric(shape: Shape, bytes: &[u8]) -> Option<String> {
         let (chunks, []) = bytes.as_chunks::<8>() else {
             return None;
         };
-        let one = |c: &[u8; 8]| {
-            let n = f64::from_be_bytes(*c);
-            float(n, || n.to_string())
-        };
+        let one = |c: &[u8; 8]| float8(f64::from_be_bytes(*c));
         Some(chunks.iter().map(one).collect())
     };
     let points = |n: &[String]| {

@@ -245,11 +245,7 @@ impl Slot {
 
 /// Whether a length's bytes could be taken for a part of the value after them: a digit, or a dot after a digit.
 fn joins(length: &[u8]) -> bool {
-    match length {
-        [.., b'0'..=b'9'] => true,
-        [.., b'0'..=b'9', b'.'] => true,
-        _ => false,
-    }
+    matches!(length, [.., b'0'..=b'9'] | [.., b'0'..=b'9', b'.'])
 }
 
 fn need(node: &Node, format: Format, engine: &Engine) -> Need {
@@ -261,7 +257,7 @@ fn need(node: &Node, format: Format, engine: &Engine) -> Need {
     }
     match (&node.kind, format) {
         (Kind::Oid, Format::Binary) => Need::Never,
-        (Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name, _)
+        (Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name | Kind::Xml, _)
         | (Kind::Bytea, Format::Binary)
         | (Kind::Jsonpath | Kind::Unknown, Format::Text) => Need::Text,
         (Kind::Json | Kind::Jsonb, _) => Need::Json,

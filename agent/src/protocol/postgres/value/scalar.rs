@@ -36,6 +36,15 @@ impl Engine {
                     out.resize(at + length, b' ');
                 }
             }
+            Kind::Xml => {
+                let at = out.len();
+                self.ascii(class, bytes, out);
+                for b in &mut out[at..] {
+                    if matches!(b, b'<' | b'>' | b'&') || b.is_ascii_control() {
+                        *b = b'*';
+                    }
+                }
+            }
             Kind::Char => out.push(b'*'),
             Kind::Json | Kind::Jsonb => self.json(node, format, class, bytes, out),
             Kind::Bytea => self.bytea(format, class, bytes, out),
@@ -96,8 +105,13 @@ impl Engine {
         (self.rules.strategy(class) == Strategy::Hash).then(|| {
             // Of what it says, so that both formats have the same.
             let text = render::text(&node.kind, format, bytes);
-            self.rules
-                .pseudonym(class, text.as_ref().map_or(bytes, |t| t.as_bytes()))
+            let text = text.as_ref().map_or(bytes, |t| t.as_bytes());
+            if node.kind == Kind::Money {
+                // In text, with what the locale adds.
+                let digits: Vec<u8> = text.iter().copied().filter(u8::is_ascii_digit).collect();
+                return self.rules.pseudonym(class, &digits);
+            }
+            self.rules.pseudonym(class, text)
         })
     }
 

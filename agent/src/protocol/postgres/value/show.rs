@@ -2,20 +2,23 @@
 
 use super::{
     BuiltIn, Format, array,
+    engine::is_text,
     kind::{Kind, Node},
     render,
 };
 use crate::protocol::postgres::frame::Reader;
 
-/// A value as text, as PostgreSQL writes it: of a type that is not built in, and of what is not what its type says,
-/// binary bytes as hex. Text that is no UTF-8 has replacement characters.
+/// A value as text, as PostgreSQL writes it. Of a type that is not built in, and of what is not what its type says,
+/// binary bytes as hex, unless they are text. Text that is no UTF-8 has replacement characters.
 #[must_use]
 pub fn text(type_oid: u32, format: Format, bytes: &[u8]) -> String {
     if format == Format::Text {
         return String::from_utf8_lossy(bytes).into_owned();
     }
-    binary(&Node::resolve(type_oid, -1, &BuiltIn), bytes).unwrap_or_else(|| as_hex(bytes))
+    shown(&Node::resolve(type_oid, -1, &BuiltIn), bytes)
 }
+
+const TIMESTAMPTZ: u32 = 1184;
 
 fn as_hex(bytes: &[u8]) -> String {
     format!("\\x{}", hex::encode(bytes))
@@ -27,6 +30,15 @@ fn binary(node: &Node, bytes: &[u8]) -> Option<String> {
         Kind::Composite(_) => record(bytes),
         Kind::Range(bound) => range(bound, bytes),
         Kind::Multirange(range) => multirange(range, bytes),
+        Kind::Timestamp if node.oid == TIMESTAMPTZ => {
+            let text = render::text(&node.kind, Format::Binary, bytes)?;
+            // `infinity` has no zone.
+            let zone = if text.ends_with("infinity") { "" } else { "+00" };
+            let (moment, before) = text.split_once(" BC").map_or((&*text, ""), |(m, _)| (m, " BC"));
+            Some(format!("{moment}{zone}{before}"))
+        }
+        // Labels of enums, and text of types that are not built in.
+        Kind::Unknown if is_text(bytes) => String::from_utf8(bytes.to_vec()).ok(),
         kind => render::text(kind, Format::Binary, bytes).map(std::borrow::Cow::into_owned),
     }
 }
@@ -41,6 +53,11 @@ fn array_text(delimiter: u8, bytes: &[u8]) -> Option<String> {
     for _ in 0..dimensions {
         lengths.push(usize::try_from(reader.i32().ok()?).ok()?);
         bounds.push(reader.i32().ok()?);
+    }
+    // Each element takes four bytes at least; without this, lengths alone would keep one busy.
+    let count = lengths.iter().try_fold(1usize, |n, l| n.checked_mul(*l))?;
+    if dimensions > 0 && !(1..=reader.rest().len() / 4).contains(&count) {
+        return None;
     }
     let mut text = Vec::new();
     if bounds.iter().any(|b| *b != 1) {
@@ -80,10 +97,6 @@ fn elements(
             }
         } else {
             elements(element, delimiter, inner, reader, out)?;
-        }
-        // Without elements nothing bounds how many empty dimensions there are.
-        if reader.rest().is_empty() && n + 1 < *length {
-            return None;
         }
     }
     out.push(b'}');

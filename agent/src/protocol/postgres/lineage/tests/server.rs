@@ -121,6 +121,27 @@ impl Server {
             "pg_stats",
             "schemaname:19 tablename:19 attname:19 most_common_vals:2277",
         );
+        server.make_functions();
+        server.types.push(
+            json!({"oid": "20001", "schema": "public", "name": "addr", "kind": "c", "base": "0",
+            "base_mod": -1, "text_like": false, "element": "0", "subtype": null, "delimiter": ",", "range": null,
+            "fields": [["street", "25", -1], ["zip", "25", -1]]}),
+        );
+        server
+            .prepared
+            .insert("p", parse("SELECT ssn, id FROM customers WHERE id = $1"));
+        server
+            .prepared
+            .insert("clean", parse("SELECT name FROM customers"));
+        server.cursors.insert("c", parse("SELECT ssn, id FROM customers"));
+        server
+            .cursors
+            .insert("clean", parse("SELECT id, name FROM customers"));
+        server
+    }
+
+    fn make_functions(&mut self) {
+        let server = self;
         server.function(
             20100,
             "public",
@@ -181,22 +202,6 @@ impl Server {
                 &json!({"returns": "2283", "variadic": true}),
             );
         }
-        server.types.push(
-            json!({"oid": "20001", "schema": "public", "name": "addr", "kind": "c", "base": "0",
-            "base_mod": -1, "text_like": false, "element": "0", "subtype": null,
-            "fields": [["street", "25", -1], ["zip", "25", -1]]}),
-        );
-        server
-            .prepared
-            .insert("p", parse("SELECT ssn, id FROM customers WHERE id = $1"));
-        server
-            .prepared
-            .insert("clean", parse("SELECT name FROM customers"));
-        server.cursors.insert("c", parse("SELECT ssn, id FROM customers"));
-        server
-            .cursors
-            .insert("clean", parse("SELECT id, name FROM customers"));
-        server
     }
 
     fn add(&mut self, schema: &str, name: &str, mut relation: Value) {

@@ -145,7 +145,10 @@ fn rows_carry_their_columns() {
             "SELECT quote_literal(c), concat(c), format('%s', c) FROM customers c",
             "ssn+email ssn+email ssn+email",
         ),
-        ("SELECT s.x.ssn FROM (SELECT c AS x FROM customers c) s", "?"),
+        (
+            "SELECT s.x.ssn FROM (SELECT c AS x FROM customers c) s",
+            "ssn+email+?",
+        ),
         (
             "SELECT (s.x).ssn, (x).name FROM (SELECT c AS x FROM customers c) s",
             "ssn -",

@@ -9,7 +9,7 @@ fn what_only_reads() {
         case("select 1", "select"),
         case("select * from t", "select").reads("t"),
         case("select * from S.T, \"S\".\"T\"", "select").reads("S.T s.t"),
-        case("select * from only a.t * where x = 1", "select").reads("a.t"),
+        case("select * from only (a.t) where x = 1", "select").reads("a.t"),
         case("table a.t", "select").reads("a.t"),
         case("values (1), ((select max(x) from t))", "select")
             .reads("t")
@@ -76,6 +76,12 @@ fn what_only_reads() {
         )
         .reads("t u")
         .calls("string_agg"),
+    ]);
+}
+
+#[test]
+fn expressions() {
+    check(&[
         case(
             "select case when a then (select 1 from u) else coalesce(b, (select 2 from v)) end from t",
             "select",
@@ -129,6 +135,12 @@ fn what_only_reads() {
             "select",
         )
         .reads("t"),
+    ]);
+}
+
+#[test]
+fn functions_of_the_grammar() {
+    check(&[
         case(
             "select extract(year from d), substring(s from 1 for 2), d at time zone 'UTC', trim(s) from t",
             "select",

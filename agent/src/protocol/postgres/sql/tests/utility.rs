@@ -56,6 +56,12 @@ fn what_runs_other_statements() {
         case("explain analyze execute p", "execute explain")
             .incomplete("prepared")
             .act("Explain { analyze: true"),
+    ]);
+}
+
+#[test]
+fn what_names_other_statements() {
+    check(&[
         case("prepare p as delete from t", "delete prepare")
             .writes("t")
             .filtered(false)
@@ -294,6 +300,12 @@ fn definitions() {
         )
         .writes("t")
         .admin("Ddl"),
+    ]);
+}
+
+#[test]
+fn functions_and_other_objects() {
+    check(&[
         case(
             "create function f() returns int language sql as 'delete from t; select 1'",
             "create delete select",
@@ -339,6 +351,12 @@ fn definitions() {
         case("create sequence s owned by t.a", "create")
             .writes("s")
             .admin("Ddl"),
+    ]);
+}
+
+#[test]
+fn alterations() {
+    check(&[
         case("alter table s.t add column c int, drop constraint d", "alter")
             .writes("s.t")
             .admin("Ddl"),
@@ -357,7 +375,7 @@ fn definitions() {
         case("alter schema a owner to b", "alter")
             .writes("a.*")
             .admin("Ddl"),
-        case("alter system set x = 1", "alter set").admin("Ddl"),
+        case("alter system set x = 1", "alter").admin("Ddl"),
         case("alter role r set search_path = x", "alter").admin("Ddl"),
         case("alter default privileges grant select on tables to x", "alter").admin("Ddl"),
         case("alter function f() owner to x", "alter").admin("Ddl"),
@@ -373,6 +391,12 @@ fn definitions() {
         case("truncate a, only s.b", "truncate")
             .writes("a s.b")
             .admin("Ddl"),
+    ]);
+}
+
+#[test]
+fn grants_and_maintenance() {
+    check(&[
         case("comment on table s.t is 'x'", "comment")
             .writes("s.t")
             .admin("Ddl"),
@@ -433,7 +457,9 @@ fn sessions() {
         case("set search_path to a, \"B\"", "set").act("Set"),
         case("set local statement_timeout = 5", "set").act("Set"),
         case("set timezone to default", "set").act("Set"),
-        case("set app.user = 'x'", "set").access(Access::Write).act("Set"),
+        case("set app.tenant = 'x'", "set")
+            .access(Access::Write)
+            .act("Set"),
         case("set role postgres", "set").access(Access::Admin).act("Set"),
         case("set \"ROLE\" = postgres", "set")
             .access(Access::Admin)
@@ -495,6 +521,7 @@ fn what_changes_the_session() {
         "select set_config('search_path', '', false)",
         "explain analyze select f()",
         "explain analyze create table t as select 1",
+        "update pg_settings set setting = 'x' where name = 'search_path'",
         "rollback",
         "commit",
         "execute p",

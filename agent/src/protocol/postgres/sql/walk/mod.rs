@@ -146,6 +146,34 @@ macro_rules! later {
 
 later! { FuncExpr Query }
 
+/// What a statement would do.
+pub(super) fn facts(kind: &K) -> Facts {
+    let mut w = Walker::new();
+    if verbs::command(kind).is_none() && !is_query(kind) {
+        w.incomplete("unknown_node");
+    }
+    w.deeper(|w| w.node(kind));
+    w.facts
+}
+
+fn is_query(kind: &K) -> bool {
+    use K::{DeleteStmt, InsertStmt, MergeStmt, SelectStmt, UpdateStmt};
+    matches!(
+        kind,
+        SelectStmt(_) | InsertStmt(_) | UpdateStmt(_) | DeleteStmt(_) | MergeStmt(_)
+    )
+}
+
+/// The facts of a statement that is not known at all.
+pub(super) fn nothing_known() -> Facts {
+    let mut facts = Facts {
+        access: Access::Admin,
+        ..Facts::default()
+    };
+    facts.incomplete.insert("unknown_node");
+    facts
+}
+
 impl<'a> Walker<'a> {
     /// One that has seen nothing.
     pub(super) fn new() -> Self {
@@ -257,7 +285,12 @@ impl<'a> Walker<'a> {
                 self.facts.reads.insert(name_of(r));
             }
             Role::Write => {
-                self.facts.writes.insert(name_of(r));
+                let name = name_of(r);
+                if name.is_system() {
+                    // Rows there are definitions: UPDATE pg_settings is a SET, UPDATE pg_authid a GRANT.
+                    self.reaches(Access::Admin);
+                }
+                self.facts.writes.insert(name);
             }
         }
         r.parts(self);

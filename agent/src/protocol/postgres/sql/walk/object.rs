@@ -71,9 +71,9 @@ impl<'a> Walker<'a> {
                 | O::ObjectForeignTable,
             ) => &names[..],
             // Their own name comes after the relation's.
-            Ok(O::ObjectColumn | O::ObjectTabconstraint | O::ObjectTrigger | O::ObjectRule | O::ObjectPolicy) => {
-                names.split_last().map_or(&[][..], |(_, relation)| relation)
-            }
+            Ok(
+                O::ObjectColumn | O::ObjectTabconstraint | O::ObjectTrigger | O::ObjectRule | O::ObjectPolicy,
+            ) => names.split_last().map_or(&[][..], |(_, relation)| relation),
             Ok(O::ObjectSchema) => {
                 for name in names {
                     self.schema(name);

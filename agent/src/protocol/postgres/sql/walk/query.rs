@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use pg_query::{NodeEnum as K, protobuf as pb};
 
-use super::{Part as _, Parts as _, Role, Walker, name_of, restrict::restricts};
+use super::{Part as _, Role, Walker, name_of, restrict::restricts};
 use crate::protocol::postgres::sql::Access;
 
 impl<'a> Walker<'a> {
@@ -83,7 +83,13 @@ impl<'a> Walker<'a> {
             into_clause.visit(self);
         }
         self.scoped(with_clause.as_ref(), |w| {
-            for part in [distinct_clause, target_list, from_clause, group_clause, window_clause] {
+            for part in [
+                distinct_clause,
+                target_list,
+                from_clause,
+                group_clause,
+                window_clause,
+            ] {
                 part.visit(w);
             }
             for part in [values_lists, sort_clause] {

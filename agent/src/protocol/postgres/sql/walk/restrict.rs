@@ -2,7 +2,7 @@
 
 use pg_query::{NodeEnum as K, protobuf as pb};
 
-use super::{Part as _, Walker};
+use super::Walker;
 
 /// Whether a condition may be false for some rows: it names a column, in every arm of an OR. `WHERE true`,
 /// `WHERE 1 = 1`, `WHERE id = id` and `WHERE id = 5 OR true` leave nothing out. No proof: `WHERE id IS NOT NULL` passes.

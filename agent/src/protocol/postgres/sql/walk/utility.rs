@@ -41,7 +41,11 @@ impl<'a> Walker<'a> {
             K::CreateTableAsStmt(s) => s.parts(self),
             _ => {
                 let access = verbs::command(kind).map_or(Access::Admin, |(_, access)| access);
-                let role = if access == Access::Admin { Role::Write } else { Role::Read };
+                let role = if access == Access::Admin {
+                    Role::Write
+                } else {
+                    Role::Read
+                };
                 self.with_role(role, |w| w.below(kind));
                 self.objects(kind);
             }

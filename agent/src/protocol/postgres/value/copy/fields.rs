@@ -5,64 +5,51 @@ use super::{CopyOptions, CopySyntax};
 /// A field as it is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
+    start: usize,
     /// Where it ends: at a delimiter or the line's end.
     pub(super) end: usize,
-    /// Whether it is not written as itself.
-    pub(super) encoded: bool,
-    /// Whether some of it is in quotes.
-    quoted: bool,
+    written: Written,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// As it is.
+    Plain,
+    /// As it is, in quotes.
+    Quoted,
+    /// With escapes, or with some of it in quotes.
+    Escaped,
 }
 
 impl Field {
-    /// The field that begins at `from`.
-    pub(super) fn at(options: &CopyOptions, line: &[u8], from: usize) -> Self {
-        if options.syntax == CopySyntax::Text {
-            let mut at = from;
-            let mut encoded = false;
-            while let Some(n) = memchr::memchr2(b'\\', options.delimiter, &line[at..]) {
-                if line[at + n] != b'\\' {
-                    let end = at + n;
-                    return Self {
-                        end,
-                        encoded,
-                        quoted: false,
-                    };
-                }
-                encoded = true;
-                at = line.len().min(at + n + 2);
-            }
-            return Self {
-                end: line.len(),
-                encoded,
-                quoted: false,
-            };
-        }
-        let mut at = from;
-        let (mut inside, mut quoted) = (false, false);
-        while let Some(&b) = line.get(at) {
-            if inside && b == options.escape && is_escaped(options, line.get(at + 1)) {
-                at += 1;
-            } else if b == options.quote {
-                inside = !inside;
-                quoted = true;
-            } else if b == options.delimiter && !inside {
-                break;
-            }
-            at += 1;
-        }
-        Self {
-            end: at.min(line.len()),
-            encoded: quoted,
-            quoted,
+    /// The field that begins at `start`.
+    pub(super) fn at(options: &CopyOptions, line: &[u8], start: usize) -> Self {
+        let (end, written) = if options.syntax == CopySyntax::Text {
+            text_end(options, line, start)
+        } else {
+            csv_end(options, line, start)
+        };
+        Self { start, end, written }
+    }
+
+    /// What it says, where that is how it is written.
+    pub(super) fn plain<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        match self.written {
+            Written::Plain => Some(&line[self.start..self.end]),
+            Written::Quoted => Some(&line[self.start + 1..self.end - 1]),
+            Written::Escaped => None,
         }
     }
 
-    pub(super) fn is_null(&self, options: &CopyOptions, raw: &[u8]) -> bool {
-        !self.quoted && raw == options.null
+    pub(super) fn is_null(&self, options: &CopyOptions, line: &[u8]) -> bool {
+        let raw = &line[self.start..self.end];
+        // With quotes it is the text.
+        raw == options.null && (options.syntax == CopySyntax::Text || self.written == Written::Plain)
     }
 
-    /// What a field says.
-    pub(super) fn decode(&self, options: &CopyOptions, raw: &[u8], out: &mut Vec<u8>) {
+    /// What it says.
+    pub(super) fn decode(&self, options: &CopyOptions, line: &[u8], out: &mut Vec<u8>) {
+        let raw = &line[self.start..self.end];
         if options.syntax == CopySyntax::Text {
             return decode_text(raw, out);
         }
@@ -88,7 +75,7 @@ impl Field {
         let special = |b: &u8| {
             *b == options.delimiter || *b == options.quote || matches!(b, b'\n' | b'\r') || *b == b'\\'
         };
-        if !self.quoted && value != options.null && !value.iter().any(special) {
+        if self.written == Written::Plain && value != options.null && !value.iter().any(special) {
             return out.extend(value.iter().copied());
         }
         out.extend([options.quote]);
@@ -100,6 +87,46 @@ impl Field {
         }
         out.extend([options.quote]);
     }
+}
+
+fn text_end(options: &CopyOptions, line: &[u8], start: usize) -> (usize, Written) {
+    let (mut at, mut written) = (start, Written::Plain);
+    while let Some(n) = memchr::memchr2(b'\\', options.delimiter, &line[at..]) {
+        if line[at + n] != b'\\' {
+            return (at + n, written);
+        }
+        written = Written::Escaped;
+        at = line.len().min(at + n + 2);
+    }
+    (line.len(), written)
+}
+
+fn csv_end(options: &CopyOptions, line: &[u8], start: usize) -> (usize, Written) {
+    let (quote, escape) = (options.quote, options.escape);
+    let rest = &line[start..];
+    if rest.first() != Some(&quote) {
+        let end = memchr::memchr2(options.delimiter, quote, rest).unwrap_or(rest.len());
+        if rest.get(end) != Some(&quote) {
+            return (start + end, Written::Plain);
+        }
+    } else if let Some(n) = memchr::memchr2(quote, escape, &rest[1..])
+        && rest[1 + n] == quote
+        && rest.get(n + 2).is_none_or(|b| *b == options.delimiter)
+    {
+        return (start + n + 2, Written::Quoted);
+    }
+    let (mut at, mut inside) = (start, false);
+    while let Some(&b) = line.get(at) {
+        if inside && b == escape && is_escaped(options, line.get(at + 1)) {
+            at += 1;
+        } else if b == quote {
+            inside = !inside;
+        } else if b == options.delimiter && !inside {
+            break;
+        }
+        at += 1;
+    }
+    (at.min(line.len()), Written::Escaped)
 }
 
 fn is_escaped(options: &CopyOptions, next: Option<&u8>) -> bool {

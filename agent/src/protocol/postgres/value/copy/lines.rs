@@ -75,21 +75,24 @@ impl Lines {
             self.from = line.len();
             return end;
         }
-        let quote = self.options.quote;
-        let escape = Some(self.options.escape).filter(|e| *e != quote);
-        for (i, b) in rest.iter().enumerate() {
-            if self.inside && Some(*b) == escape {
-                self.escaped = !self.escaped;
-            }
-            if *b == quote && !self.escaped {
+        let (quote, escape) = (self.options.quote, self.options.escape);
+        let mut at = 0;
+        while let Some(n) = memchr::memchr3(b'\n', quote, escape, &rest[at..]) {
+            let (b, here) = (rest[at + n], at + n);
+            // An escape makes the next byte a plain one, in quotes; bytes between two escapes end the first one's
+            // effect.
+            let escaped = std::mem::take(&mut self.escaped) && (n == 0);
+            at = here + 1;
+            if b == quote && !escaped {
                 self.inside = !self.inside;
+            } else if b == escape && b != quote && self.inside {
+                self.escaped = !escaped;
+            } else if b == b'\n' && !self.inside {
+                return Some(self.from + here);
             }
-            if Some(*b) != escape {
-                self.escaped = false;
-            }
-            if *b == b'\n' && !self.inside {
-                return Some(self.from + i);
-            }
+        }
+        if at < rest.len() {
+            self.escaped = false;
         }
         self.from = line.len();
         None
@@ -124,20 +127,19 @@ impl Lines {
         let (mut at, mut next) = (0, 0);
         for column in 0..width {
             let field = Field::at(&self.options, line, at);
-            let raw = &line[at..field.end];
-            if !rows.is_quiet(column) && !field.is_null(&self.options, raw) {
+            if !rows.is_quiet(column) && !field.is_null(&self.options, line) {
                 while self.places.get(next).is_some_and(|p| *p < at) {
                     next += 1;
                 }
                 let marked = self.places.get(next).is_some_and(|p| *p < field.end);
-                let value = if field.encoded {
-                    self.decoded.clear();
-                    field.decode(&self.options, raw, &mut self.decoded);
-                    &self.decoded
-                } else {
-                    raw
+                let (value, candidate) = match field.plain(line) {
+                    Some(value) => (value, known.then_some(marked)),
+                    None => {
+                        self.decoded.clear();
+                        field.decode(&self.options, line, &mut self.decoded);
+                        (&*self.decoded, None)
+                    }
                 };
-                let candidate = (known && !field.encoded).then_some(marked);
                 let (outcome, masked) = rows.look(column, value, candidate);
                 if outcome != Outcome::Same {
                     out.extend_from_slice(&input[*copied..start + at]);

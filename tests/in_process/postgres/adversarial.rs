@@ -38,6 +38,8 @@ struct Case {
     pack: Option<String>,
     setup: Option<String>,
     send: Vec<Send>,
+    #[serde(default)]
+    pipeline: bool,
     copy_in: Option<String>,
     verdict: Verdict,
     #[serde(default)]
@@ -89,6 +91,8 @@ struct Batch {
     execute: bool,
     #[serde(default)]
     max_rows: i32,
+    #[serde(default = "yes")]
+    sync: bool,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -131,7 +135,28 @@ impl Batch {
             }
             out = out.execute(&self.portal, self.max_rows);
         }
-        out.sync()
+        if self.sync { out.sync() } else { out.0 }
+    }
+}
+
+impl Send {
+    /// What it is on the wire.
+    fn bytes(&self, shop: &Shop) -> Result<BytesMut> {
+        Ok(match self {
+            Self::Text(sql) => query(sql),
+            Self::Extended(batch) => batch.bytes(),
+            Self::Call { call, args } => {
+                let oid = format!("SELECT '{call}'::regprocedure::oid");
+                let oid = shop.postgres.admin_in(COPY, &oid)?.trim().parse()?;
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                function_call(oid, &args).as_slice().into()
+            }
+        })
+    }
+
+    /// Whether the server says afterwards that it is ready.
+    fn is_answered(&self) -> bool {
+        !matches!(self, Self::Extended(batch) if !batch.sync)
     }
 }
 
@@ -148,25 +173,20 @@ impl Case {
         };
         let before = probe("before")?;
         let (mut answers, mut ended) = (Vec::new(), false);
-        for send in &self.send {
-            let (bytes, extended) = match send {
-                Send::Text(sql) => (query(sql), false),
-                Send::Extended(batch) => (batch.bytes(), true),
-                Send::Call { call, args } => {
-                    let oid = shop
-                        .postgres
-                        .admin_in(COPY, &format!("SELECT '{call}'::regprocedure::oid"))?;
-                    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-                    (function_call(oid.trim().parse()?, &args).as_slice().into(), false)
-                }
-            };
-            if wire.send(&bytes).await.is_err() {
-                ended = true;
-                break;
+        let mut waiting = Vec::new();
+        for (n, send) in self.send.iter().enumerate() {
+            // One that is gone has said why.
+            let _gone = wire.send(&send.bytes(shop)?).await;
+            waiting.extend(send.is_answered().then_some(send));
+            if self.pipeline && n + 1 < self.send.len() {
+                continue;
             }
-            let answer = self.answer(&mut wire, extended).await?;
-            ended = answer.state() == '?';
-            answers.push(answer);
+            for send in waiting.drain(..) {
+                let extended = matches!(send, Send::Extended(_));
+                let answer = self.answer(&mut wire, extended).await?;
+                ended |= answer.state() == '?';
+                answers.push(answer);
+            }
             if ended {
                 break;
             }
@@ -246,7 +266,8 @@ impl Case {
             ensure!(denied.iter().any(names), "by another policy: {denied:?}");
         }
         // A string that was denied has not been sent on, also not in part.
-        for (send, answer) in self.send.iter().zip(&through.answers) {
+        let answered = self.send.iter().filter(|s| s.is_answered());
+        for (send, answer) in answered.zip(&through.answers) {
             let by_agent = answer
                 .error()
                 .is_some_and(|e| e.get(&'R').is_some_and(|r| r == "portcullis"));

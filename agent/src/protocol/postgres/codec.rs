@@ -59,7 +59,9 @@ impl protocol::Codec for Codec {
             return self.first(input);
         }
         if side == Side::Upstream && self.encryption_asked > 0 {
-            let Some(answer) = input.first() else { return Ok(None) };
+            let Some(answer) = input.first() else {
+                return Ok(None);
+            };
             self.encryption_asked -= 1;
             return Ok(Some((1, Event::Encryption(*answer))));
         }

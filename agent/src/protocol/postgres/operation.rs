@@ -45,7 +45,12 @@ pub struct Circumstances {
 }
 
 /// The members of `context.sql` that depend on the statement alone.
-pub fn meaning(facts: &Facts, resolved: &Resolved, classes: &ClassTable, text: Arc<str>) -> BTreeMap<&'static str, Value> {
+pub fn meaning(
+    facts: &Facts,
+    resolved: &Resolved,
+    classes: &ClassTable,
+    text: Arc<str>,
+) -> BTreeMap<&'static str, Value> {
     let access = if resolved.incomplete.is_empty() {
         facts.access
     } else {
@@ -102,7 +107,13 @@ fn words(set: &BTreeSet<&'static str>) -> Value {
 }
 
 fn sorted(items: impl Iterator<Item = Arc<str>>) -> Value {
-    Value::Set(items.collect::<BTreeSet<_>>().into_iter().map(Value::String).collect())
+    Value::Set(
+        items
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(Value::String)
+            .collect(),
+    )
 }
 
 /// The operation of a statement.

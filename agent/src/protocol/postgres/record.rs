@@ -100,7 +100,11 @@ mod tests {
             format: 0,
         };
         let mut bytes = BytesMut::new();
-        describe(&[field.clone(), field.clone()], |at| i16::from(at == 1), &mut bytes);
+        describe(
+            &[field.clone(), field.clone()],
+            |at| i16::from(at == 1),
+            &mut bytes,
+        );
         let read = fields(message(&bytes, 1000).unwrap().unwrap().body).unwrap();
         assert_eq!(read.len(), 2);
         assert_eq!((&read[0], read[1].format), (&field, 1));

@@ -100,7 +100,10 @@ impl Established {
     pub(super) async fn for_tests(gate: &Gate) -> Self {
         let mut target = Target::of(gate, &Route::of(gate, Way::Plain));
         (target.database, target.role) = ("shop".into(), "app".into());
-        let permit = gate.authorize(target.connect(gate, &Asked::nothing())).await.unwrap();
+        let permit = gate
+            .authorize(target.connect(gate, &Asked::nothing()))
+            .await
+            .unwrap();
         Self {
             permit,
             target,

@@ -43,7 +43,9 @@ impl Session<'_> {
                 self.rows(tag).await?;
                 continue;
             }
-            let Some(up) = &mut self.wire.up else { return Ok(()) };
+            let Some(up) = &mut self.wire.up else {
+                return Ok(());
+            };
             let message = up.input.split_to(whole).freeze();
             self.answer(tag, &message).await?;
         }
@@ -53,7 +55,9 @@ impl Session<'_> {
     /// All whole rows, or pieces of COPY data, that are there, at once.
     async fn rows(&mut self, tag: u8) -> Result<(), ProtocolError> {
         let limit = self.gate.limits().message_bytes;
-        let Some(up) = &mut self.wire.up else { return Ok(()) };
+        let Some(up) = &mut self.wire.up else {
+            return Ok(());
+        };
         let mut end = 0;
         while let Ok(Some((next, whole))) = frame::head(&up.input[end..], limit) {
             if next != tag || up.input.len() - end < whole || end > super::ROOM {
@@ -135,9 +139,17 @@ impl Session<'_> {
                 self.simple_answer(tag, message).await
             }
             (Expect::Function(running), b'V') => self.function_result(running, body).await,
-            (Expect::Parse(_) | Expect::Bind(_) | Expect::Close | Expect::DescribeStatement { .. }
-                | Expect::DescribePortal(_) | Expect::Sync | Expect::Function(_)
-                | Expect::Refused { .. }, _) => Err(self.upstream_broke(Fault::Unexpected(tag))),
+            (
+                Expect::Parse(_)
+                | Expect::Bind(_)
+                | Expect::Close
+                | Expect::DescribeStatement { .. }
+                | Expect::DescribePortal(_)
+                | Expect::Sync
+                | Expect::Function(_)
+                | Expect::Refused { .. },
+                _,
+            ) => Err(self.upstream_broke(Fault::Unexpected(tag))),
         }
     }
 
@@ -180,7 +192,12 @@ impl Session<'_> {
     }
 
     /// An answer to an Execute.
-    async fn executed(&mut self, mut running: Box<Running>, tag: u8, message: &Bytes) -> Result<(), ProtocolError> {
+    async fn executed(
+        &mut self,
+        mut running: Box<Running>,
+        tag: u8,
+        message: &Bytes,
+    ) -> Result<(), ProtocolError> {
         match tag {
             b'C' | b'I' | b's' => {
                 running.went_down(message.len() as u64);
@@ -243,7 +260,12 @@ impl Session<'_> {
     }
 
     /// CopyOutResponse and CopyDone.
-    async fn copy_out(&mut self, running: &mut Running, tag: u8, message: &Bytes) -> Result<(), ProtocolError> {
+    async fn copy_out(
+        &mut self,
+        running: &mut Running,
+        tag: u8,
+        message: &Bytes,
+    ) -> Result<(), ProtocolError> {
         if tag == b'c' {
             let done = running.copy_done(&mut self.wire.down.output).await;
             self.passed(done)?;
@@ -254,8 +276,8 @@ impl Session<'_> {
                 rules: &rules,
             };
             let limit = self.gate.limits().message_bytes;
-            let begun =
-                formats(&message[HEADER..]).and_then(|formats| running.begin_copy(&formats, &known, &rules, limit));
+            let begun = formats(&message[HEADER..])
+                .and_then(|formats| running.begin_copy(&formats, &known, &rules, limit));
             begun.map_err(|fault| self.upstream_broke(fault))?;
         }
         self.say(message);
@@ -265,7 +287,9 @@ impl Session<'_> {
     /// An operation is complete, or suspended by the row limit of its Execute.
     async fn complete(&mut self, running: Running, tag: u8, message: &Bytes) -> Result<(), ProtocolError> {
         let status = match tag {
-            b'C' => String::from_utf8_lossy(message[HEADER..].strip_suffix(&[0]).unwrap_or_default()).into_owned(),
+            b'C' => {
+                String::from_utf8_lossy(message[HEADER..].strip_suffix(&[0]).unwrap_or_default()).into_owned()
+            }
             b's' => "suspended".to_owned(),
             _ => String::new(),
         };
@@ -295,7 +319,12 @@ impl Session<'_> {
                 self.portals.clear();
                 self.role_is_lost = self.established.set_role.is_some();
             }
-            Act::Declare { cursor, hold, binary, statement } => {
+            Act::Declare {
+                cursor,
+                hold,
+                binary,
+                statement,
+            } => {
                 let portal = Portal {
                     statement: Arc::new(Prepared::of(statement)),
                     formats: [i16::from(*binary)].into(),
@@ -324,9 +353,13 @@ impl Session<'_> {
             _ => value,
         };
         let before = self.wire.down.output.len();
-        frame::write(&mut self.wire.down.output, b'V', |out| frame::put_value(out, shown));
+        frame::write(&mut self.wire.down.output, b'V', |out| {
+            frame::put_value(out, shown)
+        });
         running.went_down((self.wire.down.output.len() - before) as u64);
-        running.record(Direction::Down, &self.wire.down.output[before..]).await?;
+        running
+            .record(Direction::Down, &self.wire.down.output[before..])
+            .await?;
         running.finish(Reason::Completed, "").await?;
         self.expected.unpop(Expect::Sync);
         Ok(())
@@ -351,7 +384,11 @@ impl Session<'_> {
             }
             // Parse and Bind read no rows. They can run code of a statement's functions while it is planned.
             None => (
-                if self.expected.plans_unknown_code() { Trust::CodeOnly } else { Trust::Scanned },
+                if self.expected.plans_unknown_code() {
+                    Trust::CodeOnly
+                } else {
+                    Trust::Scanned
+                },
                 all,
             ),
         }
@@ -377,7 +414,8 @@ impl Session<'_> {
     fn notification(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
         let rules = self.rules();
         let mut counts = Counts::default();
-        let written = notices::notification(body, &rules, rules.all(), &mut counts, &mut self.wire.down.output);
+        let written =
+            notices::notification(body, &rules, rules.all(), &mut counts, &mut self.wire.down.output);
         written.map_err(|fault| self.upstream_broke(fault))
     }
 

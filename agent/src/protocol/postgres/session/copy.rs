@@ -1,7 +1,10 @@
 //! COPY: data from the workload, data to it, and both ways on replication connections.
 
 use bytes::{Bytes, BytesMut};
-use pg_query::{DeparseOptions, protobuf::{Node, node}};
+use pg_query::{
+    DeparseOptions,
+    protobuf::{Node, node},
+};
 
 use super::{
     super::{
@@ -34,7 +37,11 @@ impl Session<'_> {
         if self.expected.running().is_some_and(|r| r.copying_in) {
             return CopyIn::Open;
         }
-        if self.expected.copies_in() { CopyIn::Coming } else { CopyIn::No }
+        if self.expected.copies_in() {
+            CopyIn::Coming
+        } else {
+            CopyIn::No
+        }
     }
 
     /// CopyData, CopyDone, CopyFail. Where no COPY takes them the server drops them, and so does this.
@@ -50,9 +57,9 @@ impl Session<'_> {
         if tag == b'd' {
             let body = &message[HEADER..];
             let hidden = running.mask();
-            let masker = running.copied_in.get_or_insert_with(|| {
-                Box::new(Masker::new(rules, hidden, Format::Text))
-            });
+            let masker = running
+                .copied_in
+                .get_or_insert_with(|| Box::new(Masker::new(rules, hidden, Format::Text)));
             let mut masked = Vec::with_capacity(body.len());
             masker.push(body, &mut masked);
             let mut kept = BytesMut::with_capacity(masked.len() + HEADER);

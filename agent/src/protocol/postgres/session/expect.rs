@@ -131,7 +131,11 @@ impl Expected {
 
     /// Whether what the server is preparing calls code that nobody has looked into.
     pub(super) fn plans_unknown_code(&self) -> bool {
-        let unknown = |s: &Prepared| s.statement.as_ref().is_some_and(|s| !s.facts.incomplete.is_empty());
+        let unknown = |s: &Prepared| {
+            s.statement
+                .as_ref()
+                .is_some_and(|s| !s.facts.incomplete.is_empty())
+        };
         match self.items.front() {
             Some(Expect::Parse(undo)) => unknown(&undo.now),
             Some(Expect::Bind(undo)) => unknown(&undo.now.statement),
@@ -141,7 +145,8 @@ impl Expected {
 
     /// Whether a COPY FROM STDIN went up that the server has not begun to take.
     pub(super) fn copies_in(&self) -> bool {
-        let copies = |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn(_)));
+        let copies =
+            |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn(_)));
         self.items.iter().any(|item| match item {
             Expect::Execute(running) => copies(running),
             Expect::Simple(running) => running.iter().any(copies),

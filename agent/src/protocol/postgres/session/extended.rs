@@ -73,7 +73,9 @@ impl Session<'_> {
         let (name, text) = (r.cstr()?, r.text()?);
         let types = parameter_types(r.rest())?;
         if let Some(why) = self.misleading(text) {
-            return Ok(self.refuse_batch_text("42601", why, Reason::ProtocolAmbiguous).await?);
+            return Ok(self
+                .refuse_batch_text("42601", why, Reason::ProtocolAmbiguous)
+                .await?);
         }
         let statements = match self.understanding.of(text) {
             Ok(statements) => statements,
@@ -85,7 +87,9 @@ impl Session<'_> {
         };
         if statements.len() > 1 {
             let why = "cannot insert multiple commands into a prepared statement";
-            return Ok(self.refuse_batch_text("42601", why, Reason::ProtocolError).await?);
+            return Ok(self
+                .refuse_batch_text("42601", why, Reason::ProtocolError)
+                .await?);
         }
         let prepared = Arc::new(Prepared {
             text: text.into(),
@@ -111,7 +115,9 @@ impl Session<'_> {
         } = bound(&bytes[HEADER..])?;
         let Some(statement) = self.statements.get(statement).cloned() else {
             let why = "prepared statement does not exist";
-            return Ok(self.refuse_batch_text("26000", why, Reason::ProtocolError).await?);
+            return Ok(self
+                .refuse_batch_text("26000", why, Reason::ProtocolError)
+                .await?);
         };
         let new = Arc::new(Portal {
             statement,
@@ -168,7 +174,9 @@ impl Session<'_> {
         r.end()?;
         let Some(portal) = self.portals.get(name).cloned() else {
             let why = "portal does not exist";
-            return Ok(self.refuse_batch_text("34000", why, Reason::ProtocolError).await?);
+            return Ok(self
+                .refuse_batch_text("34000", why, Reason::ProtocolError)
+                .await?);
         };
         self.release(Some((portal, bytes.clone()))).await?;
         Ok(())
@@ -188,7 +196,10 @@ impl Session<'_> {
     }
 
     /// Decides what is held, with the Execute that ends it where there is one, and sends it up: all of it or nothing.
-    pub(super) async fn release(&mut self, execute: Option<(Arc<Portal>, Bytes)>) -> Result<(), ProtocolError> {
+    pub(super) async fn release(
+        &mut self,
+        execute: Option<(Arc<Portal>, Bytes)>,
+    ) -> Result<(), ProtocolError> {
         let mut proposals = Vec::new();
         let uncovered = self.uncovered(execute.as_ref().map(|(portal, _)| portal));
         if uncovered.is_empty() && execute.is_none() && self.held.is_empty() {
@@ -258,7 +269,11 @@ impl Session<'_> {
     }
 
     /// A proposal, or the error for a statement that is refused before policy is asked.
-    async fn checked(&mut self, prepared: &Arc<Prepared>, phase: Phase) -> Result<Result<Proposal, Bytes>, ProtocolError> {
+    async fn checked(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        phase: Phase,
+    ) -> Result<Result<Proposal, Bytes>, ProtocolError> {
         if let Some(why) = prepared.statement.as_deref().and_then(|s| self.out_of_bounds(s)) {
             let denied = self.refuse_text(Reason::ProtocolAmbiguous).await;
             return Ok(Err(refusal("0A000", why, &denied).freeze()));
@@ -288,12 +303,16 @@ impl Session<'_> {
                             out.put_u8(b'S');
                             put_cstr(out, &name);
                         });
-                        self.expected.push(Expect::DescribeStatement { statement, own: true });
+                        self.expected
+                            .push(Expect::DescribeStatement { statement, own: true });
                     }
                 }
                 What::Bind(undo, _) => self.expected.push(Expect::Bind(undo)),
                 What::DescribeStatement(statement) => {
-                    self.expected.push(Expect::DescribeStatement { statement, own: false });
+                    self.expected.push(Expect::DescribeStatement {
+                        statement,
+                        own: false,
+                    });
                 }
                 What::DescribePortal(portal) => self.expected.push(Expect::DescribePortal(portal)),
                 What::Close => self.expected.push(Expect::Close),
@@ -312,7 +331,8 @@ impl Session<'_> {
         running.went_up(held_bytes + message.len() as u64);
         self.record_parameters(&portal, &mut running).await?;
         if let Some(statement) = &running.plan.statement {
-            self.barrier |= statement.changes_session() || matches!(statement.act, Act::CopyIn(_));
+            self.unsure |= statement.changes_session();
+            self.barrier |= self.unsure || matches!(statement.act, Act::CopyIn(_));
         }
         self.forward(message);
         self.batch_open = true;
@@ -321,7 +341,11 @@ impl Session<'_> {
     }
 
     /// The parameters of what is executed, masked, as a Bind message.
-    async fn record_parameters(&mut self, portal: &Portal, running: &mut Running) -> Result<(), ProtocolError> {
+    async fn record_parameters(
+        &mut self,
+        portal: &Portal,
+        running: &mut Running,
+    ) -> Result<(), ProtocolError> {
         let Some(Message { body, .. }) = message(&portal.bind, usize::MAX).unwrap_or(None) else {
             return Ok(());
         };
@@ -338,11 +362,22 @@ impl Session<'_> {
             classes: running.mask(),
             types: &known,
         };
-        let types = portal.statement.parameters.get().unwrap_or(&portal.statement.declared);
+        let types = portal
+            .statement
+            .parameters
+            .get()
+            .unwrap_or(&portal.statement.declared);
         let mut counts = Counts::default();
         let mut out = BytesMut::new();
         // A Bind was read when it came, so that it can be read now.
-        let written = value::bind(scope, running.parameter_treatment(), body, types, &mut counts, &mut out);
+        let written = value::bind(
+            scope,
+            running.parameter_treatment(),
+            body,
+            types,
+            &mut counts,
+            &mut out,
+        );
         if written.is_ok() {
             running.record(Direction::Up, &out).await?;
             running.add_masked(&counts);
@@ -374,7 +409,12 @@ impl Session<'_> {
     }
 
     /// Refuses the batch in hand with an error of ours.
-    async fn refuse_batch_text(&mut self, code: &'static str, why: &str, reason: Reason) -> Result<(), ProtocolError> {
+    async fn refuse_batch_text(
+        &mut self,
+        code: &'static str,
+        why: &str,
+        reason: Reason,
+    ) -> Result<(), ProtocolError> {
         let denied = self.refuse_text(reason).await;
         self.refuse_batch(refusal(code, why, &denied).freeze()).await
     }
@@ -396,7 +436,10 @@ impl Session<'_> {
             });
         }
         self.batch_open = true;
-        self.expected.push(Expect::Refused { say: said, simple: false });
+        self.expected.push(Expect::Refused {
+            say: said,
+            simple: false,
+        });
         Ok(())
     }
 }

@@ -1,10 +1,7 @@
 //! What statements mean in the session's database: resolved with the catalog, looked up through the session where the
 //! catalog does not know.
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     super::{
@@ -86,7 +83,11 @@ impl Types for Known<'_> {
                 modifier: found.base_mod,
             },
             'c' => value::Type::Composite {
-                fields: found.fields.iter().map(|(_, oid, modifier)| (*oid, *modifier)).collect(),
+                fields: found
+                    .fields
+                    .iter()
+                    .map(|(_, oid, modifier)| (*oid, *modifier))
+                    .collect(),
             },
             'r' => value::Type::Range {
                 subtype: found.subtype,
@@ -115,12 +116,21 @@ impl lineage::Session for Named<'_> {
             Act::Prepare { name: own, statement } if &**own == name => statement.tree.clone(),
             _ => None,
         });
-        here.or_else(|| self.statements.get(name.as_bytes())?.statement.as_ref()?.tree.clone())
+        here.or_else(|| {
+            self.statements
+                .get(name.as_bytes())?
+                .statement
+                .as_ref()?
+                .tree
+                .clone()
+        })
     }
 
     fn cursor(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
         let here = self.earlier.iter().rev().find_map(|s| match &s.act {
-            Act::Declare { cursor, statement, .. } if &**cursor == name => statement.tree.clone(),
+            Act::Declare {
+                cursor, statement, ..
+            } if &**cursor == name => statement.tree.clone(),
             _ => None,
         });
         here.or_else(|| {
@@ -137,10 +147,10 @@ impl lineage::Session for Named<'_> {
     fn creates(&self, schema: Option<&str>, name: &str) -> bool {
         self.earlier.iter().any(|s| {
             matches!(s.act, Act::Ddl)
-                && s.facts
-                    .writes
-                    .iter()
-                    .any(|n| &*n.name == name && (schema.is_none() || n.schema.is_none() || n.schema.as_deref() == schema))
+                && s.facts.writes.iter().any(|n| {
+                    &*n.name == name
+                        && (schema.is_none() || n.schema.is_none() || n.schema.as_deref() == schema)
+                })
         })
     }
 }

@@ -17,9 +17,9 @@ mod plan;
 mod requests;
 mod running;
 mod simple;
-mod understand;
 #[cfg(test)]
 mod tests;
+mod understand;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,12 +33,7 @@ use self::{
     own::Answers,
 };
 pub use self::{extended::bound, understand::Understanding};
-use super::{
-    catalog::Catalog,
-    deny,
-    frame::Fault,
-    login::Established,
-};
+use super::{catalog::Catalog, deny, frame::Fault, login::Established};
 use crate::{
     drain::Raised,
     gate::Gate,
@@ -103,6 +98,8 @@ struct Session<'a> {
     role_is_lost: bool,
     /// `standard_conforming_strings` is off: a backslash in a string means something else than our parser thinks.
     escapes: bool,
+    /// A statement may have changed such a setting, and the server says so only when it is ready again.
+    unsure: bool,
     stopping: Raised,
 }
 
@@ -137,11 +134,14 @@ pub(super) async fn serve(
         terminated: false,
         role_is_lost: false,
         escapes,
+        unsure: false,
         stopping: gate.stopping(),
     };
     let result = session.run().await;
     session.leave_the_server().await;
-    let reason = result.as_ref().map_or_else(ProtocolError::reason, |()| Reason::Completed);
+    let reason = result
+        .as_ref()
+        .map_or_else(ProtocolError::reason, |()| Reason::Completed);
     let finished = session.established.permit.finish(reason, "").await;
     result.and(finished.map_err(ProtocolError::from))
 }
@@ -164,11 +164,16 @@ impl Session<'_> {
     /// Moves bytes until something has happened. With `requests` the workload is read, too.
     async fn pump(&mut self, requests: bool) -> Result<(), ProtocolError> {
         let busy = !self.expected.is_empty() || self.batch_open || !self.held.is_empty();
-        let backlog = !self.wire.down.is_flushed() || self.wire.up.as_ref().is_some_and(|up| !up.is_flushed());
+        let backlog =
+            !self.wire.down.is_flushed() || self.wire.up.as_ref().is_some_and(|up| !up.is_flushed());
         let limits = self.gate.limits();
         // A statement may run as long as it likes, and a pool may keep a connection for hours; but a peer that does
         // not take what it is sent is waited for no longer than anywhere else.
-        let patience = if backlog { limits.idle_timeout } else { limits.session_timeout };
+        let patience = if backlog {
+            limits.idle_timeout
+        } else {
+            limits.session_timeout
+        };
         let reading = Reading {
             downstream: requests && self.wants_requests() && self.lacks_requests(),
             upstream: self.wire.down.output.len() < ROOM,
@@ -183,7 +188,9 @@ impl Session<'_> {
             Ok(Pumped::Progress) => Ok(()),
             Ok(Pumped::TimedOut) if backlog || busy => Err(ProtocolError::Timeout),
             Ok(Pumped::TimedOut) => Err(self.say_fatal(Reason::Timeout).await),
-            Err(Broken { side: Side::Upstream, .. }) => Err(self.upstream_gone().await),
+            Err(Broken {
+                side: Side::Upstream, ..
+            }) => Err(self.upstream_gone().await),
             Err(Broken { error, .. }) => Err(ProtocolError::Downstream(error)),
         }
     }
@@ -326,6 +333,7 @@ impl Session<'_> {
             _ => return Err(self.upstream_broke(Fault::Fields)),
         };
         self.ends_seen += 1;
+        self.unsure = false;
         if self.transaction == Transaction::Idle {
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.

@@ -50,7 +50,9 @@ impl Prepared {
 
     /// Whether rows can come of it, as far as its text tells.
     pub(super) fn may_have_rows(&self) -> bool {
-        let Some(statement) = &self.statement else { return false };
+        let Some(statement) = &self.statement else {
+            return false;
+        };
         match statement.tree.as_ref().and_then(|t| t.node.as_ref()) {
             Some(Node::InsertStmt(s)) => s.returning_clause.is_some(),
             Some(Node::UpdateStmt(s)) => s.returning_clause.is_some(),
@@ -130,7 +132,11 @@ impl<T> Names<T> {
 
     /// Takes a definition back, unless another one has come since.
     pub(super) fn undo(&mut self, undo: Undo<T>) {
-        if !self.map.get(&undo.name).is_some_and(|now| Arc::ptr_eq(now, &undo.now)) {
+        if !self
+            .map
+            .get(&undo.name)
+            .is_some_and(|now| Arc::ptr_eq(now, &undo.now))
+        {
             return;
         }
         match undo.before {
@@ -180,6 +186,9 @@ mod tests {
             assert!(names.define(&n.to_be_bytes(), Arc::new(n)).is_some());
         }
         assert!(names.define(b"more", Arc::new(0)).is_none());
-        assert!(names.define(&0_usize.to_be_bytes(), Arc::new(0)).is_some(), "one that is there already");
+        assert!(
+            names.define(&0_usize.to_be_bytes(), Arc::new(0)).is_some(),
+            "one that is there already"
+        );
     }
 }

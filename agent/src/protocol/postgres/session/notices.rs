@@ -57,7 +57,13 @@ pub fn notice(
     let code = fields
         .iter()
         .find(|(kind, _)| *kind == b'C')
-        .map(|(_, text)| String::from_utf8_lossy(text).chars().filter(char::is_ascii_alphanumeric).take(5).collect())
+        .map(|(_, text)| {
+            String::from_utf8_lossy(text)
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .take(5)
+                .collect()
+        })
         .unwrap_or_default();
     write(out, tag, |out| {
         for (kind, text) in &fields {
@@ -90,7 +96,10 @@ pub(super) fn interrupted(error: &[u8]) -> BytesMut {
         severity: deny::Severity::Error,
         // query_canceled
         code: "57014",
-        message: &format!("the database did not say what the statement means (SQLSTATE {})", code(error)),
+        message: &format!(
+            "the database did not say what the statement means (SQLSTATE {})",
+            code(error)
+        ),
         detail: None,
         hint: Some("Nothing of the batch was run. Retry it."),
     }
@@ -120,9 +129,9 @@ fn shown<'a>(
         // Names of schema, table, column, type and constraint.
         (Trust::NoValues, b's' | b't' | b'c' | b'd' | b'n') => Cow::Borrowed(text),
         (Trust::NoValues, b'M' | b'H') => Cow::Owned(without_values(text)),
-        (Trust::CodeOnly, b'M') => {
-            Cow::Owned(format!("{TAKEN} the server's words are not shown: code that was called wrote them").into_bytes())
-        }
+        (Trust::CodeOnly, b'M') => Cow::Owned(
+            format!("{TAKEN} the server's words are not shown: code that was called wrote them").into_bytes(),
+        ),
         (Trust::NoValues | Trust::CodeOnly, _) => return None,
     };
     let lossy = String::from_utf8_lossy(&taken);
@@ -208,7 +217,16 @@ mod tests {
         let rules = rules();
         let mut out = BytesMut::new();
         let mut counts = Counts::default();
-        let code = notice(b'E', &error(fields), trust, &rules, rules.all(), &mut counts, &mut out).unwrap();
+        let code = notice(
+            b'E',
+            &error(fields),
+            trust,
+            &rules,
+            rules.all(),
+            &mut counts,
+            &mut out,
+        )
+        .unwrap();
         let body = message(&out, 10_000).unwrap().unwrap().body;
         (code, body.escape_ascii().to_string())
     }
@@ -218,7 +236,10 @@ mod tests {
         let (code, text) = said(
             &[
                 (b'C', "22P02"),
-                (b'M', "invalid input syntax for type integer: \"s3cr3t \"quoted\" (x)\""),
+                (
+                    b'M',
+                    "invalid input syntax for type integer: \"s3cr3t \"quoted\" (x)\"",
+                ),
                 (b'D', "Failing row contains (1, s3cr3t)."),
                 (b'W', "column \"x\" s3cr3t"),
                 (b't', "customers"),
@@ -232,15 +253,26 @@ mod tests {
 
     #[test]
     fn words_of_unknown_code_are_not_shown() {
-        let (_, text) = said(&[(b'C', "P0001"), (b'M', "the ssn is s3cr3t"), (b'H', "s3cr3t")], Trust::CodeOnly);
+        let (_, text) = said(
+            &[(b'C', "P0001"), (b'M', "the ssn is s3cr3t"), (b'H', "s3cr3t")],
+            Trust::CodeOnly,
+        );
         assert!(!text.contains("s3cr3t") && text.contains("P0001"), "{text}");
     }
 
     #[test]
     fn detectors_see_every_message() {
-        let (_, text) = said(&[(b'C', "P0001"), (b'M', "mail a.person@example.com now")], Trust::Scanned);
+        let (_, text) = said(
+            &[(b'C', "P0001"), (b'M', "mail a.person@example.com now")],
+            Trust::Scanned,
+        );
         assert!(text.contains("[masked:email]"), "{text}");
-        let plain = &[(b'S', "ERROR"), (b'C', "42P01"), (b'M', "relation \"x\" does not exist"), (b'P', "15")];
+        let plain = &[
+            (b'S', "ERROR"),
+            (b'C', "42P01"),
+            (b'M', "relation \"x\" does not exist"),
+            (b'P', "15"),
+        ];
         let (_, text) = said(plain, Trust::Scanned);
         assert_eq!(text, error(plain).escape_ascii().to_string(), "to the byte");
     }
@@ -251,7 +283,15 @@ mod tests {
         let whole = error(&[(b'C', "P0001"), (b'M', "x")]);
         for n in 0..whole.len() {
             let (mut out, mut counts) = (BytesMut::new(), Counts::default());
-            let cut = notice(b'N', &whole[..n], Trust::Scanned, &rules, rules.all(), &mut counts, &mut out);
+            let cut = notice(
+                b'N',
+                &whole[..n],
+                Trust::Scanned,
+                &rules,
+                rules.all(),
+                &mut counts,
+                &mut out,
+            );
             assert!(cut.is_err(), "{n}");
         }
     }

@@ -113,10 +113,16 @@ impl Session<'_> {
         let Some(error) = answers.error else {
             return Ok(Some(answers));
         };
-        tracing::warn!("a question to the server failed: {}", super::notices::code(&error));
+        tracing::warn!(
+            "a question to the server failed: {}",
+            super::notices::code(&error)
+        );
         if in_batch {
             // The server skips what the workload sends until its Sync, so the workload has to know.
-            self.wire.down.output.extend_from_slice(&super::notices::interrupted(&error));
+            self.wire
+                .down
+                .output
+                .extend_from_slice(&super::notices::interrupted(&error));
             self.discarding = true;
         }
         Ok(None)
@@ -137,7 +143,8 @@ impl Session<'_> {
             // Parameter types come first.
             (Own::Describe, b't') => return Ok(()),
             (Own::Describe, b'T') => {
-                let fields = super::super::record::fields(&body).map_err(|fault| self.upstream_broke(fault))?;
+                let fields =
+                    super::super::record::fields(&body).map_err(|fault| self.upstream_broke(fault))?;
                 self.answers_to_own.columns = Some(fields);
             }
             (Own::Parse, b'1')

@@ -174,8 +174,14 @@ impl Session<'_> {
 
     /// Why a text is refused before policy is asked: its words cannot be trusted to mean what they seem to.
     pub(super) fn misleading(&self, text: &str) -> Option<&'static str> {
-        if self.escapes && text.contains('\\') {
-            return Some("standard_conforming_strings is off, so that a backslash can hide where a string ends; set it on");
+        if (self.escapes || self.unsure) && text.contains('\\') {
+            return Some(
+                "standard_conforming_strings is or may be off, so that a backslash can hide where a string ends; set it \
+                 on, in a batch of its own",
+            );
+        }
+        if self.unsure && !text.is_ascii() {
+            return Some("the same batch may have changed client_encoding; send this in a batch of its own");
         }
         None
     }
@@ -183,7 +189,8 @@ impl Session<'_> {
     /// Why a statement is refused whatever policy says: what follows it could not be understood any more, or would be
     /// somebody else's.
     pub(super) fn out_of_bounds(&self, statement: &Statement) -> Option<&'static str> {
-        const ROLE: &str = "the host's administrator says as which role this connection works; it cannot be changed";
+        const ROLE: &str =
+            "the host's administrator says as which role this connection works; it cannot be changed";
         let is_role = |name: &str| matches!(name, "role" | "session_authorization");
         let bound = self.established.set_role.is_some();
         match &statement.act {
@@ -215,7 +222,10 @@ impl Session<'_> {
             Kind::TooDeep | Kind::TooMany | Kind::TooManyTokens | Kind::Operators => "54001",
             Kind::TooLong => "54000",
         };
-        let message = why.detail.as_deref().map_or_else(|| why.to_string(), String::from);
+        let message = why
+            .detail
+            .as_deref()
+            .map_or_else(|| why.to_string(), String::from);
         refusal(code, &message, &denied)
     }
 }

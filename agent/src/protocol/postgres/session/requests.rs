@@ -12,10 +12,7 @@ use super::{
     ROOM, Session,
     copy::CopyIn,
 };
-use crate::{
-    model::Reason,
-    protocol::ProtocolError,
-};
+use crate::{model::Reason, protocol::ProtocolError};
 
 /// How long what was asked before is waited for, when the connection has to end.
 const PATIENCE: Duration = Duration::from_secs(2);

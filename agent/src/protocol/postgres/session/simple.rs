@@ -32,12 +32,16 @@ impl Session<'_> {
             Ok(text) => text,
             Err(Fault::Text) => {
                 let why = "the statement is not valid UTF-8, so nobody can say what it means";
-                return self.refuse_query_text("22021", why, Reason::ProtocolAmbiguous).await;
+                return self
+                    .refuse_query_text("22021", why, Reason::ProtocolAmbiguous)
+                    .await;
             }
             Err(fault) => return Err(self.cannot_carry(fault).await),
         };
         if let Some(why) = self.misleading(text) {
-            return self.refuse_query_text("42601", why, Reason::ProtocolAmbiguous).await;
+            return self
+                .refuse_query_text("42601", why, Reason::ProtocolAmbiguous)
+                .await;
         }
         let statements = match self.understanding.of(text) {
             Ok(statements) => statements,
@@ -47,10 +51,13 @@ impl Session<'_> {
             }
         };
         if let Some(why) = statements.iter().find_map(|s| self.out_of_bounds(s)) {
-            return self.refuse_query_text("0A000", why, Reason::ProtocolAmbiguous).await;
+            return self
+                .refuse_query_text("0A000", why, Reason::ProtocolAmbiguous)
+                .await;
         }
         let proposals = self.propose_all(text, &statements).await?;
-        let (plans, operations): (Vec<_>, Vec<_>) = proposals.into_iter().map(|p| (p.plan, p.operation)).unzip();
+        let (plans, operations): (Vec<_>, Vec<_>) =
+            proposals.into_iter().map(|p| (p.plan, p.operation)).unzip();
         let permits = match authorize(self.gate, operations).await {
             Ok(permits) => permits,
             Err(denied) => {
@@ -129,7 +136,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn refuse_query_text(&mut self, code: &'static str, why: &str, reason: Reason) -> Result<(), ProtocolError> {
+    async fn refuse_query_text(
+        &mut self,
+        code: &'static str,
+        why: &str,
+        reason: Reason,
+    ) -> Result<(), ProtocolError> {
         let denied = self.refuse_text(reason).await;
         self.refuse_query(refusal(code, why, &denied).freeze())
     }
@@ -138,14 +150,19 @@ impl Session<'_> {
     fn refuse_query(&mut self, said: Bytes) -> Result<(), ProtocolError> {
         if self.expected.is_empty() && !self.batch_open && self.transaction == Transaction::Idle {
             self.say(&said);
-            write(&mut self.wire.down.output, b'Z', |out| out.extend_from_slice(b"I"));
+            write(&mut self.wire.down.output, b'Z', |out| {
+                out.extend_from_slice(b"I")
+            });
             return Ok(());
         }
         // Inside a transaction the server has to fail as well, and its own ReadyForQuery says what state that is.
         if let Some(up) = &mut self.wire.up {
             write(&mut up.output, b'Q', |out| put_cstr(out, deny::POISON));
         }
-        self.expected.push(Expect::Refused { say: said, simple: true });
+        self.expected.push(Expect::Refused {
+            say: said,
+            simple: true,
+        });
         Ok(())
     }
 }

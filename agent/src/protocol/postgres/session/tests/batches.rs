@@ -8,7 +8,14 @@ fn session() -> Vec<u8> {
         query("SELECT 1 AS a"),
         [parse("s", "SELECT 2 AS b"), describe(b'S', "s"), bare(b'H')].concat(),
         [bind("p", "s", &["x"]), execute("p"), bare(b'S')].concat(),
-        [bind("", "s", &["y"]), execute(""), bind("", "s", &["z"]), execute(""), bare(b'S')].concat(),
+        [
+            bind("", "s", &["y"]),
+            execute(""),
+            bind("", "s", &["z"]),
+            execute(""),
+            bare(b'S'),
+        ]
+        .concat(),
         query("BEGIN"),
         [run("", "SELECT 1 AS a"), run("t", "SELECT 2 AS b"), bare(b'S')].concat(),
         query("ROLLBACK; SELECT 1 AS a"),
@@ -21,7 +28,10 @@ fn session() -> Vec<u8> {
 fn fake() -> Fake {
     server(&[
         ("SELECT 1 AS a", Canned::rows(&[("a", 0, 0, 23)], &[&["1"]])),
-        ("SELECT 2 AS b", Canned::rows(&[("b", 0, 0, 25)], &[&["two"], &["zwei"]])),
+        (
+            "SELECT 2 AS b",
+            Canned::rows(&[("b", 0, 0, 25)], &[&["two"], &["zwei"]]),
+        ),
     ])
 }
 
@@ -67,8 +77,16 @@ async fn what_is_allowed_goes_up_as_it_is() {
 async fn an_error_skips_to_sync_on_both_sides() {
     let rig = Rig::new(ALLOW);
     let mut fake = fake();
-    fake.canned.insert("SELECT 3", Canned::fails("22012", "division by zero"));
-    let batch = [run("", "SELECT 3"), run("", "SELECT 1 AS a"), bare(b'S'), run("", "SELECT 1 AS a"), bare(b'S')].concat();
+    fake.canned
+        .insert("SELECT 3", Canned::fails("22012", "division by zero"));
+    let batch = [
+        run("", "SELECT 3"),
+        run("", "SELECT 1 AS a"),
+        bare(b'S'),
+        run("", "SELECT 1 AS a"),
+        bare(b'S'),
+    ]
+    .concat();
     let went = exchange(&rig, fake, &[&batch, &query("SELECT 1 AS a")]).await;
     assert_eq!(went.tags(), "12nEZ12TDCZTDCZ", "{}", went.text());
     assert!(went.text().contains("division by zero"));
@@ -93,7 +111,12 @@ async fn copy_in_takes_data_until_it_is_done() {
         copy: Some(Vec::new()),
         ..Canned::default()
     };
-    let fake = || server(&[("COPY (SELECT 1) TO STDOUT", Canned::default()), ("COPY t FROM STDIN", copy.clone())]);
+    let fake = || {
+        server(&[
+            ("COPY (SELECT 1) TO STDOUT", Canned::default()),
+            ("COPY t FROM STDIN", copy.clone()),
+        ])
+    };
     let data = [
         vec![b'd', 0, 0, 0, 6, b'1', b'\n'],
         vec![b'd', 0, 0, 0, 6, b'2', b'\n'],
@@ -104,7 +127,11 @@ async fn copy_in_takes_data_until_it_is_done() {
     with_catalog.catalog = "{}".into();
     let went = exchange(&rig, with_catalog, &[&query("COPY t FROM STDIN"), &data, &data]).await;
     assert_eq!(went.tags(), "GCZ", "{}", went.text());
-    assert_eq!(went.up.iter().filter(|(t, _)| *t == b'd').count(), 2, "what nobody takes is dropped");
+    assert_eq!(
+        went.up.iter().filter(|(t, _)| *t == b'd').count(),
+        2,
+        "what nobody takes is dropped"
+    );
 }
 
 #[tokio::test]

@@ -103,13 +103,17 @@ impl Fake {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push((tag, body.clone()));
-                let dies = self.dies_at.is_some_and(|at| body.windows(at.len()).any(|w| w == at.as_bytes()));
+                let dies = self
+                    .dies_at
+                    .is_some_and(|at| body.windows(at.len()).any(|w| w == at.as_bytes()));
                 if tag == b'X' || dies {
                     return;
                 }
                 self.message(tag, &body, &mut out);
                 // As the server does: answers leave with Sync, Flush, a simple query's end, or when COPY waits.
-                let leave = matches!(tag, b'S' | b'H' | b'Q' | b'c' | b'f' | b'F') || self.copying_in || out.len() > 8192;
+                let leave = matches!(tag, b'S' | b'H' | b'Q' | b'c' | b'f' | b'F')
+                    || self.copying_in
+                    || out.len() > 8192;
                 if leave && stream.write_all(&out.split()).await.is_err() {
                     return;
                 }
@@ -167,7 +171,11 @@ impl Fake {
             b'D' => {
                 let kind = r.u8().unwrap();
                 let name = r.cstr().unwrap();
-                let text = if kind == b'S' { self.statements.get(name) } else { self.portals.get(name) };
+                let text = if kind == b'S' {
+                    self.statements.get(name)
+                } else {
+                    self.portals.get(name)
+                };
                 let text = text.cloned().unwrap_or_default();
                 if kind == b'S' {
                     write(out, b't', |out| out.put_i16(0));
@@ -228,7 +236,9 @@ impl Fake {
             return columns(&[("json", 0, 0, 25)], out);
         }
         match self.canned.get(text) {
-            Some(canned) if !canned.columns.is_empty() && !self.forgets_columns => columns(&canned.columns, out),
+            Some(canned) if !canned.columns.is_empty() && !self.forgets_columns => {
+                columns(&canned.columns, out)
+            }
             _ => write(out, b'n', |_| {}),
         }
     }
@@ -247,7 +257,11 @@ impl Fake {
             "COMMIT" | "ROLLBACK" => (self.active, self.failed) = (false, false),
             _ => {}
         }
-        let canned = self.canned.get(text).cloned().unwrap_or_else(|| Canned::tag("OK"));
+        let canned = self
+            .canned
+            .get(text)
+            .cloned()
+            .unwrap_or_else(|| Canned::tag("OK"));
         if let Some((code, message)) = canned.error {
             return self.error(code, message, out);
         }

@@ -7,7 +7,10 @@ const CARD: &str = "SELECT 'x' AS note";
 fn fake() -> Fake {
     server(&[(
         CARD,
-        Canned::rows(&[("note", 0, 0, 25)], &[&["plain"], &["mail a.person@example.com"], &["plain too"]]),
+        Canned::rows(
+            &[("note", 0, 0, 25)],
+            &[&["plain"], &["mail a.person@example.com"], &["plain too"]],
+        ),
     )])
 }
 
@@ -36,10 +39,17 @@ async fn detectors_see_every_row() {
 async fn notices_and_errors_are_masked() {
     let rig = Rig::new(POLICY);
     let mut fake = fake();
-    fake.canned.insert("SELECT 5", Canned::fails("22023", "no such thing as a.person@example.com"));
+    fake.canned.insert(
+        "SELECT 5",
+        Canned::fails("22023", "no such thing as a.person@example.com"),
+    );
     let went = exchange(&rig, fake, &[&query("SELECT 5")]).await;
     assert_eq!(went.tags(), "EZ");
-    assert!(!went.text().contains("a.person@") && went.text().contains("22023"), "{}", went.text());
+    assert!(
+        !went.text().contains("a.person@") && went.text().contains("22023"),
+        "{}",
+        went.text()
+    );
 }
 
 #[tokio::test]
@@ -48,5 +58,10 @@ async fn rows_without_a_description_end_the_connection() {
     let mut fake = fake();
     fake.forgets_columns = true;
     let went = exchange(&rig, fake, &[&query(CARD)]).await;
-    assert!(went.text().contains("08P01") && !went.tags().contains('D'), "{} {}", went.tags(), went.text());
+    assert!(
+        went.text().contains("08P01") && !went.tags().contains('D'),
+        "{} {}",
+        went.tags(),
+        went.text()
+    );
 }

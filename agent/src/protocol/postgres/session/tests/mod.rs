@@ -101,7 +101,9 @@ async fn exchange(rig: &Rig, fake: Fake, pieces: &[&[u8]]) -> Went {
             if to.write_all(piece).await.is_err() {
                 break;
             }
-            while let Ok(Ok(n)) = tokio::time::timeout(Duration::from_millis(60), from.read_buf(&mut down)).await {
+            while let Ok(Ok(n)) =
+                tokio::time::timeout(Duration::from_millis(60), from.read_buf(&mut down)).await
+            {
                 if n == 0 {
                     return down;
                 }
@@ -181,5 +183,11 @@ fn bare(tag: u8) -> Vec<u8> {
 
 /// Parse, Bind, Describe, Execute, as most libraries send them.
 fn run(name: &str, text: &str) -> Vec<u8> {
-    [parse(name, text), bind("", name, &[]), describe(b'P', ""), execute("")].concat()
+    [
+        parse(name, text),
+        bind("", name, &[]),
+        describe(b'P', ""),
+        execute(""),
+    ]
+    .concat()
 }

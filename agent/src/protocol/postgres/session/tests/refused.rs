@@ -14,7 +14,10 @@ async fn a_denied_query_leaves_the_connection_usable() {
     let went = exchange(&rig, server(&[one()]), &[&query("LISTEN evil"), &query(ONE)]).await;
     assert_eq!(went.tags(), "EZTDCZ", "{}", went.text());
     let text = went.text();
-    assert!(text.contains("42501") && text.contains("no listening here") && text.contains("no-listen"), "{text}");
+    assert!(
+        text.contains("42501") && text.contains("no listening here") && text.contains("no-listen"),
+        "{text}"
+    );
     assert!(!went.up_text().contains("evil"), "{}", went.up_text());
     assert_eq!(went.up_tags(), "QX", "only the second query");
     assert_eq!(went.operations, 3, "login and two statements");
@@ -23,15 +26,32 @@ async fn a_denied_query_leaves_the_connection_usable() {
 #[tokio::test]
 async fn a_denied_query_in_a_transaction_fails_it_on_both_sides() {
     let rig = Rig::new(POLICY);
-    let pieces = [query("BEGIN"), query("LISTEN evil"), query(ONE), query("COMMIT"), query(ONE)];
+    let pieces = [
+        query("BEGIN"),
+        query("LISTEN evil"),
+        query(ONE),
+        query("COMMIT"),
+        query(ONE),
+    ];
     let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
     let went = exchange(&rig, server(&[one()]), &pieces).await;
-    let states: Vec<u8> = went.down.iter().filter(|(t, _)| *t == b'Z').map(|(_, b)| b[0]).collect();
+    let states: Vec<u8> = went
+        .down
+        .iter()
+        .filter(|(t, _)| *t == b'Z')
+        .map(|(_, b)| b[0])
+        .collect();
     assert_eq!(states, b"TEEII", "{}", went.text());
     assert!(!went.up_text().contains("evil"));
-    assert!(went.text().contains("no listening here"), "the denial, not the server's syntax error");
+    assert!(
+        went.text().contains("no listening here"),
+        "the denial, not the server's syntax error"
+    );
     assert!(!went.text().contains("syntax error"));
-    assert!(went.text().contains("25P02"), "the transaction is the server's to fail");
+    assert!(
+        went.text().contains("25P02"),
+        "the transaction is the server's to fail"
+    );
 }
 
 #[tokio::test]
@@ -39,7 +59,12 @@ async fn one_denied_statement_denies_the_whole_string() {
     let rig = Rig::new(POLICY);
     let all = format!("{ONE}; LISTEN evil; {ONE}");
     let went = exchange(&rig, server(&[one()]), &[&query(&all)]).await;
-    assert_eq!((went.tags().as_str(), went.up_tags().as_str()), ("EZ", "X"), "{}", went.text());
+    assert_eq!(
+        (went.tags().as_str(), went.up_tags().as_str()),
+        ("EZ", "X"),
+        "{}",
+        went.text()
+    );
     assert_eq!(went.operations, 4, "each of them has an entry");
 }
 
@@ -62,7 +87,10 @@ async fn what_came_before_in_the_batch_is_undone_by_the_server_itself() {
     let went = exchange(&rig, server(&[one()]), &[&batch]).await;
     assert_eq!(went.tags(), "12TDCEZ", "{}", went.text());
     assert!(went.text().contains("no listening here"));
-    assert!(went.up_text().contains("denied by portcullis"), "the server fails, too");
+    assert!(
+        went.up_text().contains("denied by portcullis"),
+        "the server fails, too"
+    );
     assert!(!went.up_text().contains("evil"));
 }
 
@@ -73,7 +101,11 @@ async fn a_denied_prepare_defines_nothing() {
     let second = [bind("", "s", &[]), execute(""), bare(b'S')].concat();
     let went = exchange(&rig, server(&[]), &[&first, &second]).await;
     assert_eq!(went.tags(), "EZEZ", "{}", went.text());
-    assert!(went.text().contains("26000"), "there is no such statement: {}", went.text());
+    assert!(
+        went.text().contains("26000"),
+        "there is no such statement: {}",
+        went.text()
+    );
     assert!(!went.up_text().contains("evil"));
 }
 
@@ -83,7 +115,11 @@ async fn what_cannot_be_parsed_does_not_go_up() {
     let went = exchange(
         &rig,
         server(&[one()]),
-        &[&query("SELEC evil"), &[run("", "ALSO evil"), bare(b'S')].concat(), &query(ONE)],
+        &[
+            &query("SELEC evil"),
+            &[run("", "ALSO evil"), bare(b'S')].concat(),
+            &query(ONE),
+        ],
     )
     .await;
     assert_eq!(went.tags(), "EZEZTDCZ", "{}", went.text());
@@ -117,7 +153,11 @@ async fn bad_messages_end_the_connection_in_words() {
         let went = exchange(&rig, server(&[]), &[bad]).await;
         assert_eq!(went.tags(), "E", "{}: {}", bad.escape_ascii(), went.text());
         assert!(went.text().contains("FATAL"));
-        assert!(matches!(went.result, Some(Err(ProtocolError::Refused(_)))), "{}", bad.escape_ascii());
+        assert!(
+            matches!(went.result, Some(Err(ProtocolError::Refused(_)))),
+            "{}",
+            bad.escape_ascii()
+        );
         assert!(went.up.iter().all(|(tag, _)| *tag == b'X'));
         assert_eq!(went.operations, 2, "it has an entry");
     }

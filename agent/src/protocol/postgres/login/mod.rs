@@ -35,7 +35,7 @@ use self::{
     relayed::{Legs, Unbound},
     route::{Opened, Route, Way},
     switches::Switches,
-    talk::{Failed, Negotiated, Talk},
+    talk::{Failed, Negotiated, Talk, Words},
     target::Asked,
 };
 pub use self::{encoding::is_ascii_safe, target::Target};
@@ -44,6 +44,7 @@ use crate::{
     config::Upstream,
     credential::Secret,
     gate::{Dial, Gate, Permit},
+    mask::Counts,
     model::{Direction, Reason, WorkloadName},
     protocol::{
         ProtocolError,
@@ -229,7 +230,10 @@ impl Login<'_> {
             Ok(permit) => permit,
             Err(denied) => return Err(refusal::denied(&denied, self.wire)),
         };
-        let result = self.reach(&permit, upstream.as_ref(), role.as_deref()).await;
+        let mut counts = Counts::default();
+        let reached = self.reach(&permit, upstream.as_ref(), role.as_deref(), &mut counts);
+        let result = reached.await;
+        permit.add_masked(&counts);
         let counted = (
             self.wire.up.as_ref().map_or(0, |up| up.written),
             self.wire.down.written,
@@ -309,6 +313,7 @@ impl Login<'_> {
         permit: &Permit,
         upstream: Option<&Upstream>,
         role: Option<&str>,
+        counts: &mut Counts,
     ) -> Result<Logged, Failed> {
         // Before a connection: a credential that cannot be had means that there is none.
         let password = password(self.gate, permit, upstream).await?;
@@ -332,6 +337,11 @@ impl Login<'_> {
             wire: self.wire,
             until,
             secret: password.as_ref(),
+            words: Words {
+                rules: self.gate.mask(),
+                hidden: permit.obligations().mask,
+                counts,
+            },
         };
         if let Some(upstream) = upstream {
             let means = Means {

@@ -57,7 +57,7 @@ impl Ready {
                     talk.relay(length)?;
                 }
                 b'K' if self.cancel.is_none() => self.key(talk, length, keys)?,
-                b'N' => talk.relay(length)?,
+                b'N' => talk.relay_words(tag, length)?,
                 b'E' => return Err(talk.error(length)?),
                 b'Z' => {
                     let mut r = Reader::new(talk.body(length)?);
@@ -107,7 +107,7 @@ impl Ready {
                     self.learn(talk.body(length)?)?;
                     talk.relay(length)?;
                 }
-                b'N' => talk.relay(length)?,
+                b'N' => talk.relay_words(tag, length)?,
                 b'Z' if taken && talk.body(length)? == b"I" => return Ok(length),
                 b'Z' => return Err(confused("it did not take a role, and did not say why")),
                 other => return Err(confused(Fault::Unexpected(other))),

@@ -11,7 +11,7 @@ mod expect;
 mod extended;
 mod lookup;
 mod names;
-mod notices;
+pub(super) mod notices;
 mod own;
 mod plan;
 mod requests;

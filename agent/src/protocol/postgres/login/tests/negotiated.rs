@@ -516,3 +516,52 @@ async fn what_is_sensitive_in_a_login_is_masked_on_record() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn the_servers_words_are_masked() {
+    let bench = Bench::new(r#"permit (principal, action == Action::"sql:connect", resource);"#);
+    bench.play(|mut peer| async move {
+        peer.startup().await;
+        peer.say(b'R', &[0; 4]).await;
+        peer.say(b'N', b"SNOTICE\0C00000\0Mfor a.person@example.com\0\0").await;
+        peer.say(b'E', b"SFATAL\0C53300\0Mtoo many: b.person@example.com\0\0").await;
+    });
+    let went = bench
+        .run(None, async |mut peer| {
+            peer.send(&ada()).await;
+            peer.until_ready().await
+        })
+        .await;
+    let text = format!("{}{}", went.workload[1].1.escape_ascii(), went.workload[2].1.escape_ascii());
+    assert!(text.contains("masked:email") && !text.contains("person@"), "{text}");
+    let outcome = bench.entries().into_iter().find(|e| e["kind"] == "outcome").unwrap();
+    assert_eq!((&outcome["status"], &outcome["masked"]["email"]), (&"53300".into(), &2.into()));
+}
+
+#[test]
+fn what_is_declared_or_agreed_on_decides() {
+    use crate::protocol::{Detection, Hint, Protocol as _, postgres::Postgres};
+    let detect = |declared, alpn, first_bytes| {
+        Postgres::default().detect(&Hint {
+            first_bytes,
+            original_dst: TO,
+            tls: alpn != None::<&str>,
+            alpn,
+            declared,
+        })
+    };
+    let http: &[u8] = b"GET / HTTP/1.1\r\n";
+    for (declared, alpn, bytes, verdict) in [
+        (Some("postgres"), None, http, Detection::Yes),
+        (Some("postgres"), None, b"", Detection::Yes),
+        (Some("mysql"), None, &ada()[..], Detection::No),
+        (None, Some("postgresql"), http, Detection::Yes),
+        (None, Some("postgresql"), b"", Detection::Yes),
+        (None, Some("http/1.1"), &ada()[..], Detection::No),
+        (None, None, b"", Detection::NeedMore),
+        (None, None, &ada()[..], Detection::Yes),
+        (None, None, http, Detection::No),
+    ] {
+        assert_eq!(detect(declared, alpn, bytes), verdict, "{declared:?} {alpn:?}");
+    }
+}

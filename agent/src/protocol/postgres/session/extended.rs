@@ -4,7 +4,7 @@
 //! statement and its parameters are one thing to decide. Nothing is answered before Sync or Flush, so that waiting is
 //! not seen. What goes up without an Execute is an operation of its own, of phase `prepare`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -97,6 +97,7 @@ impl Session<'_> {
             declared: types,
             parameters: OnceLock::new(),
             columns: OnceLock::new(),
+            masker: Mutex::default(),
         });
         let Some(undo) = self.statements.define(name, Arc::clone(&prepared)) else {
             let why = "too many prepared statements on one connection";

@@ -21,7 +21,13 @@ mod simple;
 mod tests;
 mod understand;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -81,6 +87,8 @@ struct Session<'a> {
     catalog: Catalog,
     /// Counts how often names may have come to mean something else.
     epoch: u64,
+    /// The same for the whole database, by all connections, and what it was when it was last looked at.
+    database_epoch: (Arc<AtomicU64>, u64),
     expected: Expected,
     statements: Names<Prepared>,
     portals: Names<Portal>,
@@ -101,6 +109,8 @@ struct Session<'a> {
     answers_to_own: Answers,
     /// Something in this transaction has changed what names mean, so that its end may change it back.
     changed: bool,
+    /// It has changed definitions, or run code that may have.
+    defined: bool,
     /// The workload has said that it ends.
     terminated: bool,
     /// DISCARD ALL has taken the connection back to the role that it logged in as.
@@ -125,6 +135,9 @@ pub(super) async fn serve(
     }
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
+    let database_epoch = understanding.epoch(&established.target.resource().id);
+    let seen = database_epoch.load(Ordering::Acquire);
+    let database_epoch = (database_epoch, seen);
     let mut session = Session {
         wire,
         gate,
@@ -132,6 +145,7 @@ pub(super) async fn serve(
         understanding,
         catalog: Catalog::new(std::time::Instant::now()),
         epoch: 0,
+        database_epoch,
         expected: Expected::default(),
         statements: Names::default(),
         portals: Names::default(),
@@ -145,6 +159,7 @@ pub(super) async fn serve(
         flushed: false,
         answers_to_own: Answers::default(),
         changed: false,
+        defined: false,
         terminated: false,
         role_is_lost: false,
         escapes,
@@ -355,6 +370,10 @@ impl Session<'_> {
             if std::mem::take(&mut self.changed) {
                 self.forget_names();
             }
+            // What a transaction has defined is seen by others only from its end on.
+            if std::mem::take(&mut self.defined) {
+                self.database_epoch.0.fetch_add(1, Ordering::AcqRel);
+            }
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.
             let seen = self.ends_seen;
@@ -381,6 +400,7 @@ impl Session<'_> {
         // In a pipeline it may not be known yet that the transaction has changed something.
         let changes = self.may_change_names(statement);
         self.changed |= changes;
+        self.defined |= matches!(statement.act, Act::Ddl | Act::Code);
         self.unsure |= changes;
         self.barrier |= changes
             || matches!(
@@ -398,6 +418,15 @@ impl Session<'_> {
     fn forget_names(&mut self) {
         self.catalog.forget();
         self.epoch += 1;
+    }
+
+    /// Forgets what another connection may have changed.
+    fn follow_database(&mut self) {
+        let now = self.database_epoch.0.load(Ordering::Acquire);
+        if now != self.database_epoch.1 {
+            self.database_epoch.1 = now;
+            self.forget_names();
+        }
     }
 
     fn rules(&self) -> Arc<crate::mask::MaskRules> {

@@ -85,7 +85,11 @@ async fn handshake(rig: &Rig, stream: DuplexStream, alpn: &[&[u8]]) -> Result<Bo
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    Ok(Box::new(connector.connect(ServerName::try_from("localhost")?, stream).await?))
+    Ok(Box::new(
+        connector
+            .connect(ServerName::try_from("localhost")?, stream)
+            .await?,
+    ))
 }
 
 /// What a workload reads until it has seen enough, or the end.
@@ -127,7 +131,10 @@ async fn tls_begun_either_way_is_verified_and_on_record() -> Result<()> {
                    || json_extract(body,'$.tls.downstream.alpn') || ' ' || json_extract(body,'$.tls.upstream.sni') || ' ' \
                    || json_extract(body,'$.tls.upstream.alpn') || ' ' || length(json_extract(body,'$.tls.upstream.chain_sha256')) \
                    FROM entry WHERE json_extract(body,'$.event') = 'close'";
-        assert_eq!(rig.await_rows(row).await?, ["postgres localhost postgresql localhost postgresql 64"]);
+        assert_eq!(
+            rig.await_rows(row).await?,
+            ["postgres localhost postgresql localhost postgresql 64"]
+        );
         let row = "SELECT json_extract(body,'$.resource.id') FROM entry WHERE json_extract(body,'$.action') = 'sql:connect'";
         assert_eq!(rig.rows(row)?, ["localhost/app"]);
     }
@@ -140,7 +147,11 @@ async fn the_application_protocol_decides() -> Result<()> {
     let to = server(&authority).await?;
     let (rig, _roots) = rig(&authority, "").await?;
     for (alpn, sent, answer) in [
-        (&b"postgresql"[..], &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &b"E"[..]),
+        (
+            &b"postgresql"[..],
+            &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+            &b"E"[..],
+        ),
         (b"http/1.1", &startup(), b""),
     ] {
         let stream = rig.connect(to).await;
@@ -149,7 +160,11 @@ async fn the_application_protocol_decides() -> Result<()> {
         stream.flush().await?;
         // What is not HTTP under its name is `tcp:connect`, and this server does not know http/1.1.
         let said = read(&mut *stream, b"until the end").await?;
-        assert!(said.starts_with(answer) && said.is_empty() == answer.is_empty(), "{}", said.escape_ascii());
+        assert!(
+            said.starts_with(answer) && said.is_empty() == answer.is_empty(),
+            "{}",
+            said.escape_ascii()
+        );
     }
     let refused = handshake(&rig, rig.connect(to).await, &[b"h2"]).await;
     assert!(refused.is_err(), "nothing else is agreed on");
@@ -169,7 +184,10 @@ async fn a_declared_destination_speaks_what_is_declared() -> Result<()> {
     stream.write_all(b"SSH-2.0-OpenSSH\r\n").await?;
     let said = read(&mut stream, b"until the end").await?;
     let text = said.escape_ascii().to_string();
-    assert!(said.starts_with(b"E") && text.contains("C54000") && text.contains("startup packet"), "{text}");
+    assert!(
+        said.starts_with(b"E") && text.contains("C54000") && text.contains("startup packet"),
+        "{text}"
+    );
     // Plain here, and encrypted on its way.
     let mut stream = rig.connect(to).await;
     stream.write_all(&startup()).await?;

@@ -28,8 +28,6 @@ pub struct Ready {
     pub parameters: BTreeMap<Box<str>, Box<str>>,
     /// The connection's place among those that can be cancelled.
     pub cancel: Option<Registered>,
-    /// The transaction's state: `I`.
-    pub transaction: u8,
 }
 
 /// What is needed to give the workload a key of its own.
@@ -61,9 +59,9 @@ impl Ready {
                 b'E' => return Err(talk.error(length)?),
                 b'Z' => {
                     let mut r = Reader::new(talk.body(length)?);
-                    self.transaction = r.u8()?;
+                    let state = r.u8()?;
                     r.end()?;
-                    if self.transaction != b'I' {
+                    if state != b'I' {
                         return Err(confused("it is in a transaction before the first statement"));
                     }
                     return Ok(length);

@@ -273,12 +273,27 @@ impl Talk<'_> {
 
     /// Passes an error or a notice on, as the workload may see it.
     pub fn relay_words(&mut self, tag: u8, length: usize) -> Result<(), Failed> {
-        let Wire { up: Some(up), down, .. } = &mut *self.wire else {
+        let Wire {
+            up: Some(up), down, ..
+        } = &mut *self.wire
+        else {
             return Ok(());
         };
-        let Words { rules, hidden, counts } = &mut self.words;
+        let Words {
+            rules,
+            hidden,
+            counts,
+        } = &mut self.words;
         let body = &up.input[HEADER..length];
-        notice(tag, body, Trust::Scanned, rules, *hidden, counts, &mut down.output)?;
+        notice(
+            tag,
+            body,
+            Trust::Scanned,
+            rules,
+            *hidden,
+            counts,
+            &mut down.output,
+        )?;
         up.wipe(length);
         Ok(())
     }

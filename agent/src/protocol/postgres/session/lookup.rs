@@ -40,7 +40,8 @@ pub(super) struct Known<'a> {
 
 impl Classes for Known<'_> {
     fn column(&self, table: u32, number: i16) -> Option<Sources> {
-        let class_of = |schema: &str, relation: &str, column: &str| self.rules.column(schema, relation, column);
+        let class_of =
+            |schema: &str, relation: &str, column: &str| self.rules.column(schema, relation, column);
         lineage::column(table, number, self.catalog, &class_of).ok()
     }
 
@@ -105,7 +106,9 @@ impl Named<'_> {
     /// The query of a cursor or portal.
     fn query(&self, name: &str) -> Option<&Statement> {
         let here = self.earlier.iter().rev().find_map(|s| match &s.act {
-            Act::Declare { cursor, statement, .. } if &**cursor == name => Some(&**statement),
+            Act::Declare {
+                cursor, statement, ..
+            } if &**cursor == name => Some(&**statement),
             _ => None,
         });
         here.or_else(|| self.portals.get(name.as_bytes())?.statement.statement.as_deref())

@@ -45,14 +45,13 @@ use super::{
     frame::Fault,
     login::Established,
     sql::{Act, Statement},
-    startup::Replication,
 };
 use crate::{
     drain::Raised,
     gate::Gate,
     model::{Reason, Side},
     protocol::{
-        ProtocolError, tcp,
+        ProtocolError,
         wire::{Broken, Pumped, Reading, Wire},
     },
 };
@@ -129,10 +128,6 @@ pub(super) async fn serve(
     gate: &Gate,
     understanding: &Understanding,
 ) -> Result<(), ProtocolError> {
-    if established.replication != Replication::No {
-        // Who may replicate may see everything: that was decided with the login, and nothing of it is read here.
-        return tcp::relay(wire, established.permit, gate.limits().session_timeout).await;
-    }
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
     let database_epoch = understanding.epoch(&established.target.resource().id);

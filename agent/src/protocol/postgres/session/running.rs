@@ -138,7 +138,11 @@ impl Running {
             self.permit.add_masked(rows.counts());
             if let Some(portal) = &self.portal {
                 rows.reset_counts();
-                *portal.statement.masker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Reuse {
+                *portal
+                    .statement
+                    .masker
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(Reuse {
                     resolved: Arc::clone(&self.plan.resolved),
                     hidden: self.mask(),
                     formats: portal.formats.clone(),
@@ -152,7 +156,11 @@ impl Running {
     /// What masked the last result of the same prepared statement, where nothing has changed since.
     fn kept_masker(&self) -> Option<Box<RowMasker>> {
         let portal = self.portal.as_ref()?;
-        let mut kept = portal.statement.masker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = portal
+            .statement
+            .masker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let same = |kept: &mut Reuse| {
             Arc::ptr_eq(&kept.resolved, &self.plan.resolved)
                 && kept.hidden == self.mask()

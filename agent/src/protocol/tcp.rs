@@ -63,7 +63,7 @@ async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -> Result<()
     relay(&mut wire, permit, gate.limits().idle_timeout).await
 }
 
-/// Moves bytes both ways, unread, until both sides have ended; they count for the permit from here on.
+/// Carries bytes both ways, unread, until both sides have ended. What was read before is carried, too.
 pub(super) async fn relay(wire: &mut Wire, mut permit: Permit, idle: Duration) -> Result<(), ProtocolError> {
     let mut counted = (wire.up.as_ref().map_or(0, |up| up.written), wire.down.written);
     let (mut up_shut, mut down_shut) = (false, false);

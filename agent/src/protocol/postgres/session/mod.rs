@@ -33,13 +33,20 @@ use self::{
     own::Answers,
 };
 pub use self::{extended::bound, understand::Understanding};
-use super::{catalog::Catalog, deny, frame::Fault, login::Established};
+use super::{
+    catalog::Catalog,
+    deny,
+    frame::Fault,
+    login::Established,
+    sql::{Act, Statement},
+    startup::Replication,
+};
 use crate::{
     drain::Raised,
     gate::Gate,
     model::{Reason, Side},
     protocol::{
-        ProtocolError,
+        ProtocolError, tcp,
         wire::{Broken, Pumped, Reading, Wire},
     },
 };
@@ -92,6 +99,8 @@ struct Session<'a> {
     /// The server was asked to answer at once, for the barrier.
     flushed: bool,
     answers_to_own: Answers,
+    /// Something in this transaction has changed what names mean, so that its end may change it back.
+    changed: bool,
     /// The workload has said that it ends.
     terminated: bool,
     /// DISCARD ALL has taken the connection back to the role that it logged in as.
@@ -110,6 +119,10 @@ pub(super) async fn serve(
     gate: &Gate,
     understanding: &Understanding,
 ) -> Result<(), ProtocolError> {
+    if established.replication != Replication::No {
+        // Who may replicate may see everything: that was decided with the login, and nothing of it is read here.
+        return tcp::relay(wire, established.permit, gate.limits().session_timeout).await;
+    }
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
     let mut session = Session {
@@ -131,6 +144,7 @@ pub(super) async fn serve(
         barrier: false,
         flushed: false,
         answers_to_own: Answers::default(),
+        changed: false,
         terminated: false,
         role_is_lost: false,
         escapes,
@@ -139,6 +153,8 @@ pub(super) async fn serve(
     };
     let result = session.run().await;
     session.leave_the_server().await;
+    // From here on there is nothing to cancel.
+    drop(session.established.cancel.take());
     let reason = result
         .as_ref()
         .map_or_else(ProtocolError::reason, |()| Reason::Completed);
@@ -335,6 +351,10 @@ impl Session<'_> {
         self.ends_seen += 1;
         self.unsure = false;
         if self.transaction == Transaction::Idle {
+            // An error has undone what was changed.
+            if std::mem::take(&mut self.changed) {
+                self.forget_names();
+            }
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.
             let seen = self.ends_seen;
@@ -346,6 +366,32 @@ impl Session<'_> {
     /// Text that may be shown nowhere but to the workload, as bytes for its side.
     fn say(&mut self, bytes: &Bytes) {
         self.wire.down.output.extend_from_slice(bytes);
+    }
+
+    /// Whether names may mean something else after a statement.
+    fn may_change_names(&self, statement: &Statement) -> bool {
+        if statement.act.ends_transaction() {
+            return self.changed;
+        }
+        statement.changes_session()
+    }
+
+    /// A statement goes up: whether what follows has to wait for its answer.
+    fn sends(&mut self, statement: &Statement) {
+        // In a pipeline it may not be known yet that the transaction has changed something.
+        let changes = self.may_change_names(statement);
+        self.changed |= changes;
+        self.unsure |= changes;
+        self.barrier |= changes
+            || matches!(
+                statement.act,
+                Act::CopyIn(_)
+                    | Act::Prepare { .. }
+                    | Act::Deallocate { .. }
+                    | Act::Declare { .. }
+                    | Act::Close { .. }
+                    | Act::Discard(_)
+            );
     }
 
     /// Names may mean something else from here on.

@@ -1,6 +1,6 @@
 //! One permitted operation under way: its rows are masked and recorded as they pass, and its outcome is written.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,7 +13,7 @@ use super::{
         value::{self, Column, CopyMasker, CopyOptions, CopySyntax, RowMasker, Treatment},
     },
     lookup::Classes,
-    names::Portal,
+    names::{Portal, Reuse},
 };
 use crate::{
     gate::Permit,
@@ -134,10 +134,39 @@ impl Running {
     }
 
     fn close_rows(&mut self) {
-        if let Some(rows) = self.rows.take() {
+        if let Some(mut rows) = self.rows.take() {
             self.permit.add_masked(rows.counts());
+            if let Some(portal) = &self.portal {
+                rows.reset_counts();
+                *portal
+                    .statement
+                    .masker
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(Reuse {
+                    resolved: Arc::clone(&self.plan.resolved),
+                    hidden: self.mask(),
+                    formats: portal.formats.clone(),
+                    rows,
+                });
+            }
         }
         self.described = false;
+    }
+
+    /// What masked the last result of the same prepared statement, where nothing has changed since.
+    fn kept_masker(&self) -> Option<Box<RowMasker>> {
+        let portal = self.portal.as_ref()?;
+        let mut kept = portal
+            .statement
+            .masker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let same = |kept: &mut Reuse| {
+            Arc::ptr_eq(&kept.resolved, &self.plan.resolved)
+                && kept.hidden == self.mask()
+                && kept.formats == portal.formats
+        };
+        kept.take_if(same).map(|kept| kept.rows)
     }
 
     /// Passes rows on: `run` holds whole DataRow messages. What may not be shown is masked, and what is passed on is
@@ -154,7 +183,10 @@ impl Running {
     ) -> Result<(), RowError> {
         if self.rows.is_none() {
             let columns = self.columns().ok_or(Fault::Unexpected(b'D'))?;
-            self.rows = Some(Box::new(self.masker(&columns, classes, rules)));
+            self.rows = Some(match self.kept_masker() {
+                Some(rows) => rows,
+                None => Box::new(self.masker(&columns, classes, rules)),
+            });
         }
         let before = out.len();
         if !self.described {

@@ -3,4 +3,5 @@
 
 mod gate;
 mod postgres;
+mod postgres_login;
 mod rig;

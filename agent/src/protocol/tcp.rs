@@ -60,11 +60,12 @@ async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -> Result<()
             return Err(ProtocolError::Cut(error.reason));
         }
     }
-    relay(wire, permit, gate.limits().idle_timeout).await
+    relay(&mut wire, permit, gate.limits().idle_timeout).await
 }
 
-async fn relay(mut wire: Wire, mut permit: Permit, idle: Duration) -> Result<(), ProtocolError> {
-    let mut counted = (0, 0);
+/// Moves bytes both ways, unread, until both sides have ended; they count for the permit from here on.
+pub(super) async fn relay(wire: &mut Wire, mut permit: Permit, idle: Duration) -> Result<(), ProtocolError> {
+    let mut counted = (wire.up.as_ref().map_or(0, |up| up.written), wire.down.written);
     let (mut up_shut, mut down_shut) = (false, false);
     let (reason, result) = loop {
         let Some(up) = &mut wire.up else {

@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 
 pub use codec::{Codec, Event};
 
-use super::{Detection, Hint, Protocol, ProtocolError, wire::Wire};
+use super::{Detection, Hint, Protocol, ProtocolError, tcp, wire::Wire};
 use crate::{
     gate::{Dial, Gate},
     io::BoxStream,
@@ -73,9 +73,15 @@ impl Protocol for Postgres {
 
 impl Postgres {
     async fn carry(&self, wire: &mut Wire, dial: &dyn Dial, gate: &Gate) -> Result<(), ProtocolError> {
-        let Some(established) = login::login(wire, dial, gate, &self.shared).await? else {
+        let Some(mut established) = login::login(wire, dial, gate, &self.shared).await? else {
             return Ok(());
         };
+        // It can be cancelled for as long as this is there.
+        let _cancel = established.cancel.take();
+        if established.replication {
+            // A stream of every change, and commands that are no SQL: whoever is granted it is granted all of it.
+            return tcp::relay(wire, established.permit, gate.limits().session_timeout).await;
+        }
         session::serve(established, wire, gate, &self.understanding).await
     }
 }

@@ -334,7 +334,7 @@ mod tests {
                     Some(_) => assert_eq!(verdict, Detection::Yes, "{n} of {sample:?}"),
                 }
             }
-            assert!(settled.is_some_and(|n| n >= 6 && n <= 9), "{sample:?}");
+            assert!(settled.is_some_and(|n| (6..=9).contains(&n)), "{sample:?}");
         }
         for no in [
             &b"GET / HTTP/1.1\r\n"[..],

@@ -42,6 +42,12 @@ impl Catalog {
         }
         let answer: Answer = serde_json::from_slice(answer).map_err(LearnError::Malformed)?;
         self.make_room();
+        if self.relations.is_empty() && self.functions.is_empty() && self.types.is_empty() {
+            self.oldest = self.now;
+        }
+        // Or something may be: then the next message goes through what is known.
+        self.has_absent = true;
+        self.basics = self.now;
         self.current_schema = answer.schema.map(Into::into);
         self.opaque_operators = Some(answer.operators.unwrap_or_default());
         self.opaque_casts = answer.casts;
@@ -119,11 +125,10 @@ fn relation(row: RelationRow, functions: &HashMap<u32, &Function>) -> Relation {
             .columns
             .unwrap_or_default()
             .into_iter()
-            .map(|(attnum, name, type_oid, type_mod, generated)| Column {
+            .map(|(attnum, name, type_oid, _, generated)| Column {
                 attnum,
                 name: name.into(),
                 type_oid: type_oid.0,
-                type_mod,
                 generated: generated.map(|text| parse(&format!("SELECT {text}"))),
             })
             .collect(),

@@ -14,8 +14,7 @@ use std::{
 };
 
 pub use self::{
-    learn::LearnError,
-    look_up::{LookUp, Needs},
+    look_up::Needs,
     relation::{Column, Function, Kind, Parent, Relation, Shape, Type, View},
 };
 use super::sql::Name;
@@ -55,6 +54,12 @@ struct Entry<T> {
 pub struct Catalog {
     generation: u64,
     now: Instant,
+    /// When the oldest of what is known was learned.
+    oldest: Instant,
+    /// When what every look-up tells was learned.
+    basics: Instant,
+    /// Whether anything is known to be absent.
+    has_absent: bool,
     names: HashMap<Name, Entry<Option<u32>>>,
     relations: HashMap<u32, Entry<Option<Arc<Relation>>>>,
     functions: HashMap<Box<str>, Entry<Functions>>,
@@ -71,6 +76,9 @@ impl Catalog {
         Self {
             generation: 0,
             now,
+            oldest: now,
+            basics: now,
+            has_absent: false,
             names: HashMap::new(),
             relations: HashMap::new(),
             functions: HashMap::new(),
@@ -85,16 +93,24 @@ impl Catalog {
     pub fn begin(&mut self, now: Instant) {
         self.generation += 1;
         self.now = now;
-        let generation = self.generation;
         let old = |learned: Instant| now.saturating_duration_since(learned) >= BELIEVED;
-        self.names
-            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
-        self.relations
-            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
-        self.functions
-            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
-        self.types
-            .retain(|_, e| !old(e.learned) && (e.value.is_some() || e.generation == generation));
+        if old(self.basics) {
+            self.forget_basics();
+        }
+        // Most messages find everything young: they are not made to go through it all.
+        if !self.has_absent && !old(self.oldest) {
+            return;
+        }
+        self.names.retain(|_, e| !old(e.learned) && e.value.is_some());
+        self.relations.retain(|_, e| !old(e.learned) && e.value.is_some());
+        self.functions.retain(|_, e| !old(e.learned) && e.value.is_some());
+        self.types.retain(|_, e| !old(e.learned) && e.value.is_some());
+        self.has_absent = false;
+        let all = self.names.values().map(|e| e.learned);
+        let all = all.chain(self.relations.values().map(|e| e.learned));
+        let all = all.chain(self.functions.values().map(|e| e.learned));
+        let all = all.chain(self.types.values().map(|e| e.learned));
+        self.oldest = all.min().unwrap_or(now);
     }
 
     /// Drops everything: names may mean something else now.
@@ -103,6 +119,10 @@ impl Catalog {
         self.relations.clear();
         self.functions.clear();
         self.types.clear();
+        self.forget_basics();
+    }
+
+    fn forget_basics(&mut self) {
         self.current_schema = None;
         self.opaque_operators = None;
         self.opaque_casts = false;

@@ -51,8 +51,6 @@ pub struct Column {
     pub name: Arc<str>,
     /// Its type's OID.
     pub type_oid: u32,
-    /// Its type modifier; -1 without one.
-    pub type_mod: i32,
     /// For a generated column: the statement `SELECT <expression>`; `Some(None)` when it cannot be read.
     pub generated: Option<Option<Arc<Node>>>,
 }
@@ -153,6 +151,12 @@ pub struct Function {
 }
 
 impl Function {
+    /// Whether it may change something, or hold code that does: it is neither PostgreSQL's nor harmless by its kind.
+    #[must_use]
+    pub fn may_do_anything(&self) -> bool {
+        !self.is_builtin() && (!self.compiled || self.volatility == 'v')
+    }
+
     /// Whether it came with PostgreSQL.
     #[must_use]
     pub fn is_builtin(&self) -> bool {

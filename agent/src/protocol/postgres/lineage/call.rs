@@ -45,6 +45,7 @@ impl Resolver<'_> {
             }
         }
         let callee = self.callee(schema, function, arity(call));
+        self.note_call(Name::new(schema, function), arity(call));
         if callee == Callee::Builtin && aggregate(function) == Some(Aggregate::Computing) {
             return (flow | args.computed()).into();
         }

@@ -11,7 +11,7 @@ use pg_query::{
 use super::{
     flow::{Col, Flow, Value, join},
     name,
-    resolver::Resolver,
+    resolver::{Resolver, UNKNOWN_FUNCTION},
     scope::{Meaning, Scope},
     words,
 };
@@ -78,6 +78,7 @@ impl Resolver<'_> {
                 if self.catalog.has_opaque_casts() {
                     value.flow.opaque = true;
                     self.opaque_calls = true;
+                    self.incomplete.insert(UNKNOWN_FUNCTION);
                 }
                 Value {
                     flow: value.flow,

@@ -10,6 +10,16 @@
 //! rows, they give no values. They do count as read (`columns`, `sensitive`), which is what policy decides upon.
 //! An EXISTS in the select list is a value made of its WHERE: derived.
 //!
+//! # Words that are added to `incomplete`
+//! `unknown_relation`: a relation that does not exist; `unknown_function`: one that may do anything, also where the
+//! statement's own words do not show it (a name of PostgreSQL's that means another function, a row's function in the
+//! notation of a field, a view, a cast); `unknown_operator`: the same of an operator; `rules`: a relation whose rules
+//! put other statements in place of this one; `too_deep`. `unknown_function` and `unknown_operator` are taken out where
+//! the database says that nothing but compiled code without effect is meant.
+//!
+//! # What is not seen
+//! Triggers, foreign tables' sources, and what an earlier statement stored elsewhere: that one had it in `copied`.
+//!
 //! Bias: what cannot be resolved is opaque or unknown, never clean.
 
 mod call;

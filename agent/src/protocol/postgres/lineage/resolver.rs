@@ -15,8 +15,8 @@ use super::{
     words,
 };
 use crate::protocol::postgres::{
-    catalog::{Catalog, Function, Known, Needs, Relation, Shape},
-    sql::{Name, Words},
+    catalog::{Catalog, Function, Kind, Known, Needs, Relation, Shape},
+    sql::{Name, Words, is_pure},
 };
 
 /// How deep statements and views may be nested, together. A level costs stack.
@@ -26,6 +26,9 @@ const MOST_STEPS: u32 = 200_000;
 
 /// The word for what is nested too deeply, or takes too many steps, to be followed.
 pub(super) const TOO_DEEP: &str = "too_deep";
+
+/// The word for functions that may do anything.
+pub(super) const UNKNOWN_FUNCTION: &str = "unknown_function";
 
 /// What a name of a relation means.
 pub(super) enum Found {
@@ -71,6 +74,8 @@ pub(super) struct Resolver<'a> {
     rows: HashMap<u32, Option<Rc<[Col]>>>,
     /// Names that were found, to be looked up again if a column is not known.
     names: BTreeSet<(Name, u32)>,
+    /// Functions called in the tree, as written.
+    pub(super) called_names: BTreeSet<Name>,
     depth: u32,
     steps: u32,
 }
@@ -95,6 +100,7 @@ impl<'a> Resolver<'a> {
             all: Flow::NONE,
             opaque_calls: false,
             names: BTreeSet::new(),
+            called_names: BTreeSet::new(),
             view: None,
             rows: HashMap::new(),
             depth: 0,
@@ -306,7 +312,9 @@ impl<'a> Resolver<'a> {
     /// What a column holds by its own name, and by its name in the relations that share its rows.
     fn own_flow(&self, relation: &Relation, column: &str) -> Flow {
         let mut flow = Flow::NONE;
-        if words::holds_values(&relation.schema, &relation.name, column) || relation.family_cut {
+        let others =
+            words::holds_values(&relation.schema, &relation.name, column) || relation.kind == Kind::Toast;
+        if others || relation.family_cut {
             flow |= Flow::OPAQUE;
         }
         let own = std::iter::once((&relation.schema, &relation.name));
@@ -428,7 +436,7 @@ impl<'a> Resolver<'a> {
             // A view hides what it calls from whoever reads the statement alone.
             let writes = |f: &Function| !f.is_builtin() && f.volatility == 'v';
             if callee == Callee::Opaque || candidates.iter().any(writes) {
-                self.incomplete.insert("unknown_function");
+                self.incomplete.insert(UNKNOWN_FUNCTION);
             }
         } else {
             let mut schemas: Vec<&Arc<str>> = candidates.iter().map(|f| &f.schema).collect();
@@ -444,13 +452,31 @@ impl<'a> Resolver<'a> {
         callee
     }
 
-    /// What a function of one argument may do, if it did not come with PostgreSQL and exists.
+    /// What a function of one argument may do, if it did not come with PostgreSQL and exists. It is called in the
+    /// notation of a field, so the statement's own facts do not have it.
     pub(super) fn user_callee(&mut self, name: &str) -> Option<Callee> {
         let candidates = self.candidates(None, name, Some(1))?;
         if candidates.iter().all(Function::is_builtin) {
             return None;
         }
+        if candidates.iter().any(Function::may_do_anything) {
+            self.incomplete.insert(UNKNOWN_FUNCTION);
+        }
         Some(self.callee(None, name, Some(1)))
+    }
+
+    /// Notes a call whose name is that of a pure built-in function but which can mean another one.
+    pub(super) fn note_call(&mut self, name: Name, args: Option<usize>) {
+        if self.in_view() {
+            return;
+        }
+        if is_pure(&name) {
+            let candidates = self.candidates(name.schema.as_deref(), &name.name, args);
+            if candidates.is_some_and(|all| all.iter().any(Function::may_do_anything)) {
+                self.incomplete.insert(UNKNOWN_FUNCTION);
+            }
+        }
+        self.called_names.insert(name);
     }
 
     /// What a function gives back that is made of its arguments.
@@ -476,11 +502,7 @@ impl<'a> Resolver<'a> {
     /// Whether a name of a built-in function can mean another one; `None` while that is to be looked up.
     pub(super) fn is_shadowed(&mut self, name: &Name) -> Option<bool> {
         let candidates = self.candidates(name.schema.as_deref(), &name.name, None)?;
-        Some(
-            candidates
-                .iter()
-                .any(|f| !f.is_builtin() && (!f.compiled || f.volatility == 'v')),
-        )
+        Some(candidates.iter().any(Function::may_do_anything))
     }
 
     /// The shape of what a function gives back in FROM.

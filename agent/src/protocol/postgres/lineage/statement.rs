@@ -286,6 +286,10 @@ impl Resolver<'_> {
                 self.callee(function.schema.as_deref(), &function.name, None);
             }
             if is_pure(function) {
+                // What the walk has seen it knows better, by the number of arguments.
+                if self.called_names.contains(function) {
+                    continue;
+                }
                 shadowed |= self.is_shadowed(function).unwrap_or(true);
             } else {
                 all_harmless &= self.is_harmless(function).unwrap_or(false);

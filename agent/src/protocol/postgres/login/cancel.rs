@@ -28,9 +28,12 @@ const CODE: u32 = 80_877_102;
 /// Bytes of a key made here where the version lets it be longer than four.
 const LONG_KEY: usize = 32;
 
+/// Where a connection is: its server, and the process there.
+type Place = (SocketAddr, u32);
+
 /// The connections that can be cancelled, over all workloads.
 #[derive(Debug, Default)]
-pub struct Cancels(Mutex<HashMap<(SocketAddr, u32), Vec<Arc<Entry>>>>);
+pub struct Cancels(Mutex<HashMap<Place, Vec<Arc<Entry>>>>);
 
 /// One of them.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Registered {
     cancels: Arc<Cancels>,
-    at: (SocketAddr, u32),
+    at: Place,
     entry: Arc<Entry>,
 }
 
@@ -100,7 +103,7 @@ impl Cancels {
     }
 
     /// The one that a request names, if it is the workload's own.
-    fn find(&self, workload: &WorkloadName, at: (SocketAddr, u32), key: &[u8]) -> Option<Arc<Entry>> {
+    fn find(&self, workload: &WorkloadName, at: Place, key: &[u8]) -> Option<Arc<Entry>> {
         let all = self.lock();
         let mut found = None;
         for entry in all.get(&at)? {
@@ -113,7 +116,7 @@ impl Cancels {
         found
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(SocketAddr, u32), Vec<Arc<Entry>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Vec<Arc<Entry>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -35,7 +35,7 @@ use self::{
     relayed::{Legs, Unbound},
     route::{Opened, Route, Way},
     switches::Switches,
-    talk::{Failed, Negotiated, Talk},
+    talk::{Failed, Negotiated, Talk, Words},
     target::Asked,
 };
 pub use self::{encoding::is_ascii_safe, target::Target};
@@ -44,6 +44,7 @@ use crate::{
     config::Upstream,
     credential::Secret,
     gate::{Dial, Gate, Permit},
+    mask::Counts,
     model::{Direction, Reason, WorkloadName},
     protocol::{
         ProtocolError,
@@ -69,26 +70,12 @@ pub struct Established {
     pub permit: Permit,
     /// What every operation is asked of.
     pub target: Target,
-    /// The protocol version that both sides speak.
-    pub version: Version,
-    /// Whether it is for replication.
-    pub replication: Replication,
-    /// Settings that the workload began with (`options`, then startup parameters), by name in lower case.
-    pub settings: BTreeMap<Box<str>, Box<str>>,
-    /// Whether `options` held nothing else.
-    pub settings_complete: bool,
-    /// `options`, as it was.
-    pub options: Option<Box<str>>,
+    /// Whether it is for replication: a stream that nothing here reads.
+    pub replication: bool,
     /// The server's settings (ParameterStatus) so far, by the name that it gave.
     pub parameters: BTreeMap<Box<str>, Box<str>>,
-    /// Whether the agent logged in with its own credential.
-    pub brokered: bool,
     /// The role that was taken after a brokered login. `SET ROLE NONE` would leave it: it must be refused.
     pub set_role: Option<Box<str>>,
-    /// The transaction's state in the first ReadyForQuery: `I`.
-    pub transaction: u8,
-    /// Bytes written to the server and to the workload that the permit has counted.
-    pub counted: (u64, u64),
     /// The connection can be cancelled as long as this is there.
     pub cancel: Option<Registered>,
 }
@@ -106,16 +93,9 @@ impl Established {
         Self {
             permit,
             target,
-            version: Version::V3_0,
-            replication: Replication::No,
-            settings: BTreeMap::new(),
-            settings_complete: true,
-            options: None,
+            replication: false,
             parameters: BTreeMap::new(),
-            brokered: false,
             set_role: None,
-            transaction: b'I',
-            counted: (0, 0),
             cancel: None,
         }
     }
@@ -208,12 +188,6 @@ struct Login<'a> {
     startup: Startup,
 }
 
-/// What came of it when the server was asked.
-struct Logged {
-    ready: Ready,
-    version: Version,
-}
-
 impl Login<'_> {
     async fn run(mut self) -> Result<Option<Established>, ProtocolError> {
         let upstream = target::broker(self.gate).cloned();
@@ -229,25 +203,18 @@ impl Login<'_> {
             Ok(permit) => permit,
             Err(denied) => return Err(refusal::denied(&denied, self.wire)),
         };
-        let result = self.reach(&permit, upstream.as_ref(), role.as_deref()).await;
-        let counted = (
-            self.wire.up.as_ref().map_or(0, |up| up.written),
-            self.wire.down.written,
-        );
-        permit.add_bytes(Direction::Up, counted.0);
-        permit.add_bytes(Direction::Down, counted.1);
+        let mut counts = Counts::default();
+        let reached = self.reach(&permit, upstream.as_ref(), role.as_deref(), &mut counts);
+        let result = reached.await;
+        permit.add_masked(&counts);
+        permit.add_bytes(Direction::Up, self.wire.up.as_ref().map_or(0, |up| up.written));
+        permit.add_bytes(Direction::Down, self.wire.down.written);
         match result {
-            Ok(logged) => {
+            Ok(ready) => {
                 if let Some(up) = &mut self.wire.up {
                     up.secret = false;
                 }
-                Ok(Some(self.established(
-                    permit,
-                    logged,
-                    upstream.is_some(),
-                    role,
-                    counted,
-                )))
+                Ok(Some(self.established(permit, ready, role)))
             }
             Err(Failed::Refused(refusal)) => Err(refusal.end(permit, self.wire).await),
             Err(Failed::Said(code)) => {
@@ -309,7 +276,8 @@ impl Login<'_> {
         permit: &Permit,
         upstream: Option<&Upstream>,
         role: Option<&str>,
-    ) -> Result<Logged, Failed> {
+        counts: &mut Counts,
+    ) -> Result<Ready, Failed> {
         // Before a connection: a credential that cannot be had means that there is none.
         let password = password(self.gate, permit, upstream).await?;
         let until = Instant::now() + self.gate.limits().handshake_timeout;
@@ -332,6 +300,11 @@ impl Login<'_> {
             wire: self.wire,
             until,
             secret: password.as_ref(),
+            words: Words {
+                rules: self.gate.mask(),
+                hidden: permit.obligations().mask,
+                counts,
+            },
         };
         if let Some(upstream) = upstream {
             let means = Means {
@@ -369,10 +342,7 @@ impl Login<'_> {
         }
         talk.relay(length)?;
         talk.flush().await?;
-        Ok(Logged {
-            ready,
-            version: negotiated.version,
-        })
+        Ok(ready)
     }
 
     fn startup_message(&self, version: Version, role: Option<&str>) -> bytes::BytesMut {
@@ -393,34 +363,14 @@ impl Login<'_> {
         out
     }
 
-    fn established(
-        self,
-        permit: Permit,
-        logged: Logged,
-        brokered: bool,
-        set_role: Option<Box<str>>,
-        counted: (u64, u64),
-    ) -> Established {
-        // As the server takes them: switches first, parameters over them.
-        let mut settings: BTreeMap<Box<str>, Box<str>> = BTreeMap::new();
-        for (name, value) in &self.switches.settings {
-            settings.insert(name.as_str().into(), value.as_str().into());
-        }
-        settings.extend(self.startup.settings);
+    fn established(self, permit: Permit, ready: Ready, set_role: Option<Box<str>>) -> Established {
         Established {
             permit,
             target: self.target,
-            version: logged.version,
-            replication: self.startup.replication,
-            settings,
-            settings_complete: self.switches.complete,
-            options: self.startup.options,
-            parameters: logged.ready.parameters,
-            brokered,
+            replication: self.startup.replication != Replication::No,
+            parameters: ready.parameters,
             set_role,
-            transaction: logged.ready.transaction,
-            counted,
-            cancel: logged.ready.cancel,
+            cancel: ready.cancel,
         }
     }
 }

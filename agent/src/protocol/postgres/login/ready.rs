@@ -28,8 +28,6 @@ pub struct Ready {
     pub parameters: BTreeMap<Box<str>, Box<str>>,
     /// The connection's place among those that can be cancelled.
     pub cancel: Option<Registered>,
-    /// The transaction's state: `I`.
-    pub transaction: u8,
 }
 
 /// What is needed to give the workload a key of its own.
@@ -57,13 +55,13 @@ impl Ready {
                     talk.relay(length)?;
                 }
                 b'K' if self.cancel.is_none() => self.key(talk, length, keys)?,
-                b'N' => talk.relay(length)?,
+                b'N' => talk.relay_words(tag, length)?,
                 b'E' => return Err(talk.error(length)?),
                 b'Z' => {
                     let mut r = Reader::new(talk.body(length)?);
-                    self.transaction = r.u8()?;
+                    let state = r.u8()?;
                     r.end()?;
-                    if self.transaction != b'I' {
+                    if state != b'I' {
                         return Err(confused("it is in a transaction before the first statement"));
                     }
                     return Ok(length);
@@ -107,7 +105,7 @@ impl Ready {
                     self.learn(talk.body(length)?)?;
                     talk.relay(length)?;
                 }
-                b'N' => talk.relay(length)?,
+                b'N' => talk.relay_words(tag, length)?,
                 b'Z' if taken && talk.body(length)? == b"I" => return Ok(length),
                 b'Z' => return Err(confused("it did not take a role, and did not say why")),
                 other => return Err(confused(Fault::Unexpected(other))),

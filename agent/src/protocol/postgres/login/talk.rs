@@ -1,20 +1,26 @@
 //! Messages with the server during a login, in step.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, BytesMut};
 use memchr::memmem;
 use tokio::time::Instant;
 
 use super::{
-    super::frame::{Fault, HEADER, Reader, head},
+    super::{
+        frame::{Fault, HEADER, Reader, head},
+        session::notices::{Trust, notice},
+        startup::Version,
+    },
     negotiate::put_negotiation,
     refusal::{Refusal, broken},
 };
 use crate::{
     credential::Secret,
-    model::{Reason, Side},
+    mask::{Counts, MaskRules},
+    model::{ClassSet, Reason, Side},
     protocol::{
         ProtocolError,
-        postgres::startup::Version,
         wire::{Leg, Pumped, Reading, Wire},
     },
 };
@@ -126,6 +132,18 @@ pub struct Talk<'a> {
     pub until: Instant,
     /// What must not be said downstream, whoever says it.
     pub secret: Option<&'a Secret>,
+    /// How the server's words are masked.
+    pub words: Words<'a>,
+}
+
+/// How errors and notices are masked.
+pub struct Words<'a> {
+    /// By these rules.
+    pub rules: &'a Arc<MaskRules>,
+    /// These classes.
+    pub hidden: ClassSet,
+    /// What was masked so far.
+    pub counts: &'a mut Counts,
 }
 
 impl Talk<'_> {
@@ -247,10 +265,37 @@ impl Talk<'_> {
                     self.skip(length)?;
                 }
                 b'E' => return Err(self.error(length)?),
-                b'N' => self.relay(length)?,
+                b'N' => self.relay_words(tag, length)?,
                 other => return Err(confused(Fault::Unexpected(other))),
             }
         }
+    }
+
+    /// Passes an error or a notice on, as the workload may see it.
+    pub fn relay_words(&mut self, tag: u8, length: usize) -> Result<(), Failed> {
+        let Wire {
+            up: Some(up), down, ..
+        } = &mut *self.wire
+        else {
+            return Ok(());
+        };
+        let Words {
+            rules,
+            hidden,
+            counts,
+        } = &mut self.words;
+        let body = &up.input[HEADER..length];
+        notice(
+            tag,
+            body,
+            Trust::Scanned,
+            rules,
+            *hidden,
+            counts,
+            &mut down.output,
+        )?;
+        up.wipe(length);
+        Ok(())
     }
 
     /// The server ends it: its words are passed on, unless they are about the agent's own credential.
@@ -273,7 +318,7 @@ impl Talk<'_> {
                 old_style: false,
             }));
         }
-        self.relay(length)?;
+        self.relay_words(b'E', length)?;
         Ok(Failed::Said(code))
     }
 }

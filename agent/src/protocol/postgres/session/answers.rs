@@ -296,8 +296,9 @@ impl Session<'_> {
         if tag == b'C'
             && let Some(statement) = running.plan.statement.clone()
         {
-            if statement.changes_session() {
+            if self.may_change_names(&statement) {
                 self.forget_names();
+                self.changed = true;
             }
             self.acted(&statement.act);
         }

@@ -4,7 +4,7 @@
 //! statement and its parameters are one thing to decide. Nothing is answered before Sync or Flush, so that waiting is
 //! not seen. What goes up without an Execute is an operation of its own, of phase `prepare`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -14,7 +14,6 @@ use super::{
         frame::{Fault, HEADER, Message, Reader, message, put_cstr, write},
         operation::Phase,
         record::parameter_types,
-        sql::Act,
         value::{self, Scope},
     },
     Session, Transaction,
@@ -98,6 +97,7 @@ impl Session<'_> {
             declared: types,
             parameters: OnceLock::new(),
             columns: OnceLock::new(),
+            masker: Mutex::default(),
         });
         let Some(undo) = self.statements.define(name, Arc::clone(&prepared)) else {
             let why = "too many prepared statements on one connection";
@@ -330,9 +330,8 @@ impl Session<'_> {
     ) -> Result<(), ProtocolError> {
         running.went_up(held_bytes + message.len() as u64);
         self.record_parameters(&portal, &mut running).await?;
-        if let Some(statement) = &running.plan.statement {
-            self.unsure |= statement.changes_session();
-            self.barrier |= self.unsure || matches!(statement.act, Act::CopyIn(_));
+        if let Some(statement) = running.plan.statement.clone() {
+            self.sends(&statement);
         }
         self.forward(message);
         self.batch_open = true;

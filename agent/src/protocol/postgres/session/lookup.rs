@@ -6,8 +6,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     super::{
         catalog::{Catalog, Needs},
-        lineage::{self, Outputs, Resolved},
-        record::Field,
+        lineage::{self, Outputs, Resolved, Sources},
         sql::{Act, Statement},
         value::{self, Types},
     },
@@ -25,10 +24,8 @@ const ROUNDS: usize = 12;
 
 /// Data classes of a result's columns, by where the server says they come from.
 pub(super) trait Classes: Sync {
-    /// The class of a table's column; `Err` when nobody has looked that table up.
-    fn column(&self, table: u32, number: i16) -> Result<Option<ClassId>, ()>;
-    /// Whether the field is of a table or column that is not known.
-    fn is_unknown(&self, field: Option<&Field>) -> bool;
+    /// What flows into a table's or view's column; `None` when nobody has looked it up.
+    fn column(&self, table: u32, number: i16) -> Option<Sources>;
     /// The class of what is computed from values that may not be shown.
     fn derived(&self) -> Option<ClassId>;
     /// Types beyond the built-in ones.
@@ -42,24 +39,10 @@ pub(super) struct Known<'a> {
 }
 
 impl Classes for Known<'_> {
-    fn column(&self, table: u32, number: i16) -> Result<Option<ClassId>, ()> {
-        let relation = self.catalog.relation_by_oid(table).ok_or(())?;
-        // System columns (ctid, xmin, tableoid) have negative numbers and no names of the admin's choice.
-        if number < 0 {
-            return Ok(None);
-        }
-        let column = relation.column(number).ok_or(())?;
-        let own = self.rules.column(&relation.schema, &relation.name, &column.name);
-        Ok(own.or_else(|| {
-            relation
-                .family
-                .iter()
-                .find_map(|parent| self.rules.column(&parent.schema, &parent.name, &column.name))
-        }))
-    }
-
-    fn is_unknown(&self, field: Option<&Field>) -> bool {
-        field.is_some_and(|f| f.table != 0 && self.column(f.table, f.number).is_err())
+    fn column(&self, table: u32, number: i16) -> Option<Sources> {
+        let class_of =
+            |schema: &str, relation: &str, column: &str| self.rules.column(schema, relation, column);
+        lineage::column(table, number, self.catalog, &class_of).ok()
     }
 
     fn derived(&self) -> Option<ClassId> {
@@ -92,10 +75,10 @@ impl Types for Known<'_> {
             'r' => value::Type::Range {
                 subtype: found.subtype,
             },
-            'm' => value::Type::Multirange { range: found.subtype },
+            'm' => value::Type::Multirange { range: found.range },
             'b' if found.element != 0 => value::Type::Array {
                 element: found.element,
-                delimiter: b',',
+                delimiter: found.delimiter,
             },
             _ => value::Type::Other,
         })
@@ -110,38 +93,35 @@ struct Named<'a> {
     earlier: &'a [Arc<Statement>],
 }
 
-impl lineage::Session for Named<'_> {
-    fn prepared(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
+impl Named<'_> {
+    /// What was prepared under a name, by PREPARE or by Parse.
+    fn statement(&self, name: &str) -> Option<&Statement> {
         let here = self.earlier.iter().rev().find_map(|s| match &s.act {
-            Act::Prepare { name: own, statement } if &**own == name => statement.tree.clone(),
+            Act::Prepare { name: own, statement } if &**own == name => Some(&**statement),
             _ => None,
         });
-        here.or_else(|| {
-            self.statements
-                .get(name.as_bytes())?
-                .statement
-                .as_ref()?
-                .tree
-                .clone()
-        })
+        here.or_else(|| self.statements.get(name.as_bytes())?.statement.as_deref())
     }
 
-    fn cursor(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
+    /// The query of a cursor or portal.
+    fn query(&self, name: &str) -> Option<&Statement> {
         let here = self.earlier.iter().rev().find_map(|s| match &s.act {
             Act::Declare {
                 cursor, statement, ..
-            } if &**cursor == name => statement.tree.clone(),
+            } if &**cursor == name => Some(&**statement),
             _ => None,
         });
-        here.or_else(|| {
-            self.portals
-                .get(name.as_bytes())?
-                .statement
-                .statement
-                .as_ref()?
-                .tree
-                .clone()
-        })
+        here.or_else(|| self.portals.get(name.as_bytes())?.statement.statement.as_deref())
+    }
+}
+
+impl lineage::Session for Named<'_> {
+    fn prepared(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
+        self.statement(name)?.tree.clone()
+    }
+
+    fn cursor(&self, name: &str) -> Option<Arc<pg_query::protobuf::Node>> {
+        self.query(name)?.tree.clone()
     }
 
     fn creates(&self, schema: Option<&str>, name: &str) -> bool {
@@ -156,6 +136,32 @@ impl lineage::Session for Named<'_> {
 }
 
 impl Session<'_> {
+    /// A statement with the facts of what it executes or fetches, as far as that is known.
+    pub(super) fn settled(&self, statement: &Arc<Statement>, earlier: &[Arc<Statement>]) -> Arc<Statement> {
+        let facts = &statement.facts;
+        if facts.executes.is_empty() && facts.cursors.is_empty() {
+            return Arc::clone(statement);
+        }
+        let named = self.named(earlier);
+        let prepared: Option<Vec<_>> = facts.executes.iter().map(|name| named.statement(name)).collect();
+        let cursors: Option<Vec<_>> = facts.cursors.iter().map(|name| named.query(name)).collect();
+        let mut settled = Statement::clone(statement);
+        for (word, known) in [("prepared", prepared), ("cursor", cursors)] {
+            for inner in known.iter().flatten() {
+                settled.facts.settle(word, &inner.facts);
+            }
+        }
+        Arc::new(settled)
+    }
+
+    fn named<'a>(&'a self, earlier: &'a [Arc<Statement>]) -> Named<'a> {
+        Named {
+            statements: &self.statements,
+            portals: &self.portals,
+            earlier,
+        }
+    }
+
     /// Resolves a statement, with as many look-ups as that takes. `earlier` are the statements before it in the same
     /// message, which have not run yet.
     pub(super) async fn resolve(
@@ -177,11 +183,7 @@ impl Session<'_> {
 
     fn try_resolve(&self, statement: &Statement, earlier: &[Arc<Statement>]) -> Result<Resolved, Needs> {
         let rules = self.gate.mask();
-        let named = Named {
-            statements: &self.statements,
-            portals: &self.portals,
-            earlier,
-        };
+        let named = self.named(earlier);
         lineage::resolve(statement, &named, &self.catalog, &|schema, relation, column| {
             rules.column(schema, relation, column)
         })
@@ -208,6 +210,7 @@ impl Session<'_> {
 
     /// A new message: what was looked up long ago is looked up again.
     pub(super) fn begin_look_ups(&mut self) {
+        self.follow_database();
         self.catalog.begin(Instant::now());
     }
 }

@@ -11,7 +11,7 @@ mod expect;
 mod extended;
 mod lookup;
 mod names;
-mod notices;
+pub(super) mod notices;
 mod own;
 mod plan;
 mod requests;
@@ -21,7 +21,13 @@ mod simple;
 mod tests;
 mod understand;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -33,7 +39,13 @@ use self::{
     own::Answers,
 };
 pub use self::{extended::bound, understand::Understanding};
-use super::{catalog::Catalog, deny, frame::Fault, login::Established};
+use super::{
+    catalog::Catalog,
+    deny,
+    frame::Fault,
+    login::Established,
+    sql::{Act, Statement},
+};
 use crate::{
     drain::Raised,
     gate::Gate,
@@ -74,6 +86,8 @@ struct Session<'a> {
     catalog: Catalog,
     /// Counts how often names may have come to mean something else.
     epoch: u64,
+    /// The same for the whole database, by all connections, and what it was when it was last looked at.
+    database_epoch: (Arc<AtomicU64>, u64),
     expected: Expected,
     statements: Names<Prepared>,
     portals: Names<Portal>,
@@ -92,6 +106,10 @@ struct Session<'a> {
     /// The server was asked to answer at once, for the barrier.
     flushed: bool,
     answers_to_own: Answers,
+    /// Something in this transaction has changed what names mean, so that its end may change it back.
+    changed: bool,
+    /// It has changed definitions, or run code that may have.
+    defined: bool,
     /// The workload has said that it ends.
     terminated: bool,
     /// DISCARD ALL has taken the connection back to the role that it logged in as.
@@ -112,6 +130,9 @@ pub(super) async fn serve(
 ) -> Result<(), ProtocolError> {
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
+    let database_epoch = understanding.epoch(&established.target.resource().id);
+    let seen = database_epoch.load(Ordering::Acquire);
+    let database_epoch = (database_epoch, seen);
     let mut session = Session {
         wire,
         gate,
@@ -119,6 +140,7 @@ pub(super) async fn serve(
         understanding,
         catalog: Catalog::new(std::time::Instant::now()),
         epoch: 0,
+        database_epoch,
         expected: Expected::default(),
         statements: Names::default(),
         portals: Names::default(),
@@ -131,6 +153,8 @@ pub(super) async fn serve(
         barrier: false,
         flushed: false,
         answers_to_own: Answers::default(),
+        changed: false,
+        defined: false,
         terminated: false,
         role_is_lost: false,
         escapes,
@@ -139,6 +163,8 @@ pub(super) async fn serve(
     };
     let result = session.run().await;
     session.leave_the_server().await;
+    // From here on there is nothing to cancel.
+    drop(session.established.cancel.take());
     let reason = result
         .as_ref()
         .map_or_else(ProtocolError::reason, |()| Reason::Completed);
@@ -335,6 +361,14 @@ impl Session<'_> {
         self.ends_seen += 1;
         self.unsure = false;
         if self.transaction == Transaction::Idle {
+            // An error has undone what was changed.
+            if std::mem::take(&mut self.changed) {
+                self.forget_names();
+            }
+            // What a transaction has defined is seen by others only from its end on.
+            if std::mem::take(&mut self.defined) {
+                self.database_epoch.0.fetch_add(1, Ordering::AcqRel);
+            }
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.
             let seen = self.ends_seen;
@@ -348,10 +382,46 @@ impl Session<'_> {
         self.wire.down.output.extend_from_slice(bytes);
     }
 
+    /// Whether names may mean something else after a statement.
+    fn may_change_names(&self, statement: &Statement) -> bool {
+        if statement.act.ends_transaction() {
+            return self.changed;
+        }
+        statement.changes_session()
+    }
+
+    /// A statement goes up: whether what follows has to wait for its answer.
+    fn sends(&mut self, statement: &Statement) {
+        // In a pipeline it may not be known yet that the transaction has changed something.
+        let changes = self.may_change_names(statement);
+        self.changed |= changes;
+        self.defined |= matches!(statement.act, Act::Ddl | Act::Code);
+        self.unsure |= changes;
+        self.barrier |= changes
+            || matches!(
+                statement.act,
+                Act::CopyIn(_)
+                    | Act::Prepare { .. }
+                    | Act::Deallocate { .. }
+                    | Act::Declare { .. }
+                    | Act::Close { .. }
+                    | Act::Discard(_)
+            );
+    }
+
     /// Names may mean something else from here on.
     fn forget_names(&mut self) {
         self.catalog.forget();
         self.epoch += 1;
+    }
+
+    /// Forgets what another connection may have changed.
+    fn follow_database(&mut self) {
+        let now = self.database_epoch.0.load(Ordering::Acquire);
+        if now != self.database_epoch.1 {
+            self.database_epoch.1 = now;
+            self.forget_names();
+        }
     }
 
     fn rules(&self) -> Arc<crate::mask::MaskRules> {

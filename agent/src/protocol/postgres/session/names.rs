@@ -5,15 +5,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use pg_query::protobuf::node::Node;
 
 use super::{
-    super::{record::Field, sql::Statement},
+    super::{lineage::Resolved, record::Field, sql::Statement, value::RowMasker},
     plan::Keep,
 };
+use crate::model::ClassSet;
 
 /// The most statements and portals that one connection may have.
 const MOST: usize = 8192;
@@ -33,6 +34,17 @@ pub(super) struct Prepared {
     pub parameters: OnceLock<Arc<[u32]>>,
     /// Result columns, once the server has told; empty when there are none.
     pub columns: OnceLock<Arc<[Field]>>,
+    /// What masked its last result: most of the next ones are alike.
+    pub masker: Mutex<Option<Reuse>>,
+}
+
+/// A masker, and what it is for.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    pub(super) resolved: Arc<Resolved>,
+    pub(super) hidden: ClassSet,
+    pub(super) formats: Box<[i16]>,
+    pub(super) rows: Box<RowMasker>,
 }
 
 impl Prepared {
@@ -45,6 +57,7 @@ impl Prepared {
             declared: [].into(),
             parameters: OnceLock::new(),
             columns: OnceLock::new(),
+            masker: Mutex::default(),
         }
     }
 

@@ -23,7 +23,7 @@ const TAKEN: &str = "[masked]";
 
 /// How much of a message may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub enum Trust {
     /// Everything that no detector finds.
     Scanned,
     /// Nothing that could be a value of a masked column.
@@ -36,7 +36,7 @@ pub(super) enum Trust {
 ///
 /// # Errors
 /// When it is none.
-pub(super) fn notice(
+pub fn notice(
     tag: u8,
     body: &[u8],
     trust: Trust,

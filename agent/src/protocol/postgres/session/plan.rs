@@ -44,16 +44,17 @@ impl Session<'_> {
         phase: Phase,
         statements: usize,
     ) -> Result<Proposal, ProtocolError> {
-        let resolved = match statement {
+        let statement = statement.map(|s| self.settled(s, earlier));
+        let resolved = match &statement {
             Some(statement) => self.resolve(statement, earlier).await?,
             None => Arc::new(empty()),
         };
-        let facts = statement.map(|s| s.facts.clone()).unwrap_or_default();
+        let facts = statement.as_ref().map(|s| s.facts.clone()).unwrap_or_default();
         let shown = self.shown(text, &resolved, &facts);
         let meaning = operation::meaning(&facts, &resolved, self.gate.mask().classes(), shown);
         let operation = self.operation(&meaning, phase, statements);
         let mut columns = None;
-        if let Some(statement) = statement
+        if let Some(statement) = &statement
             && let Act::CopyOut(copy) = &statement.act
             && let Some(query) = copied(copy, statement.tree.as_deref())
         {
@@ -61,7 +62,7 @@ impl Session<'_> {
         }
         Ok(Proposal {
             plan: Plan {
-                statement: statement.cloned(),
+                statement,
                 resolved,
                 columns,
             },
@@ -75,6 +76,7 @@ impl Session<'_> {
         prepared: &Arc<Prepared>,
         phase: Phase,
     ) -> Result<Proposal, ProtocolError> {
+        self.follow_database();
         let now = Instant::now();
         let kept = prepared
             .kept

@@ -1,19 +1,19 @@
 //! One permitted operation under way: its rows are masked and recorded as they pass, and its outcome is written.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     super::{
         frame::{self, Fault, Message},
-        lineage::{Outputs, Resolved},
+        lineage::{Outputs, Resolved, Sources},
         record::{Field, describe},
         sql::{self, Act, Statement},
         value::{self, Column, CopyMasker, CopyOptions, CopySyntax, RowMasker, Treatment},
     },
     lookup::Classes,
-    names::Portal,
+    names::{Portal, Reuse},
 };
 use crate::{
     gate::Permit,
@@ -134,10 +134,39 @@ impl Running {
     }
 
     fn close_rows(&mut self) {
-        if let Some(rows) = self.rows.take() {
+        if let Some(mut rows) = self.rows.take() {
             self.permit.add_masked(rows.counts());
+            if let Some(portal) = &self.portal {
+                rows.reset_counts();
+                *portal
+                    .statement
+                    .masker
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(Reuse {
+                    resolved: Arc::clone(&self.plan.resolved),
+                    hidden: self.mask(),
+                    formats: portal.formats.clone(),
+                    rows,
+                });
+            }
         }
         self.described = false;
+    }
+
+    /// What masked the last result of the same prepared statement, where nothing has changed since.
+    fn kept_masker(&self) -> Option<Box<RowMasker>> {
+        let portal = self.portal.as_ref()?;
+        let mut kept = portal
+            .statement
+            .masker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let same = |kept: &mut Reuse| {
+            Arc::ptr_eq(&kept.resolved, &self.plan.resolved)
+                && kept.hidden == self.mask()
+                && kept.formats == portal.formats
+        };
+        kept.take_if(same).map(|kept| kept.rows)
     }
 
     /// Passes rows on: `run` holds whole DataRow messages. What may not be shown is masked, and what is passed on is
@@ -154,7 +183,10 @@ impl Running {
     ) -> Result<(), RowError> {
         if self.rows.is_none() {
             let columns = self.columns().ok_or(Fault::Unexpected(b'D'))?;
-            self.rows = Some(Box::new(self.masker(&columns, classes, rules)));
+            self.rows = Some(match self.kept_masker() {
+                Some(rows) => rows,
+                None => Box::new(self.masker(&columns, classes, rules)),
+            });
         }
         let before = out.len();
         if !self.described {
@@ -206,30 +238,36 @@ impl Running {
         hidden: ClassSet,
     ) -> Treatment {
         let first = |set: ClassSet| set.iter().find(|c| hidden.contains(*c));
-        let derived = || classes.derived().filter(|c| hidden.contains(*c));
-        let by_table = match field {
-            Some(field) if field.table != 0 => classes.column(field.table, field.number),
-            _ => Ok(None),
-        };
-        let (value, only_derived) = match &self.plan.resolved.outputs {
-            Outputs::Columns(sources) if sources.len() == of => {
-                let source = &sources[at];
-                let derives = source.opaque || first(source.derived).is_some();
-                (source.value, derives)
-            }
+        let of_table = field.filter(|f| f.table != 0);
+        // A table that nobody has looked up: created, or put in another's place, a moment ago.
+        let by_table = of_table.map_or(Some(Sources::default()), |f| classes.column(f.table, f.number));
+        let by_table = by_table.unwrap_or(Sources {
+            opaque: true,
+            ..Sources::default()
+        });
+        let by_statement = match &self.plan.resolved.outputs {
+            Outputs::Columns(sources) if sources.len() == of => sources[at],
             // Rows that the statement does not say it gives, or more columns than it says.
-            Outputs::Columns(_) | Outputs::None => (self.plan.resolved.sensitive, true),
-            Outputs::Unknown(classes) => (*classes, true),
+            Outputs::Columns(_) | Outputs::None => Sources {
+                value: self.plan.resolved.sensitive,
+                opaque: true,
+                ..Sources::default()
+            },
+            Outputs::Unknown(classes) => Sources {
+                value: *classes,
+                opaque: true,
+                ..Sources::default()
+            },
         };
-        let known = by_table.unwrap_or(None).filter(|c| hidden.contains(*c));
-        if let Some(class) = known.or_else(|| first(value)) {
+        if let Some(class) = first(by_table.value).or_else(|| first(by_statement.value)) {
             return Treatment::Mask(class);
         }
-        // A table that nobody has looked up: created, or put in another's place, a moment ago.
-        let unknown = classes.is_unknown(field);
-        match derived() {
-            Some(class) if only_derived || unknown => Treatment::Mask(class),
-            _ => Treatment::Scan,
+        let derived = [by_table, by_statement]
+            .iter()
+            .any(|s| s.opaque || first(s.derived).is_some());
+        match classes.derived().filter(|c| derived && hidden.contains(*c)) {
+            Some(class) => Treatment::Mask(class),
+            None => Treatment::Scan,
         }
     }
 

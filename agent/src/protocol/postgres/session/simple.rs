@@ -11,7 +11,7 @@ use super::{
         deny,
         frame::{Fault, HEADER, Reader, put_cstr, write},
         operation::Phase,
-        sql::{Act, Statement},
+        sql::Statement,
     },
     Session, Transaction,
     expect::Expect,
@@ -74,9 +74,9 @@ impl Session<'_> {
         if let Some(first) = running.front_mut() {
             first.went_up(message.len() as u64);
         }
-        self.barrier |= statements
-            .iter()
-            .any(|s| s.changes_session() || matches!(s.act, Act::CopyIn(_)));
+        for statement in &*statements {
+            self.sends(statement);
+        }
         self.forward(message);
         self.expected.push(Expect::Simple(running));
         Ok(())

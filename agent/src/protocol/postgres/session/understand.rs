@@ -1,8 +1,9 @@
-//! Statements by their text, kept for all connections: applications say the same things again and again.
+//! What all connections share: statements by their text, because applications say the same things again and again,
+//! and a count for each database of how often its definitions were changed through this agent.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 use super::super::sql::{self, NotUnderstood, Statement};
@@ -19,7 +20,12 @@ pub type Understood = Result<Arc<[Arc<Statement>]>, NotUnderstood>;
 #[derive(Default)]
 pub struct Understanding {
     halves: Mutex<Halves>,
+    epochs: Mutex<HashMap<Arc<str>, Arc<AtomicU64>>>,
 }
+
+/// The most databases whose changes are counted. Beyond it connections that are open go on with counts of their own,
+/// and see each other's changes when what they know has become old.
+const DATABASES: usize = 1024;
 
 #[derive(Default)]
 struct Halves {
@@ -43,6 +49,15 @@ impl Understanding {
             self.keep(text.into(), understood.clone());
         }
         understood
+    }
+
+    /// How often a database's definitions were changed through this agent.
+    pub(super) fn epoch(&self, database: &Arc<str>) -> Arc<AtomicU64> {
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if epochs.len() >= DATABASES && !epochs.contains_key(database) {
+            epochs.clear();
+        }
+        Arc::clone(epochs.entry(Arc::clone(database)).or_default())
     }
 
     fn known(&self, text: &str) -> Option<Understood> {

@@ -120,6 +120,13 @@ impl RowMasker {
         &self.engine.counts
     }
 
+    /// Counts anew, for another result of the same columns.
+    pub fn reset_counts(&mut self) {
+        if !self.engine.counts.is_empty() {
+            self.engine.counts = Counts::default();
+        }
+    }
+
     /// How many columns there are.
     pub(super) fn width(&self) -> usize {
         self.slots.len()

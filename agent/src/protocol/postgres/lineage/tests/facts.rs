@@ -176,6 +176,16 @@ fn functions_have_their_schema_and_unknown_ones_stay_unknown() {
         let found = with(sql, &[function]);
         assert!(found.incomplete.contains("unknown_function"), "{sql}");
     }
+    for (sql, unknown) in [
+        ("SELECT c.sneaky FROM customers c", true),
+        ("SELECT (c).sneaky FROM customers c", true),
+        ("SELECT lower(name, 'x') FROM customers", true),
+        ("SELECT lower(name) FROM customers", false),
+        ("SELECT pg_catalog.lower(name) FROM customers", false),
+    ] {
+        let found = server.resolve(sql).incomplete.contains("unknown_function");
+        assert_eq!(found, unknown, "{sql}");
+    }
     let found = server.resolve("SELECT x FROM v_func");
     assert!(found.incomplete.contains("unknown_function"), "hidden in a view");
     let found = server.resolve("SELECT 'a' %%% 'b'");
@@ -183,6 +193,15 @@ fn functions_have_their_schema_and_unknown_ones_stay_unknown() {
         found.incomplete.contains("unknown_operator"),
         "hidden in an operator"
     );
+}
+
+#[test]
+fn casts_that_run_code_are_unknown() {
+    let mut server = Server::new();
+    server.casts = true;
+    let found = server.resolve("SELECT name::text FROM customers");
+    assert_eq!(outputs(&found.outputs), "?");
+    assert!(found.incomplete.contains("unknown_function"));
 }
 
 #[test]
@@ -262,7 +281,7 @@ fn what_is_nested_too_deeply_is_unknown_and_ends() {
     // Views upon views, each twice the one before.
     let mut server_deep = Server::new();
     let mut before = "customers".to_owned();
-    for i in 0..40 {
+    for i in 0..80 {
         let name = format!("d{i}");
         let text = format!("SELECT a.id, b.ssn AS ssn FROM {before} a JOIN {before} b ON true");
         server_deep.view(&name, "id:23 ssn", &text, &[&before]);

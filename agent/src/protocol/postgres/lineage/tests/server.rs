@@ -10,7 +10,7 @@ use crate::{
     model::{ClassId, ClassSet},
     protocol::postgres::{
         catalog::{Catalog, Needs},
-        sql::{Act, Facts, Name, Statement},
+        sql::{Act, Facts, Name, Statement, understand},
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Server {
     functions: Vec<Value>,
     types: Vec<Value>,
     operators: Vec<&'static str>,
-    casts: bool,
+    pub(super) casts: bool,
     prepared: HashMap<&'static str, Arc<Node>>,
     cursors: HashMap<&'static str, Arc<Node>>,
     pub(super) rounds: std::cell::Cell<usize>,
@@ -342,10 +342,9 @@ impl Server {
     }
 
     pub(super) fn resolve(&self, sql: &str) -> Resolved {
-        self.resolve_in(
-            &mut Catalog::new(Instant::now()),
-            &statement(sql, Facts::default()),
-        )
+        let mut all = understand(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(all.len(), 1, "{sql}");
+        self.resolve_in(&mut Catalog::new(Instant::now()), &all.remove(0))
     }
 }
 

@@ -236,10 +236,7 @@ async fn replication_and_application_are_policy_inputs() {
             })
             .await;
         if passes {
-            assert_eq!(
-                went.established().settings.contains_key("search_path"),
-                more.is_some()
-            );
+            assert!(!went.established().replication);
         } else {
             assert!(error(&went.workload[0]).contains("C=42501"), "{more:?}");
         }
@@ -411,7 +408,8 @@ async fn versions_and_extensions_are_negotiated() {
         }
         assert_eq!(messages.next().unwrap().0, b'R');
         let key = &messages.find(|m| m.0 == b'K').unwrap().1;
-        let long = went.established().version.0 == V3_2;
+        went.established();
+        let long = told.map_or(asked, |t| t.0) == V3_2;
         assert_eq!(
             key.len(),
             4 + if long { 32 } else { 4 },
@@ -515,4 +513,105 @@ async fn what_is_sensitive_in_a_login_is_masked_on_record() {
         !text.contains("person@example") && text.contains("masked:email"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn the_servers_words_are_masked() {
+    let bench = Bench::new(r#"permit (principal, action == Action::"sql:connect", resource);"#);
+    bench.play(|mut peer| async move {
+        peer.startup().await;
+        peer.say(b'R', &[0; 4]).await;
+        peer.say(b'N', b"SNOTICE\0C00000\0Mfor a.person@example.com\0\0")
+            .await;
+        peer.say(b'E', b"SFATAL\0C53300\0Mtoo many: b.person@example.com\0\0")
+            .await;
+    });
+    let went = bench
+        .run(None, async |mut peer| {
+            peer.send(&ada()).await;
+            peer.until_ready().await
+        })
+        .await;
+    let text = format!(
+        "{}{}",
+        went.workload[1].1.escape_ascii(),
+        went.workload[2].1.escape_ascii()
+    );
+    assert!(
+        text.contains("masked:email") && !text.contains("person@"),
+        "{text}"
+    );
+    let outcome = bench
+        .entries()
+        .into_iter()
+        .find(|e| e["kind"] == "outcome")
+        .unwrap();
+    assert_eq!(
+        (&outcome["status"], &outcome["masked"]["email"]),
+        (&"53300".into(), &2.into())
+    );
+}
+
+#[test]
+fn what_is_declared_or_agreed_on_decides() {
+    use crate::protocol::{Detection, Hint, Protocol as _, postgres::Postgres};
+    let detect = |declared, alpn, first_bytes| {
+        Postgres::default().detect(&Hint {
+            first_bytes,
+            original_dst: TO,
+            tls: Option::<&str>::is_some(&alpn),
+            alpn,
+            declared,
+        })
+    };
+    let http: &[u8] = b"GET / HTTP/1.1\r\n";
+    for (declared, alpn, bytes, verdict) in [
+        (Some("postgres"), None, http, Detection::Yes),
+        (Some("postgres"), None, b"", Detection::Yes),
+        (Some("mysql"), None, &ada()[..], Detection::No),
+        (None, Some("postgresql"), http, Detection::Yes),
+        (None, Some("postgresql"), b"", Detection::Yes),
+        (None, Some("http/1.1"), &ada()[..], Detection::No),
+        (None, None, b"", Detection::NeedMore),
+        (None, None, &ada()[..], Detection::Yes),
+        (None, None, http, Detection::No),
+    ] {
+        assert_eq!(detect(declared, alpn, bytes), verdict, "{declared:?} {alpn:?}");
+    }
+}
+
+#[tokio::test]
+async fn replication_that_is_granted_is_carried_unread() {
+    use crate::protocol::{Protocol as _, postgres::Postgres};
+    let bench = Bench::new(ALLOW);
+    bench.play(|mut peer| async move {
+        assert_eq!(peer.startup().await.replication, startup::Replication::Physical);
+        peer.consent(&[1, 2, 3, 4]).await;
+        assert_eq!(peer.expect(b'Q').await, b"IDENTIFY_SYSTEM\0");
+        peer.say(b'W', b"a.person@example.com").await;
+        assert_eq!(peer.message().await, None);
+    });
+    let gate = bench.rig.gate(TO, None);
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let mut peer = bench.server.peer(Box::new(far));
+    let workload = async {
+        peer.send(&startup_message(3 << 16, &[("user", "a"), ("replication", "on")]))
+            .await;
+        peer.until_ready().await;
+        peer.say(b'Q', b"IDENTIFY_SYSTEM\0").await;
+        assert_eq!(peer.expect(b'W').await, b"a.person@example.com");
+        peer.stream().shutdown().await.unwrap();
+    };
+    let postgres = Postgres::default();
+    let served = postgres.serve(Box::new(near), &bench.server, &gate);
+    let (result, ()) = tokio::join!(served, workload);
+    result.unwrap();
+    assert_eq!(gate.operations(), 1);
+    let outcome = bench
+        .entries()
+        .into_iter()
+        .find(|e| e["kind"] == "outcome")
+        .unwrap();
+    let sent = startup_message(3 << 16, &[("user", "a"), ("replication", "on")]).len() + 21;
+    assert_eq!(outcome["bytes_up"], sent);
 }

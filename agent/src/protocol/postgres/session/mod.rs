@@ -45,13 +45,14 @@ use super::{
     frame::Fault,
     login::Established,
     sql::{Act, Statement},
+    startup::Replication,
 };
 use crate::{
     drain::Raised,
     gate::Gate,
     model::{Reason, Side},
     protocol::{
-        ProtocolError,
+        ProtocolError, tcp,
         wire::{Broken, Pumped, Reading, Wire},
     },
 };
@@ -128,6 +129,10 @@ pub(super) async fn serve(
     gate: &Gate,
     understanding: &Understanding,
 ) -> Result<(), ProtocolError> {
+    if established.replication != Replication::No {
+        // Who may replicate may see everything: that was decided with the login, and nothing of it is read here.
+        return tcp::relay(wire, established.permit, gate.limits().session_timeout).await;
+    }
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
     let database_epoch = understanding.epoch(&established.target.resource().id);
@@ -163,8 +168,6 @@ pub(super) async fn serve(
     };
     let result = session.run().await;
     session.leave_the_server().await;
-    // From here on there is nothing to cancel.
-    drop(session.established.cancel.take());
     let reason = result
         .as_ref()
         .map_or_else(ProtocolError::reason, |()| Reason::Completed);

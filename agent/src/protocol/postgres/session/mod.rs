@@ -50,7 +50,7 @@ use super::{
 use crate::{
     drain::Raised,
     gate::Gate,
-    model::{Reason, Side},
+    model::{Reason, Resource, Side},
     protocol::{
         ProtocolError, tcp,
         wire::{Broken, Pumped, Reading, Wire},
@@ -84,6 +84,8 @@ struct Session<'a> {
     gate: &'a Gate,
     established: Established,
     understanding: &'a Understanding,
+    /// What every operation is asked of.
+    resource: Resource,
     catalog: Catalog,
     /// Counts how often names may have come to mean something else.
     epoch: u64,
@@ -135,7 +137,8 @@ pub(super) async fn serve(
     }
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
-    let database_epoch = understanding.epoch(&established.target.resource().id);
+    let resource = established.target.resource();
+    let database_epoch = understanding.epoch(&resource.id);
     let seen = database_epoch.load(Ordering::Acquire);
     let database_epoch = (database_epoch, seen);
     let mut session = Session {
@@ -143,6 +146,7 @@ pub(super) async fn serve(
         gate,
         established,
         understanding,
+        resource,
         catalog: Catalog::new(std::time::Instant::now()),
         epoch: 0,
         database_epoch,

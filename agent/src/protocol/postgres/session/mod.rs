@@ -60,6 +60,9 @@ use crate::{
 /// Bytes kept for a side that does not read; beyond it nothing more is read from the other.
 const ROOM: usize = 256 * 1024;
 
+/// How many times the longest statement all prepared statements of a connection may be.
+const PREPARED: usize = 4;
+
 /// The state of a transaction, as ReadyForQuery says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transaction {
@@ -151,8 +154,8 @@ pub(super) async fn serve(
         epoch: 0,
         database_epoch,
         expected: Expected::default(),
-        statements: Names::default(),
-        portals: Names::default(),
+        statements: Names::new(PREPARED * gate.limits().statement_bytes),
+        portals: Names::new(2 * gate.limits().message_bytes),
         held: Vec::new(),
         held_bytes: 0,
         transaction: Transaction::Idle,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     super::sql::Act,
-    names::{Portal, Prepared, Undo},
+    names::{Closed, Portal, Prepared, Undo},
     running::Running,
 };
 
@@ -20,7 +20,7 @@ pub(super) enum Expect {
     /// BindComplete.
     Bind(Undo<Portal>),
     /// CloseComplete.
-    Close,
+    Close(Closed),
     /// ParameterDescription, then RowDescription or NoData: the workload's own question, or ours.
     DescribeStatement {
         /// Of this one.
@@ -145,8 +145,7 @@ impl Expected {
 
     /// Whether a COPY FROM STDIN went up that the server has not begun to take.
     pub(super) fn copies_in(&self) -> bool {
-        let copies =
-            |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn(_)));
+        let copies = |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn));
         self.items.iter().any(|item| match item {
             Expect::Execute(running) => copies(running),
             Expect::Simple(running) => running.iter().any(copies),

@@ -5,14 +5,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use pg_query::protobuf::node::Node;
 
 use super::{
     super::{lineage::Resolved, record::Field, sql::Statement, value::RowMasker},
-    plan::Keep,
+    plan::{Keep, Kept},
 };
 use crate::model::ClassSet;
 
@@ -36,6 +36,8 @@ pub(super) struct Prepared {
     pub columns: OnceLock<Arc<[Field]>>,
     /// What masked its last result: most of the next ones are alike.
     pub masker: Mutex<Option<Reuse>>,
+    /// How many answers that end a batch had been asked for when it was defined; `None` when the server has it already.
+    pub born: Option<u64>,
 }
 
 /// A masker, and what it is for.
@@ -58,6 +60,7 @@ impl Prepared {
             parameters: OnceLock::new(),
             columns: OnceLock::new(),
             masker: Mutex::default(),
+            born: None,
         }
     }
 
@@ -90,9 +93,20 @@ pub(super) struct Portal {
     pub holds: bool,
     /// How many ends of transactions had been asked for when it was defined: those do not end it.
     pub born: u64,
+    /// What it meant when it was opened: its query was planned then, whatever names mean by now.
+    pub opened: OnceLock<Kept>,
 }
 
 impl Portal {
+    /// It goes up: what its statement means now it will mean as long as it is open. What finds its statement by name
+    /// does that when it is executed.
+    pub(super) fn open(&self) {
+        let kept = self.statement.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*kept {
+            let _ = self.opened.set(kept.clone());
+        }
+    }
+
     /// The format of result column `at`: none given means text, one is for all.
     pub(super) fn format(&self, at: usize) -> i16 {
         match &*self.formats {
@@ -129,6 +143,13 @@ impl Weight for Portal {
     fn weight(&self) -> usize {
         self.bind.len()
     }
+}
+
+/// What a Close takes away, should the server never come to it.
+#[derive(Debug)]
+pub(super) enum Closed {
+    Statement(Option<(Box<[u8]>, Arc<Prepared>)>),
+    Portal(Option<(Box<[u8]>, Arc<Portal>)>),
 }
 
 /// Names and what they stand for.
@@ -189,8 +210,23 @@ impl<T: Weight> Names<T> {
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some(removed) = self.map.remove(name) {
-            self.weight -= removed.weight();
+        self.take(name);
+    }
+
+    /// Takes a name away, so that it can be given back.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<(Box<[u8]>, Arc<T>)> {
+        let (name, taken) = self.map.remove_entry(name)?;
+        self.weight -= taken.weight();
+        Some((name, taken))
+    }
+
+    /// Gives a name back, unless something else has it by now.
+    pub(super) fn give_back(&mut self, taken: Option<(Box<[u8]>, Arc<T>)>) {
+        if let Some((name, taken)) = taken
+            && !self.map.contains_key(&name)
+        {
+            self.weight += taken.weight();
+            self.map.insert(name, taken);
         }
     }
 

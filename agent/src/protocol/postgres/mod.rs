@@ -5,6 +5,8 @@ mod codec;
 mod deny;
 pub mod explain;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lineage;
 mod login;
 mod operation;

@@ -135,6 +135,36 @@ async fn copy_in_takes_data_until_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_copy_ends_with_its_workload() {
+    let rig = Rig::new(ALLOW);
+    let copy = Canned {
+        copy: Some(Vec::new()),
+        ..Canned::default()
+    };
+    let data = [b'd', 0, 0, 0, 6, b'1', b'\n'];
+    let fake = server(&[("COPY t FROM STDIN", copy)]);
+    let went = exchange(&rig, fake, &[&query("COPY t FROM STDIN"), &data]).await;
+    assert!(matches!(went.result, Some(Ok(()))), "{:?}", went.result);
+    assert_eq!(went.up_tags().trim_start_matches(['P', 'B', 'E', 'C', 'S']), "QdX", "no CopyDone");
+}
+
+#[tokio::test]
+async fn only_data_comes_where_data_is_taken() {
+    let rig = Rig::new(ALLOW);
+    let copy = Canned {
+        copy: Some(Vec::new()),
+        ..Canned::default()
+    };
+    for next in [query("SELECT 1 AS a"), run("", "SELECT a FROM t")] {
+        let fake = server(&[("COPY t FROM STDIN", copy.clone())]);
+        let went = exchange(&rig, fake, &[&query("COPY t FROM STDIN"), &next]).await;
+        assert_eq!(went.tags(), "GE", "{}", went.text());
+        assert!(went.text().contains("08P01"), "{}", went.text());
+        assert!(!went.up_text().contains("SELECT"), "{}", went.up_text());
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_is_told_of() {
     let rig = Rig::new(ALLOW);
     let mut fake = fake();

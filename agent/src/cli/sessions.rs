@@ -186,6 +186,10 @@ fn print(o: &OperationRow) {
         let classes: Vec<_> = masked.iter().map(|(class, n)| format!("{class} {n}")).collect();
         println!("  masked: {}", classes.join(", "));
     }
+    // Before the parameters and results, and also where policy denied it.
+    for line in o.statement.iter().flat_map(|s| s.lines()) {
+        println!("  > {}", plain(line));
+    }
 }
 
 /// Text that a stranger chose (a payload, a path, a program's file name): nothing in it may drive this terminal.

@@ -82,6 +82,9 @@ pub struct OperationRow {
     pub action: String,
     /// The resource's id.
     pub resource: Option<String>,
+    /// The text of an SQL statement, as its entry has it; only where a session is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
     /// `allow`, `hold` or `deny`.
     pub decision: String,
     /// Why.
@@ -438,6 +441,7 @@ fn operation_of(found: &Found) -> Option<OperationRow> {
         protocol: text_of(body, "/protocol").unwrap_or_default(),
         action: text_of(body, "/action").unwrap_or_default(),
         resource: text_of(body, "/resource/id"),
+        statement: text_of(body, "/context/sql/text"),
         decision: text_of(body, "/decision").unwrap_or_default(),
         reason: text_of(body, "/reason").unwrap_or_default(),
         policies: list(&body["policies"]),
@@ -482,6 +486,7 @@ fn operation_row(r: &Row<'_>) -> Result<OperationRow, rusqlite::Error> {
         protocol: text("protocol")?,
         action: text("action")?,
         resource: r.get("resource")?,
+        statement: None,
         decision: text("decision")?,
         reason: text("reason")?,
         policies: serde_json::from_str(&text("policies")?).unwrap_or_default(),

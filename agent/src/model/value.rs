@@ -17,8 +17,8 @@ pub enum Value {
     Ip(std::net::IpAddr),
     /// A point in time as nanoseconds since 1970 UTC: Cedar's `datetime` (milliseconds), RFC 3339 in JSON.
     Time(i64),
-    /// A set; kept in the order given.
-    Set(Vec<Value>),
+    /// A set; kept in the order given, and shared by copies.
+    Set(Arc<[Value]>),
     /// A record; keys sorted.
     Record(BTreeMap<&'static str, Value>),
 }
@@ -64,7 +64,7 @@ impl Serialize for Value {
             Self::String(v) => s.serialize_str(v),
             Self::Ip(v) => s.collect_str(v),
             Self::Time(v) => s.collect_str(&super::time::Rfc3339(*v)),
-            Self::Set(v) => s.collect_seq(v),
+            Self::Set(v) => s.collect_seq(&**v),
             Self::Record(v) => {
                 let mut map = s.serialize_map(Some(v.len()))?;
                 for (key, value) in v {

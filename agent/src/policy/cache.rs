@@ -415,7 +415,7 @@ mod tests {
         assert_ne!(key(&set, &world.query(&one)), key(&set, &world.query(&two)));
         // Members that the schema requires cannot be left out, nor be of another type: nothing is remembered then.
         let mut wrong = base.clone();
-        record(&mut wrong).insert("verbs", Value::Set(vec![1.into()]));
+        record(&mut wrong).insert("verbs", Value::Set([1.into()].into()));
         assert!(!write_key(&set, &world.query(&wrong), &mut Vec::new()));
     }
 

@@ -140,7 +140,7 @@ fn a_statement_is_decided_by_its_sets() {
     assert_eq!(ids(&with(text, "has_where", false.into())), ["where"]);
     assert_eq!(effect("has_where", true.into()), Effect::Allow);
     // A set of anything else, or none, is an error, which denies.
-    for wrong in [Value::Set(vec![true.into()]), "select".into()] {
+    for wrong in [Value::Set([true.into()].into()), "select".into()] {
         assert_eq!(with(text, "verbs", wrong).reason, Reason::PolicyError);
     }
     let mut other = statement();

@@ -135,6 +135,15 @@ fn prepared_statements_in_binary() {
 }
 
 #[test]
+fn parameters_of_a_statement_whose_text_is_in_the_entry() {
+    let mut up = BytesMut::new();
+    message(&mut up, b'P', b"\0\0\0\x01\0\0\0\x17");
+    message(&mut up, b'B', b"\0\0\0\x01\0\x01\0\x01\0\0\0\x04\0\0\0\x07\0\0");
+    assert_eq!(shown(&up, b"", 20), "  > $1 = 7\n");
+    assert_eq!(transcript::read(&up, b"", 20).sent.len(), 1);
+}
+
+#[test]
 fn copies_and_long_cells() {
     let (mut up, mut down) = (BytesMut::new(), BytesMut::new());
     message(&mut up, b'Q', b"COPY t TO STDOUT\0");

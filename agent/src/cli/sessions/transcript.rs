@@ -137,10 +137,13 @@ impl Reading {
                 let types = (0..reader.count()?).map(|_| reader.u32());
                 let types = types.collect::<Result<_, _>>()?;
                 self.types.push((name.clone(), types));
-                self.sent.push(Sent::Statement {
-                    text: statement,
-                    prepared_as: Some(name),
-                });
+                // The agent records one without text for its types; the entry has the text.
+                if !statement.is_empty() {
+                    self.sent.push(Sent::Statement {
+                        text: statement,
+                        prepared_as: Some(name),
+                    });
+                }
             }
             b'B' => self.bind(&mut reader)?,
             b'd' => {

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 
 pub use codec::{Codec, Event};
 
-use super::{Detection, Hint, Protocol, ProtocolError, tcp, wire::Wire};
+use super::{Detection, Hint, Protocol, ProtocolError, wire::Wire};
 use crate::{
     gate::{Dial, Gate},
     io::BoxStream,
@@ -80,10 +80,6 @@ impl Postgres {
         };
         // It can be cancelled for as long as this is there.
         let _cancel = established.cancel.take();
-        if established.replication {
-            // A stream of every change, and commands that are no SQL: whoever is granted it is granted all of it.
-            return tcp::relay(wire, established.permit, gate.limits().session_timeout).await;
-        }
         session::serve(established, wire, gate, &self.understanding).await
     }
 }

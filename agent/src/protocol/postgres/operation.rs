@@ -10,7 +10,7 @@ use super::{
     login::Target,
     sql::{Access, Facts, Name, is_pure},
 };
-use crate::model::{ClassTable, Operation, OperationId, Value};
+use crate::model::{ClassTable, Operation, OperationId, Resource, Value};
 
 /// How a statement comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn meaning(
         ("unknown_functions", sorted(unknown.cloned())),
     ] {
         // Absent rather than empty, so that `has` is all that a policy asks.
-        if words != Value::Set(Vec::new()) {
+        if words != Value::Set([].into()) {
             members.insert(name, words);
         }
     }
@@ -119,6 +119,7 @@ fn sorted(items: impl Iterator<Item = Arc<str>>) -> Value {
 /// The operation of a statement.
 pub fn operation(
     target: &Target,
+    resource: &Resource,
     meaning: &BTreeMap<&'static str, Value>,
     circumstances: Circumstances,
 ) -> Operation {
@@ -135,7 +136,7 @@ pub fn operation(
         id: OperationId::new(),
         protocol: "postgres",
         action: "sql:statement",
-        resource: target.resource(),
+        resource: resource.clone(),
         destination: target.destination.clone(),
         context: ("sql", Value::Record(record)),
         recorded_context: None,
@@ -145,13 +146,13 @@ pub fn operation(
 
 /// A statement of which nothing is known but that it came: what is refused unread is recorded as this.
 pub fn unknown(why: &'static str) -> BTreeMap<&'static str, Value> {
-    let none = || Value::Set(Vec::new());
+    let none = || Value::Set([].into());
     BTreeMap::from([
         ("access", Access::Admin.as_str().into()),
         ("columns", none()),
         ("complete", false.into()),
         ("functions", none()),
-        ("incomplete", Value::Set(vec![why.into()])),
+        ("incomplete", Value::Set([why.into()].into())),
         ("read_schemas", none()),
         ("reads", none()),
         ("sensitive", none()),

@@ -71,7 +71,7 @@ pub struct Established {
     /// What every operation is asked of.
     pub target: Target,
     /// Whether it is for replication: a stream that nothing here reads.
-    pub replication: bool,
+    pub replication: Replication,
     /// The server's settings (ParameterStatus) so far, by the name that it gave.
     pub parameters: BTreeMap<Box<str>, Box<str>>,
     /// The role that was taken after a brokered login. `SET ROLE NONE` would leave it: it must be refused.
@@ -94,7 +94,7 @@ impl Established {
         Self {
             permit,
             target,
-            replication: false,
+            replication: Replication::No,
             parameters: BTreeMap::new(),
             set_role: None,
             cancel: None,
@@ -368,7 +368,7 @@ impl Login<'_> {
         Established {
             permit,
             target: self.target,
-            replication: self.startup.replication != Replication::No,
+            replication: self.startup.replication,
             parameters: ready.parameters,
             set_role,
             cancel: ready.cancel,

@@ -182,11 +182,14 @@ impl Session<'_> {
     }
 
     fn portal_described(&mut self, portal: &Portal, tag: u8, message: &Bytes) -> Result<(), ProtocolError> {
-        let columns = match tag {
-            b'T' => fields(&message[HEADER..]).map_err(|fault| self.upstream_broke(fault))?,
-            _ => [].into(),
-        };
-        let _ = portal.statement.columns.set(columns);
+        // The columns of a statement do not change; of a known one the answer only passes.
+        if portal.statement.columns.get().is_none() {
+            let columns = match tag {
+                b'T' => fields(&message[HEADER..]).map_err(|fault| self.upstream_broke(fault))?,
+                _ => [].into(),
+            };
+            let _ = portal.statement.columns.set(columns);
+        }
         self.say(message);
         Ok(())
     }

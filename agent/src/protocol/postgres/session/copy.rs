@@ -1,4 +1,4 @@
-//! COPY: data from the workload, data to it, and both ways on replication connections.
+//! COPY: data from the workload, and data to it.
 
 use bytes::{Bytes, BytesMut};
 use pg_query::{

@@ -368,6 +368,15 @@ impl Session<'_> {
             .unwrap_or(&portal.statement.declared);
         let mut counts = Counts::default();
         let mut out = BytesMut::new();
+        // As a Parse without its text, which the entry has: without types nobody could read binary parameters.
+        if let Ok(bound) = bound(body) {
+            write(&mut out, b'P', |out| {
+                put_cstr(out, bound.statement);
+                put_cstr(out, b"");
+                out.put_u16(u16::try_from(types.len()).unwrap_or(0));
+                types.iter().for_each(|oid| out.put_u32(*oid));
+            });
+        }
         // A Bind was read when it came, so that it can be read now.
         let written = value::bind(
             scope,

@@ -45,19 +45,23 @@ use super::{
     frame::Fault,
     login::Established,
     sql::{Act, Statement},
+    startup::Replication,
 };
 use crate::{
     drain::Raised,
     gate::Gate,
-    model::{Reason, Side},
+    model::{Reason, Resource, Side},
     protocol::{
-        ProtocolError,
+        ProtocolError, tcp,
         wire::{Broken, Pumped, Reading, Wire},
     },
 };
 
 /// Bytes kept for a side that does not read; beyond it nothing more is read from the other.
 const ROOM: usize = 256 * 1024;
+
+/// How many times the longest statement all prepared statements of a connection may be.
+const PREPARED: usize = 4;
 
 /// The state of a transaction, as ReadyForQuery says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ struct Session<'a> {
     gate: &'a Gate,
     established: Established,
     understanding: &'a Understanding,
+    /// What every operation is asked of.
+    resource: Resource,
     catalog: Catalog,
     /// Counts how often names may have come to mean something else.
     epoch: u64,
@@ -128,9 +134,14 @@ pub(super) async fn serve(
     gate: &Gate,
     understanding: &Understanding,
 ) -> Result<(), ProtocolError> {
+    if established.replication != Replication::No {
+        // Who may replicate may see everything: that was decided with the login, and nothing of it is read here.
+        return tcp::relay(wire, established.permit, gate.limits().session_timeout).await;
+    }
     let parameter = |name: &str| established.parameters.get(name).map(|v| &**v);
     let escapes = parameter("standard_conforming_strings").is_some_and(|v| v != "on");
-    let database_epoch = understanding.epoch(&established.target.resource().id);
+    let resource = established.target.resource();
+    let database_epoch = understanding.epoch(&resource.id);
     let seen = database_epoch.load(Ordering::Acquire);
     let database_epoch = (database_epoch, seen);
     let mut session = Session {
@@ -138,12 +149,13 @@ pub(super) async fn serve(
         gate,
         established,
         understanding,
+        resource,
         catalog: Catalog::new(std::time::Instant::now()),
         epoch: 0,
         database_epoch,
         expected: Expected::default(),
-        statements: Names::default(),
-        portals: Names::default(),
+        statements: Names::new(PREPARED * gate.limits().statement_bytes),
+        portals: Names::new(2 * gate.limits().message_bytes),
         held: Vec::new(),
         held_bytes: 0,
         transaction: Transaction::Idle,
@@ -163,8 +175,6 @@ pub(super) async fn serve(
     };
     let result = session.run().await;
     session.leave_the_server().await;
-    // From here on there is nothing to cancel.
-    drop(session.established.cancel.take());
     let reason = result
         .as_ref()
         .map_or_else(ProtocolError::reason, |()| Reason::Completed);

@@ -113,28 +113,54 @@ pub(super) struct Undo<T> {
     pub now: Arc<T>,
 }
 
+/// What takes memory for as long as it has a name.
+pub(super) trait Weight {
+    /// Roughly, bytes.
+    fn weight(&self) -> usize;
+}
+
+impl Weight for Prepared {
+    fn weight(&self) -> usize {
+        self.text.len()
+    }
+}
+
+impl Weight for Portal {
+    fn weight(&self) -> usize {
+        self.bind.len()
+    }
+}
+
 /// Names and what they stand for.
 #[derive(Debug)]
 pub(super) struct Names<T> {
     map: HashMap<Box<[u8]>, Arc<T>>,
+    weight: usize,
+    most: usize,
 }
 
-impl<T> Default for Names<T> {
-    fn default() -> Self {
-        Self { map: HashMap::new() }
+impl<T: Weight> Names<T> {
+    /// No names; what they will stand for weighs at most so many bytes.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            map: HashMap::new(),
+            weight: 0,
+            most,
+        }
     }
-}
 
-impl<T> Names<T> {
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<T>> {
         self.map.get(name)
     }
 
-    /// Defines a name; `None` when there are too many.
+    /// Defines a name; `None` when there are too many, or what they stand for is too large.
     pub(super) fn define(&mut self, name: &[u8], now: Arc<T>) -> Option<Undo<T>> {
-        if self.map.len() >= MOST && !self.map.contains_key(name) {
+        let before = self.map.get(name).map_or(0, |v| v.weight());
+        let weight = self.weight - before + now.weight();
+        if weight > self.most || (self.map.len() >= MOST && !self.map.contains_key(name)) {
             return None;
         }
+        self.weight = weight;
         let before = self.map.insert(name.into(), Arc::clone(&now));
         Some(Undo {
             name: name.into(),
@@ -152,22 +178,30 @@ impl<T> Names<T> {
         {
             return;
         }
+        self.weight -= undo.now.weight();
         match undo.before {
-            Some(before) => self.map.insert(undo.name, before),
-            None => self.map.remove(&undo.name),
-        };
+            Some(before) => {
+                self.weight += before.weight();
+                self.map.insert(undo.name, before);
+            }
+            None => drop(self.map.remove(&undo.name)),
+        }
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        self.map.remove(name);
+        if let Some(removed) = self.map.remove(name) {
+            self.weight -= removed.weight();
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.map.clear();
+        self.weight = 0;
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.map.retain(|_, v| keep(v));
+        self.weight = self.map.values().map(|v| v.weight()).sum();
     }
 }
 
@@ -177,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_refused_definition_leaves_the_one_before() {
-        let mut names = Names::default();
+        let mut names = Names::new(100);
         let (one, two, three) = (Arc::new(1), Arc::new(2), Arc::new(3));
         names.define(b"a", Arc::clone(&one));
         let undo = names.define(b"a", Arc::clone(&two)).unwrap();
@@ -192,9 +226,31 @@ mod tests {
         assert_eq!(names.get(b"b"), None);
     }
 
+    impl Weight for usize {
+        fn weight(&self) -> usize {
+            *self
+        }
+    }
+
+    #[test]
+    fn what_they_stand_for_is_bounded() {
+        let mut names = Names::new(100);
+        assert!(names.define(b"a", Arc::new(60)).is_some());
+        assert!(names.define(b"b", Arc::new(60)).is_none());
+        let undo = names.define(b"a", Arc::new(90)).unwrap();
+        names.undo(undo);
+        assert!(names.define(b"b", Arc::new(40)).is_some());
+        names.remove(b"a");
+        assert!(names.define(b"c", Arc::new(60)).is_some());
+        names.retain(|n| *n == 40);
+        assert!(names.define(b"d", Arc::new(60)).is_some());
+        names.clear();
+        assert!(names.define(b"e", Arc::new(100)).is_some());
+    }
+
     #[test]
     fn names_are_bounded() {
-        let mut names = Names::default();
+        let mut names = Names::new(usize::MAX);
         for n in 0..MOST {
             assert!(names.define(&n.to_be_bytes(), Arc::new(n)).is_some());
         }

@@ -149,7 +149,7 @@ impl Session<'_> {
             transaction: self.transaction.as_str(),
             statements,
         };
-        operation::operation(&self.established.target, meaning, circumstances)
+        operation::operation(&self.established.target, &self.resource, meaning, circumstances)
     }
 
     /// A statement's text as its entry may hold it: values that detectors find masked, and no literals at all where

@@ -130,7 +130,7 @@ impl Session<'_> {
         let mut running = Running::new(permit, plan, None);
         running.went_up(message.len() as u64);
         // It may do anything to the session.
-        self.barrier = true;
+        (self.barrier, self.changed, self.unsure) = (true, true, true);
         self.forward(message);
         self.expected.push(Expect::Function(Box::new(running)));
         Ok(())

@@ -236,7 +236,7 @@ async fn replication_and_application_are_policy_inputs() {
             })
             .await;
         if passes {
-            assert!(!went.established().replication);
+            assert_eq!(went.established().replication, startup::Replication::No);
         } else {
             assert!(error(&went.workload[0]).contains("C=42501"), "{more:?}");
         }

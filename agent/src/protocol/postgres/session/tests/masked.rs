@@ -65,3 +65,39 @@ async fn rows_without_a_description_end_the_connection() {
         went.text()
     );
 }
+
+#[tokio::test]
+async fn parameters_are_recorded_with_their_types() {
+    let rig = Rig::new(POLICY);
+    let typed = [&b"P\0\0\0\x1fs\0SELECT 'x' AS note\0\0\x01"[..], b"\0\0\0\x19"].concat();
+    let batch = [
+        typed,
+        bind("", "s", &["from a.person@example.com"]),
+        execute(""),
+        bare(b'S'),
+    ]
+    .concat();
+    let went = exchange(&rig, fake(), &[&batch]).await;
+    assert_eq!(went.tags(), "12DDDCZ", "{}", went.text());
+    rig.shared.ledger.close();
+    let ledger = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
+    let stored: Vec<(i64, Vec<u8>)> = ledger
+        .prepare("SELECT codec, bytes FROM payload")
+        .unwrap()
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let frames = stored.into_iter().map(|(codec, bytes)| match codec {
+        0 => bytes,
+        _ => zstd::decode_all(&bytes[..]).unwrap(),
+    });
+    let up = frames
+        .map(|f| f.escape_ascii().to_string())
+        .find(|f| f.starts_with('P'));
+    let up = up.unwrap();
+    // A Parse without text, for the type; then the Bind, masked.
+    let head = r"P\x00\x00\x00\rs\x00\x00\x00\x01\x00\x00\x00\x19B";
+    assert!(up.starts_with(head) && up.contains("[masked:email]"), "{up}");
+    assert!(!up.contains("a.person"), "{up}");
+}

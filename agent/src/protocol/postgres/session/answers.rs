@@ -334,7 +334,7 @@ impl Session<'_> {
                     formats: [i16::from(*binary)].into(),
                     bind: Bytes::new(),
                     holds: *hold,
-                    born: self.ends_seen,
+                    born: self.ends_seen.into(),
                 };
                 self.portals.define(cursor.as_bytes(), Arc::new(portal));
             }

@@ -4,7 +4,7 @@
 //! statement and its parameters are one thing to decide. Nothing is answered before Sync or Flush, so that waiting is
 //! not seen. What goes up without an Execute is an operation of its own, of phase `prepare`.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, atomic::Ordering};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -124,7 +124,7 @@ impl Session<'_> {
             formats,
             bind: bytes.clone(),
             holds: false,
-            born: self.expected.ends(),
+            born: u64::MAX.into(),
         });
         let Some(undo) = self.portals.define(portal, Arc::clone(&new)) else {
             let why = "too many portals on one connection";
@@ -307,7 +307,10 @@ impl Session<'_> {
                             .push(Expect::DescribeStatement { statement, own: true });
                     }
                 }
-                What::Bind(undo, _) => self.expected.push(Expect::Bind(undo)),
+                What::Bind(undo, portal) => {
+                    portal.born.store(self.expected.ends(), Ordering::Relaxed);
+                    self.expected.push(Expect::Bind(undo));
+                }
                 What::DescribeStatement(statement) => {
                     self.expected.push(Expect::DescribeStatement {
                         statement,

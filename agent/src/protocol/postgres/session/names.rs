@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
 };
 
 use pg_query::protobuf::node::Node;
@@ -88,8 +88,9 @@ pub(super) struct Portal {
     pub bind: bytes::Bytes,
     /// A cursor WITH HOLD: it outlives its transaction.
     pub holds: bool,
-    /// How many ends of transactions had been asked for when it was defined: those do not end it.
-    pub born: u64,
+    /// How many ends of transactions had been asked for when it went up: those do not end it. As long as it is held,
+    /// none does.
+    pub born: AtomicU64,
 }
 
 impl Portal {

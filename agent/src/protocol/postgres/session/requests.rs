@@ -58,7 +58,8 @@ impl Session<'_> {
 
     /// A workload that ends inside a message gets no answer; what it meant is not known.
     async fn maybe_cut(&mut self) -> Result<(), ProtocolError> {
-        if self.wire.down.eof && !self.wire.down.input.is_empty() && !self.expected.awaits_end() {
+        let waits = self.expected.awaits_end() && self.copy_in() != CopyIn::Open;
+        if self.wire.down.eof && !self.wire.down.input.is_empty() && !waits {
             return Err(self.cannot_carry(Fault::Truncated).await);
         }
         Ok(())

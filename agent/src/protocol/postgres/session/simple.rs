@@ -56,6 +56,10 @@ impl Session<'_> {
                 .await;
         }
         let proposals = self.propose_all(text, &statements).await?;
+        if self.discarding {
+            // While names were looked up, what came before it in the batch has failed: the server skips to Sync.
+            return Ok(());
+        }
         let (plans, operations): (Vec<_>, Vec<_>) =
             proposals.into_iter().map(|p| (p.plan, p.operation)).unzip();
         let permits = match authorize(self.gate, operations).await {

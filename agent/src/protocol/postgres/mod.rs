@@ -14,6 +14,8 @@ pub mod record;
 mod session;
 mod sql;
 mod startup;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 use std::time::Duration;

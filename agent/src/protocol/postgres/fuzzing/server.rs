@@ -184,7 +184,9 @@ impl Server {
             self.violations.push(format!("it cannot be read: {text}"));
             return None;
         };
-        if statements.iter().any(|s| s.facts.verbs.contains("listen")) || text.contains("evil") {
+        if statements.iter().any(|s| s.facts.verbs.contains("listen"))
+            || (text.contains("evil") && !text.contains('\''))
+        {
             self.violations.push(format!("denied: {text}"));
         }
         Some(statements)

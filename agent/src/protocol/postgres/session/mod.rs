@@ -384,7 +384,8 @@ impl Session<'_> {
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.
             let seen = self.ends_seen;
-            self.portals.retain(|p| p.holds || p.born.load(Ordering::Relaxed) >= seen);
+            self.portals
+                .retain(|p| p.holds || p.born.load(Ordering::Relaxed) >= seen);
         }
         Ok(())
     }

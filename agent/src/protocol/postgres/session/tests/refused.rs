@@ -118,7 +118,13 @@ async fn a_look_up_does_not_end_what_waits() {
     );
     let rig = Rig::new(&policy);
     // The relation is looked up while the Bind waits, and the look-up ends with a Sync of its own.
-    let batch = [parse("s", "DELETE FROM t"), bind("c", "s", &[]), bare(b'H'), query("FETCH c")].concat();
+    let batch = [
+        parse("s", "DELETE FROM t"),
+        bind("c", "s", &[]),
+        bare(b'H'),
+        query("FETCH c"),
+    ]
+    .concat();
     let went = exchange(&rig, server(&[]), &[&batch]).await;
     assert!(went.text().contains("no-delete"), "{}", went.text());
     assert!(!went.up_text().contains("FETCH"), "{}", went.up_text());

@@ -43,7 +43,7 @@ impl Session<'_> {
                 .refuse_query_text("42601", why, Reason::ProtocolAmbiguous)
                 .await;
         }
-        let statements = match self.understanding.of(text) {
+        let statements = match self.understanding.of(text).await {
             Ok(statements) => statements,
             Err(why) => {
                 let said = self.not_understood(&why).await;

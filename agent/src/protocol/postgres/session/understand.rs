@@ -39,15 +39,18 @@ impl Understanding {
     ///
     /// # Errors
     /// When it is not understood.
-    pub fn of(&self, text: &str) -> Understood {
+    pub async fn of(&self, text: &str) -> Understood {
+        if text.len() > LONGEST {
+            // It can take long enough to keep other connections of the same thread waiting.
+            let text = text.to_owned();
+            let parsed = tokio::task::spawn_blocking(move || understand(&text)).await;
+            return parsed.unwrap_or_else(|_| Err(sql::Kind::TooDeep.into()));
+        }
         if let Some(known) = self.known(text) {
             return known;
         }
-        let understood: Understood =
-            sql::understand(text).map(|statements| statements.into_iter().map(Arc::new).collect());
-        if text.len() <= LONGEST {
-            self.keep(text.into(), understood.clone());
-        }
+        let understood = understand(text);
+        self.keep(text.into(), understood.clone());
         understood
     }
 
@@ -89,20 +92,33 @@ impl Halves {
     }
 }
 
+fn understand(text: &str) -> Understood {
+    sql::understand(text).map(|statements| statements.into_iter().map(Arc::new).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn memory_is_bounded() {
+    #[tokio::test]
+    async fn memory_is_bounded() {
         let understanding = Understanding::default();
         for n in 0..2000 {
             let text = format!("SELECT {n} {}", "-- x".repeat(200));
-            let _ = understanding.of(&text);
+            let _ = understanding.of(&text).await;
         }
         let halves = understanding.halves.lock().unwrap();
         let bytes = |half: &HashMap<Arc<str>, Understood>| half.keys().map(|k| k.len()).sum::<usize>();
         assert!(bytes(&halves.newer) <= KEPT && bytes(&halves.older) <= KEPT);
         assert!(!halves.older.is_empty());
+    }
+
+    #[tokio::test]
+    async fn long_texts_are_understood_and_not_kept() {
+        let understanding = Understanding::default();
+        let text = format!("SELECT 1; SELECT '{}'", "x".repeat(2 * LONGEST));
+        assert_eq!(understanding.of(&text).await.map(|s| s.len()), Ok(2));
+        assert!(understanding.of(&text[..text.len() - 1]).await.is_err());
+        assert!(understanding.halves.lock().unwrap().newer.is_empty());
     }
 }

@@ -165,6 +165,7 @@ mod tests {
             turns: &turns,
             operations: 1,
             garbage: &[],
+            farewell: &[],
         };
         let rig = Rig::new(ALLOW);
         sample.passes_unchanged(&rig, 1).await;

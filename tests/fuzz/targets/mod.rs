@@ -4,9 +4,11 @@ mod detect;
 mod http;
 mod http_parts;
 mod mask;
+mod postgres;
 mod text;
 
 use anyhow::Result;
+use portcullis::protocol::postgres::fuzzing::session::Sessions;
 
 /// One parser and what must hold for it.
 pub trait Target {
@@ -21,7 +23,7 @@ pub trait Target {
 type Make = fn() -> Result<Box<dyn Target>>;
 
 /// All of them.
-pub const ALL: [Make; 13] = [
+pub const ALL: [Make; 17] = [
     || Ok(Box::new(mask::Mask::json()?)),
     || Ok(Box::new(mask::Mask::form()?)),
     || Ok(Box::new(mask::Mask::text()?)),
@@ -33,6 +35,10 @@ pub const ALL: [Make; 13] = [
     || Ok(Box::new(http_parts::RESPONSE)),
     || Ok(Box::new(http_parts::TARGET)),
     || Ok(Box::new(http_parts::GZIP)),
+    || Ok(Box::new(postgres::CODEC)),
+    || Ok(Box::new(postgres::SQL)),
+    || Ok(Box::new(postgres::VALUE)),
+    || Ok(Box::new(postgres::Session(Sessions::new()?))),
     || Ok(Box::new(http::Requests(http::Agent::new()?))),
     || Ok(Box::new(http::Responses(http::Agent::new()?))),
 ];

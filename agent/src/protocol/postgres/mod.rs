@@ -5,6 +5,8 @@ mod codec;
 mod deny;
 pub mod explain;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lineage;
 mod login;
 mod operation;
@@ -12,6 +14,8 @@ pub mod record;
 mod session;
 mod sql;
 mod startup;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 use std::time::Duration;

@@ -24,6 +24,7 @@ fn sample<'a>(sent: &'a [u8], turns: &'a [Turn], garbage: &'a [&'a [u8]]) -> Sam
         turns,
         operations: 2,
         garbage,
+        farewell: &[],
     }
 }
 

@@ -80,9 +80,10 @@ pub struct Established {
     pub cancel: Option<Registered>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl Established {
     /// A login that was simply allowed.
+    #[allow(clippy::unwrap_used)]
     pub(super) async fn for_tests(gate: &Gate) -> Self {
         let mut target = Target::of(gate, &Route::of(gate, Way::Plain));
         (target.database, target.role) = ("shop".into(), "app".into());

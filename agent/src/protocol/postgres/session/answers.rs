@@ -335,7 +335,7 @@ impl Session<'_> {
                     formats: [i16::from(*binary)].into(),
                     bind: Bytes::new(),
                     holds: *hold,
-                    born: self.ends_seen,
+                    born: self.ends_seen.into(),
                     opened: opens.cloned().map(OnceLock::from).unwrap_or_default(),
                 };
                 self.portals.define(cursor.as_bytes(), Arc::new(portal));

@@ -4,7 +4,7 @@
 //! statement and its parameters are one thing to decide. Nothing is answered before Sync or Flush, so that waiting is
 //! not seen. What goes up without an Execute is an operation of its own, of phase `prepare`.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, atomic::Ordering};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -134,7 +134,7 @@ impl Session<'_> {
             formats,
             bind: bytes.clone(),
             holds: false,
-            born: self.expected.ends(),
+            born: u64::MAX.into(),
             opened: OnceLock::new(),
         });
         let Some(undo) = self.portals.define(portal, Arc::clone(&new)) else {
@@ -151,7 +151,7 @@ impl Session<'_> {
         r.end()?;
         let born = match kind {
             b'S' => self.statements.get(name).and_then(|s| s.born),
-            _ => self.portals.get(name).map(|p| p.born),
+            _ => self.portals.get(name).map(|p| p.born()),
         };
         self.await_definition(born).await?;
         if self.discarding {
@@ -191,7 +191,7 @@ impl Session<'_> {
         let mut r = Reader::new(&bytes[HEADER..]);
         let (name, _rows) = (r.cstr()?, r.i32()?);
         r.end()?;
-        self.await_definition(self.portals.get(name).map(|p| p.born))
+        self.await_definition(self.portals.get(name).map(|p| p.born()))
             .await?;
         if self.discarding {
             return Ok(());
@@ -356,6 +356,7 @@ impl Session<'_> {
                 }
                 What::Bind(undo, portal) => {
                     portal.open();
+                    portal.born.store(self.expected.ends(), Ordering::Relaxed);
                     self.expected.push(Expect::Bind(undo));
                 }
                 What::DescribeStatement(statement) => {

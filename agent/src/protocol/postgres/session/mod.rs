@@ -279,7 +279,9 @@ impl Session<'_> {
     }
 
     /// Whether nothing more can come of the connection.
-    fn is_over(&self) -> bool {
+    fn is_over(&mut self) -> bool {
+        // A COPY whose data ends without a word has no end: the server would wait for as long as we do.
+        let cut_off = self.copy_in() == copy::CopyIn::Open;
         let Some(up) = &self.wire.up else { return true };
         let sent = up.is_flushed();
         if self.terminated {
@@ -291,7 +293,7 @@ impl Session<'_> {
         // A workload that sends no more may still wait for what it asked.
         self.wire.down.eof
             && self.wire.down.input.is_empty()
-            && !self.expected.awaits_end()
+            && (cut_off || !self.expected.awaits_end())
             && self.wire.down.is_flushed()
     }
 
@@ -378,7 +380,7 @@ impl Session<'_> {
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.
             let seen = self.ends_seen;
-            self.portals.retain(|p| p.holds || p.born >= seen);
+            self.portals.retain(|p| p.holds || p.born() >= seen);
         }
         Ok(())
     }

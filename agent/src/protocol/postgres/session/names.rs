@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use pg_query::protobuf::node::Node;
@@ -91,13 +94,19 @@ pub(super) struct Portal {
     pub bind: bytes::Bytes,
     /// A cursor WITH HOLD: it outlives its transaction.
     pub holds: bool,
-    /// How many ends of transactions had been asked for when it was defined: those do not end it.
-    pub born: u64,
+    /// How many ends of transactions had been asked for when it went up: those do not end it. As long as it is held,
+    /// none does.
+    pub born: AtomicU64,
     /// What it meant when it was opened: its query was planned then, whatever names mean by now.
     pub opened: OnceLock<Kept>,
 }
 
 impl Portal {
+    /// How many ends of transactions had been asked for when it went up.
+    pub(super) fn born(&self) -> u64 {
+        self.born.load(Ordering::Relaxed)
+    }
+
     /// It goes up: what its statement means now it will mean as long as it is open. What finds its statement by name
     /// does that when it is executed.
     pub(super) fn open(&self) {

@@ -58,7 +58,8 @@ impl Session<'_> {
 
     /// A workload that ends inside a message gets no answer; what it meant is not known.
     async fn maybe_cut(&mut self) -> Result<(), ProtocolError> {
-        if self.wire.down.eof && !self.wire.down.input.is_empty() && !self.expected.awaits_end() {
+        let waits = self.expected.awaits_end() && self.copy_in() != CopyIn::Open;
+        if self.wire.down.eof && !self.wire.down.input.is_empty() && !waits {
             return Err(self.cannot_carry(Fault::Truncated).await);
         }
         Ok(())
@@ -95,6 +96,10 @@ impl Session<'_> {
             }
             b'S' => self.sync(&message).await,
             b'd' | b'c' | b'f' => self.copy_message(tag, &message).await,
+            // The server takes nothing but data now, and ends the connection at anything else.
+            _ if tag != b'H' && self.copy_in() == CopyIn::Open => {
+                Err(self.cannot_carry(Fault::Unexpected(tag)).await)
+            }
             _ if self.discarding => Ok(()),
             b'Q' => self.simple(&message).await,
             b'F' => self.function_call(&message).await,
@@ -117,7 +122,7 @@ impl Session<'_> {
         let reason = deny::reason_of(fault);
         let operation = self.operation_of_nothing();
         self.gate.refuse(operation, reason).await;
-        if !self.discarding {
+        if !self.discarding && self.copy_in() != CopyIn::Open {
             let patience = self.gate.limits().handshake_timeout.min(PATIENCE);
             // What can be answered is; the end comes all the same.
             let _ = tokio::time::timeout(patience, self.settle()).await;

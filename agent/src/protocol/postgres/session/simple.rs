@@ -58,7 +58,7 @@ impl Session<'_> {
         }
         let proposals = self.propose_all(text, &statements).await?;
         if self.discarding {
-            // Something of the batch that it stands in has failed: the server skips it.
+            // While names were looked up, what came before it in the batch has failed: the server skips to Sync.
             return Ok(());
         }
         let (plans, operations): (Vec<_>, Vec<_>) =

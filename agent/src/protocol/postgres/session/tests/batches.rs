@@ -135,6 +135,61 @@ async fn copy_in_takes_data_until_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_copy_ends_with_its_workload() {
+    let rig = Rig::new(ALLOW);
+    let copy = Canned {
+        copy: Some(Vec::new()),
+        ..Canned::default()
+    };
+    let data = [b'd', 0, 0, 0, 6, b'1', b'\n'];
+    for end in [data.len(), data.len() - 1] {
+        let fake = server(&[("COPY t FROM STDIN", copy.clone())]);
+        let pieces: [&[u8]; 3] = [&query("COPY t FROM STDIN"), &data, &data[..end]];
+        let went = exchange(&rig, fake, &pieces).await;
+        assert_eq!(
+            matches!(went.result, Some(Ok(()))),
+            end == data.len(),
+            "{:?}",
+            went.result
+        );
+        assert!(went.result.is_some(), "it ends, {end} bytes");
+        assert!(went.up_tags().ends_with("dX"), "no CopyDone: {}", went.up_tags());
+    }
+}
+
+#[tokio::test]
+async fn only_data_comes_where_data_is_taken() {
+    let rig = Rig::new(ALLOW);
+    let copy = Canned {
+        copy: Some(Vec::new()),
+        ..Canned::default()
+    };
+    for next in [query("SELECT 1 AS a"), run("", "SELECT a FROM t")] {
+        let fake = server(&[("COPY t FROM STDIN", copy.clone())]);
+        let went = exchange(&rig, fake, &[&query("COPY t FROM STDIN"), &next]).await;
+        assert_eq!(went.tags(), "GE", "{}", went.text());
+        assert!(went.text().contains("08P01"), "{}", went.text());
+        let up = went.up_text();
+        assert!(!up.contains("1 AS a") && !up.contains("a FROM t"), "{up}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_in_a_batch_that_failed_is_skipped_on_both_sides() {
+    let rig = Rig::new(ALLOW);
+    let mut fake = fake();
+    fake.canned
+        .insert("SELECT 3", Canned::fails("22012", "division by zero"));
+    // Names of the query are looked up, so that the error is seen before it goes up.
+    let batch = [run("", "SELECT 3"), query("SELECT a FROM t")].concat();
+    let after = [bare(b'S'), query("SELECT 1 AS a")].concat();
+    let went = exchange(&rig, fake, &[&batch, &after]).await;
+    assert_eq!(went.tags(), "12nEZTDCZ", "{}", went.text());
+    assert!(matches!(went.result, Some(Ok(()))));
+    assert!(!went.up_text().contains("FROM t"), "{}", went.up_text());
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_is_told_of() {
     let rig = Rig::new(ALLOW);
     let mut fake = fake();

@@ -110,6 +110,27 @@ async fn a_denied_prepare_defines_nothing() {
 }
 
 #[tokio::test]
+async fn a_look_up_does_not_end_what_waits() {
+    // Running DELETE is denied; preparing it is not.
+    let policy = format!(
+        "{POLICY}\n@id(\"no-delete\") forbid (principal, action == Action::\"sql:statement\", resource)\n\
+         when {{ context.sql.verbs.contains(\"delete\") && context.sql.phase != \"prepare\" }};"
+    );
+    let rig = Rig::new(&policy);
+    // The relation is looked up while the Bind waits, and the look-up ends with a Sync of its own.
+    let batch = [
+        parse("s", "DELETE FROM t"),
+        bind("c", "s", &[]),
+        bare(b'H'),
+        query("FETCH c"),
+    ]
+    .concat();
+    let went = exchange(&rig, server(&[]), &[&batch]).await;
+    assert!(went.text().contains("no-delete"), "{}", went.text());
+    assert!(!went.up_text().contains("FETCH"), "{}", went.up_text());
+}
+
+#[tokio::test]
 async fn what_cannot_be_parsed_does_not_go_up() {
     let rig = Rig::new(POLICY);
     let went = exchange(

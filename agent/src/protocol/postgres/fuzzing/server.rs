@@ -63,7 +63,7 @@ pub(super) struct Server {
     statements: HashMap<Vec<u8>, Arc<Prepared>>,
     portals: HashMap<Vec<u8>, Portal>,
     transaction: Transaction,
-    savepoints: Vec<String>,
+    savepoints: usize,
     /// `standard_conforming_strings`: now, when the transaction began, and as the workload was told last.
     conforming: (bool, bool, bool),
     skipping: bool,
@@ -80,7 +80,7 @@ impl Default for Server {
             statements: HashMap::new(),
             portals: HashMap::new(),
             transaction: Transaction::Idle,
-            savepoints: Vec::new(),
+            savepoints: 0,
             conforming: (true, true, true),
             skipping: false,
             copy_in: CopyIn::No,
@@ -321,7 +321,7 @@ impl Server {
             return self.error("54001", out);
         }
         self.depth += 1;
-        let acted = self.act(&statement.act, describes, out);
+        let acted = self.act(what, describes, out);
         self.depth -= 1;
         match acted {
             Ok(true) => {}
@@ -339,20 +339,20 @@ impl Server {
     }
 
     /// What a statement does to the session; `true` when it has answered for itself.
-    fn act(&mut self, act: &Act, describes: bool, out: &mut BytesMut) -> Result<bool, &'static str> {
+    fn act(&mut self, what: &Prepared, describes: bool, out: &mut BytesMut) -> Result<bool, &'static str> {
         let key = |name: &str| name.as_bytes().to_vec();
-        match act {
+        let Some(statement) = &what.statement else {
+            return Ok(false);
+        };
+        match &statement.act {
             Act::Begin => {
                 self.conforming.1 = self.conforming.0;
                 self.transaction = Transaction::Active;
             }
-            Act::Commit { chain } | Act::Rollback { chain } => self.end(act, *chain),
-            Act::Savepoint { name } => self.savepoints.push(name.to_string()),
-            Act::RollbackTo { name } => {
-                let at = self.savepoints.iter().rposition(|s| **s == **name);
-                self.savepoints.truncate(at.ok_or("3B001")? + 1);
-                self.transaction = Transaction::Active;
-            }
+            Act::Commit { .. } | Act::Rollback { .. } => self.end(what),
+            Act::Savepoint { .. } => self.savepoints += 1,
+            Act::RollbackTo { .. } if self.savepoints == 0 => return Err("3B001"),
+            Act::RollbackTo { .. } => self.transaction = Transaction::Active,
             Act::Set(setting) if &*setting.name == "standard_conforming_strings" => {
                 self.conforming.0 = setting.values.iter().flatten().any(|v| &**v == "on");
             }
@@ -371,7 +371,8 @@ impl Server {
                 }
                 self.statements.insert(key(name), Arc::new(inner(statement)));
             }
-            Act::Execute { name } => {
+            Act::Execute { .. } => {
+                let name = statement.facts.executes.iter().next().ok_or("26000")?;
                 let runs = self.statements.get(name.as_bytes()).cloned().ok_or("26000")?;
                 self.run(&runs, describes, out);
                 return Ok(true);
@@ -395,7 +396,8 @@ impl Server {
                 let runs = Arc::new(inner(statement));
                 self.portals.insert(key(cursor), Portal { runs, holds: *hold });
             }
-            Act::Fetch { cursor } | Act::Move { cursor } => {
+            Act::Fetch { .. } | Act::Move { .. } => {
+                let cursor = statement.facts.cursors.iter().next().ok_or("34000")?;
                 let portal = self.portals.get(cursor.as_bytes()).cloned().ok_or("34000")?;
                 self.run(&portal.runs, describes, out);
                 return Ok(true);
@@ -404,7 +406,7 @@ impl Server {
             Act::Close { cursor: Some(cursor) } => {
                 self.portals.remove(cursor.as_bytes()).ok_or("34000")?;
             }
-            Act::CopyIn(_) => {
+            Act::CopyIn { .. } => {
                 self.copy_in = CopyIn::Extended;
                 formats(b'G', out);
                 return Ok(true);
@@ -421,8 +423,10 @@ impl Server {
         Ok(false)
     }
 
-    fn end(&mut self, act: &Act, chain: bool) {
-        if self.transaction == Transaction::Failed || matches!(act, Act::Rollback { .. }) {
+    fn end(&mut self, what: &Prepared) {
+        let rolls_back = what.text.starts_with("ROLLBACK");
+        let chain = what.text.ends_with("CHAIN");
+        if self.transaction == Transaction::Failed || rolls_back {
             self.conforming.0 = self.conforming.1;
         }
         self.conforming.1 = self.conforming.0;
@@ -432,7 +436,7 @@ impl Server {
         } else {
             Transaction::Idle
         };
-        self.savepoints.clear();
+        self.savepoints = 0;
         self.portals.retain(|_, p| p.holds);
     }
 

@@ -6,6 +6,7 @@
 //! transaction makes the server's transaction fail, too, so that both sides have the same idea of it.
 
 mod answers;
+mod call;
 mod copy;
 mod expect;
 mod extended;
@@ -435,6 +436,11 @@ impl Session<'_> {
             self.database_epoch.1 = now;
             self.forget_names();
         }
+    }
+
+    /// Whether the answers that wait for the workload leave room for more.
+    fn has_room(&self) -> bool {
+        self.wire.down.output.len() < ROOM
     }
 
     fn rules(&self) -> Arc<crate::mask::MaskRules> {

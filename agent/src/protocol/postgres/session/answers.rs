@@ -108,7 +108,7 @@ impl Session<'_> {
                 self.expected.unpop(Expect::Own(own));
                 self.own_answer(own, tag, message)
             }
-            (Expect::Parse(_), b'1') | (Expect::Bind(_), b'2') | (Expect::Close, b'3') => {
+            (Expect::Parse(_), b'1') | (Expect::Bind(_), b'2') | (Expect::Close(_), b'3') => {
                 self.say(message);
                 Ok(())
             }
@@ -142,7 +142,7 @@ impl Session<'_> {
             (
                 Expect::Parse(_)
                 | Expect::Bind(_)
-                | Expect::Close
+                | Expect::Close(_)
                 | Expect::DescribeStatement { .. }
                 | Expect::DescribePortal(_)
                 | Expect::Sync
@@ -316,7 +316,7 @@ impl Session<'_> {
                 let prepared = Prepared::of(statement);
                 self.statements.define(name.as_bytes(), Arc::new(prepared));
             }
-            Act::Deallocate { name: Some(name) } => self.statements.remove(name.as_bytes()),
+            Act::Deallocate { name: Some(name) } => drop(self.statements.remove(name.as_bytes())),
             Act::Deallocate { name: None } => self.statements.clear(),
             Act::Discard(Discard::All) => {
                 self.statements.clear();
@@ -338,7 +338,7 @@ impl Session<'_> {
                 };
                 self.portals.define(cursor.as_bytes(), Arc::new(portal));
             }
-            Act::Close { cursor: Some(cursor) } => self.portals.remove(cursor.as_bytes()),
+            Act::Close { cursor: Some(cursor) } => drop(self.portals.remove(cursor.as_bytes())),
             Act::Close { cursor: None } => self.portals.clear(),
             _ => {}
         }
@@ -507,6 +507,7 @@ impl Session<'_> {
         match item {
             Expect::Parse(undo) => self.statements.undo(undo),
             Expect::Bind(undo) => self.portals.undo(undo),
+            Expect::Close(closed) => self.reopen(closed),
             Expect::Execute(running) => running.finish(Reason::Completed, status).await?,
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    names::{Portal, Prepared, Undo},
+    names::{Closed, Portal, Prepared, Undo},
     running::Running,
 };
 
@@ -19,7 +19,7 @@ pub(super) enum Expect {
     /// BindComplete.
     Bind(Undo<Portal>),
     /// CloseComplete.
-    Close,
+    Close(Closed),
     /// ParameterDescription, then RowDescription or NoData: the workload's own question, or ours.
     DescribeStatement {
         /// Of this one.

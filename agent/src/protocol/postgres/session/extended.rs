@@ -19,7 +19,7 @@ use super::{
     Session, Transaction,
     expect::Expect,
     lookup::Known,
-    names::{Portal, Prepared, Undo},
+    names::{Closed, Portal, Prepared, Undo},
     plan::{Proposal, refusal},
     running::Running,
 };
@@ -41,7 +41,7 @@ enum What {
     Bind(Undo<Portal>, Arc<Portal>),
     DescribeStatement(Arc<Prepared>),
     DescribePortal(Arc<Portal>),
-    Close,
+    Close(Closed),
 }
 
 impl Session<'_> {
@@ -159,12 +159,13 @@ impl Session<'_> {
         let mut r = Reader::new(&bytes[HEADER..]);
         let (kind, name) = (r.u8()?, r.cstr()?);
         r.end()?;
-        match kind {
-            b'S' => self.statements.remove(name),
-            b'P' => self.portals.remove(name),
+        let closed = match kind {
+            b'S' => self.statements.remove(name).map(Closed::Statement),
+            b'P' => self.portals.remove(name).map(Closed::Portal),
             _ => return Err(Fault::Fields.into()),
-        }
-        self.hold(bytes.clone(), What::Close);
+        };
+        let closed = closed.unwrap_or(Closed::Nothing);
+        self.hold(bytes.clone(), What::Close(closed));
         Ok(())
     }
 
@@ -191,7 +192,17 @@ impl Session<'_> {
         match held.what {
             What::Parse(undo, _) => self.statements.undo(undo),
             What::Bind(undo, _) => self.portals.undo(undo),
-            What::DescribeStatement(_) | What::DescribePortal(_) | What::Close => {}
+            What::Close(closed) => self.reopen(closed),
+            What::DescribeStatement(_) | What::DescribePortal(_) => {}
+        }
+    }
+
+    /// A Close that did not take place.
+    pub(super) fn reopen(&mut self, closed: Closed) {
+        match closed {
+            Closed::Nothing => {}
+            Closed::Statement(removed) => self.statements.put_back(removed),
+            Closed::Portal(removed) => self.portals.put_back(removed),
         }
     }
 
@@ -318,7 +329,7 @@ impl Session<'_> {
                     });
                 }
                 What::DescribePortal(portal) => self.expected.push(Expect::DescribePortal(portal)),
-                What::Close => self.expected.push(Expect::Close),
+                What::Close(closed) => self.expected.push(Expect::Close(closed)),
             }
         }
         bytes

@@ -132,6 +132,22 @@ impl Weight for Portal {
     }
 }
 
+/// What a name stood for that was removed.
+pub(super) struct Removed<T> {
+    name: Box<[u8]>,
+    was: Arc<T>,
+}
+
+/// How to take a Close back: one that the server never came to leaves the name as it was.
+pub(super) enum Closed {
+    /// There was nothing.
+    Nothing,
+    /// A prepared statement.
+    Statement(Removed<Prepared>),
+    /// A portal.
+    Portal(Removed<Portal>),
+}
+
 /// Names and what they stand for.
 #[derive(Debug)]
 pub(super) struct Names<T> {
@@ -189,9 +205,18 @@ impl<T: Weight> Names<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some(removed) = self.map.remove(name) {
-            self.weight -= removed.weight();
+    /// Removes a name; how that is taken back.
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Removed<T>> {
+        let (name, was) = self.map.remove_entry(name)?;
+        self.weight -= was.weight();
+        Some(Removed { name, was })
+    }
+
+    /// Takes a removal back, unless the name stands for something else since.
+    pub(super) fn put_back(&mut self, removed: Removed<T>) {
+        if !self.map.contains_key(&removed.name) {
+            self.weight += removed.was.weight();
+            self.map.insert(removed.name, removed.was);
         }
     }
 

@@ -167,6 +167,11 @@ impl Tap {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets what the server was sent until now.
+    pub fn forget(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether the server was sent this text.
     pub fn saw(&self, text: &str) -> bool {
         self.seen().windows(text.len()).any(|w| w == text.as_bytes())

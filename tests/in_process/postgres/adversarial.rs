@@ -22,7 +22,7 @@ const SUPERUSER: Role = Role {
     name: "postgres",
     password: APP.password,
 };
-const BOTH: [&str; 2] = ["postgres-readonly", "postgres-guarded"];
+const PACKS: [&str; 3] = ["postgres-readonly", "postgres-guarded", "observe"];
 
 #[derive(Deserialize)]
 struct Catalogue {
@@ -89,6 +89,8 @@ struct Batch {
     describe: bool,
     #[serde(default = "yes")]
     execute: bool,
+    bind: Option<bool>,
+    close: Option<String>,
     #[serde(default)]
     max_rows: i32,
     #[serde(default = "yes")]
@@ -120,19 +122,24 @@ struct Outcome {
 impl Batch {
     fn bytes(&self) -> BytesMut {
         let mut out = Extended::default();
+        if let Some(name) = &self.close {
+            out = out.close(b'S', name);
+        }
         if let Some(sql) = &self.sql {
             out = out.parse(&self.name, sql, &[]);
         }
-        if self.execute {
+        if self.bind.unwrap_or(self.execute) {
             let parameters: Vec<Option<&str>> = self.params.iter().map(|p| Some(p.as_str())).collect();
             let formats: &[i16] = match self.format {
                 Format::Text => &[],
                 Format::Binary => &[1],
             };
             out = out.bind(&self.portal, &self.name, &parameters, formats);
-            if self.describe {
-                out = out.describe(b'P', &self.portal);
-            }
+        }
+        if self.describe && (self.execute || self.bind == Some(true)) {
+            out = out.describe(b'P', &self.portal);
+        }
+        if self.execute {
             out = out.execute(&self.portal, self.max_rows);
         }
         if self.sync { out.sync() } else { out.0 }
@@ -162,7 +169,7 @@ impl Send {
 
 impl Case {
     fn pack(&self) -> &str {
-        self.pack.as_deref().unwrap_or(BOTH[0])
+        self.pack.as_deref().unwrap_or(PACKS[0])
     }
 
     /// Runs it on a connection that has been logged in.
@@ -371,6 +378,7 @@ impl Ring {
         let direct = case.run(shop, wire).await.context("directly")?;
         case.is_an_attack(&direct)?;
         copy(shop, case)?;
+        shop.tap.forget();
         let mut wire = shop.connect().await;
         let login = wire.login(&parameters, "").await?;
         let through = if login.state() == 'I' {
@@ -388,10 +396,10 @@ impl Ring {
 async fn quarter(first: usize) -> Result<()> {
     let cases = catalogue()?;
     ensure!(cases.len() >= 60, "only {} cases", cases.len());
-    let known = |case: &Case| BOTH.contains(&case.pack());
+    let known = |case: &Case| PACKS.contains(&case.pack());
     ensure!(cases.iter().all(known), "a case names another pack");
     let mut wrong = Vec::new();
-    for name in BOTH {
+    for name in PACKS {
         let ring = Ring::new(&pack(name)?).await?;
         let own = cases.iter().skip(first).step_by(4).filter(|c| c.pack() == name);
         for case in own {

@@ -56,6 +56,7 @@ fn resolved(statement: &Statement) -> Resolved {
         columns: BTreeSet::new(),
         sensitive: ClassSet::EMPTY,
         copied: ClassSet::EMPTY,
+        touched: ClassSet::EMPTY,
         functions: facts.functions.iter().map(function).collect(),
         incomplete: facts.incomplete.clone(),
         outputs: Outputs::None,

@@ -51,6 +51,7 @@ impl Catalog {
         self.current_schema = answer.schema.map(Into::into);
         self.opaque_operators = Some(answer.operators.unwrap_or_default());
         self.opaque_casts = answer.casts;
+        self.opaque_domains = answer.domains.unwrap_or_default();
         let functions: Vec<Function> = answer
             .functions
             .unwrap_or_default()
@@ -259,6 +260,7 @@ struct Answer {
     types: Option<Vec<TypeRow>>,
     operators: Option<Vec<Box<str>>>,
     casts: bool,
+    domains: Option<Vec<Box<str>>>,
 }
 
 type ColumnRow = (i16, String, Oid, i32, Option<String>);

@@ -38,6 +38,11 @@ WITH RECURSIVE asked(s, n, oid) AS (
     WHERE o.oprname OPERATOR(pg_catalog.=) '='::pg_catalog.name AND o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
       AND ((o.oprleft OPERATOR(pg_catalog.=) 26::pg_catalog.oid AND o.oprright OPERATOR(pg_catalog.=) 26::pg_catalog.oid)
         OR (o.oprleft OPERATOR(pg_catalog.=) 19::pg_catalog.oid AND o.oprright OPERATOR(pg_catalog.=) 19::pg_catalog.oid)))
+), opaque_operators AS MATERIALIZED (
+  SELECT o.oid, o.oprname FROM pg_catalog.pg_operator o
+  JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid
+  WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+    AND p.prolang OPERATOR(pg_catalog.<>) 12::pg_catalog.oid AND p.prolang OPERATOR(pg_catalog.<>) 13::pg_catalog.oid
 ), seeds(oid) AS (
   SELECT t.oid FROM pg_catalog.unnest($5::pg_catalog.oid[]) AS t(oid)
   UNION
@@ -127,7 +132,15 @@ SELECT pg_catalog.json_build_object(
         WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
           AND g.aggfnoid::pg_catalog.oid OPERATOR(pg_catalog.=) p.oid
           AND q.prolang OPERATOR(pg_catalog.<>) 12::pg_catalog.oid AND q.prolang OPERATOR(pg_catalog.<>) 13::pg_catalog.oid)
-      ELSE p.prolang OPERATOR(pg_catalog.=) 12::pg_catalog.oid OR p.prolang OPERATOR(pg_catalog.=) 13::pg_catalog.oid END,
+      ELSE p.prolang OPERATOR(pg_catalog.=) 12::pg_catalog.oid OR p.prolang OPERATOR(pg_catalog.=) 13::pg_catalog.oid
+        -- What an extension of the superuser's brings along in SQL and calls immutable (citext: replace, translate and
+        -- so on) is as its compiled code, as long as no operator in it can be made to mean another one.
+        OR (p.prolang OPERATOR(pg_catalog.=) 14::pg_catalog.oid AND p.provolatile OPERATOR(pg_catalog.=) 'i'::pg_catalog."char"
+          AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid OPERATOR(pg_catalog.=) 1255::pg_catalog.oid
+            AND d.objid OPERATOR(pg_catalog.=) p.oid AND d.refclassid OPERATOR(pg_catalog.=) 3079::pg_catalog.oid
+            AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char")
+          AND EXISTS (SELECT 1 FROM pg_catalog.pg_roles w WHERE w.oid OPERATOR(pg_catalog.=) p.proowner AND w.rolsuper)
+          AND NOT EXISTS (SELECT 1 FROM opaque_operators)) END,
     'args', p.pronargs, 'defaults', p.pronargdefaults,
     'variadic', p.provariadic OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
     'returns', p.prorettype,
@@ -176,11 +189,20 @@ SELECT pg_catalog.json_build_object(
     JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) y.oid
     JOIN pg_catalog.pg_namespace ns ON ns.oid OPERATOR(pg_catalog.=) t.typnamespace),
   'operators', (SELECT pg_catalog.json_agg(u.oprname) FROM (
-    SELECT o.oprname FROM pg_catalog.pg_operator o
-    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid
-    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-      AND p.prolang OPERATOR(pg_catalog.<>) 12::pg_catalog.oid AND p.prolang OPERATOR(pg_catalog.<>) 13::pg_catalog.oid
-    GROUP BY o.oprname) u),
+    SELECT o.oprname FROM opaque_operators o GROUP BY o.oprname) u),
+  -- Domains whose checks call code, or use an operator that does.
+  'domains', (SELECT pg_catalog.json_agg(u.typname) FROM (
+    SELECT t.typname FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) k.contypid
+    JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 2606::pg_catalog.oid
+      AND d.objid OPERATOR(pg_catalog.=) k.oid
+    WHERE k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+      AND ((d.refclassid OPERATOR(pg_catalog.=) 1255::pg_catalog.oid AND EXISTS (SELECT 1 FROM pg_catalog.pg_proc p
+          WHERE p.oid OPERATOR(pg_catalog.=) d.refobjid AND p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+            AND p.prolang OPERATOR(pg_catalog.<>) 12::pg_catalog.oid AND p.prolang OPERATOR(pg_catalog.<>) 13::pg_catalog.oid))
+        OR (d.refclassid OPERATOR(pg_catalog.=) 2617::pg_catalog.oid AND EXISTS (SELECT 1 FROM opaque_operators o
+          WHERE o.oid OPERATOR(pg_catalog.=) d.refobjid)))
+    GROUP BY t.typname) u),
   'casts', EXISTS (SELECT 1 FROM pg_catalog.pg_cast c
     JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.castfunc
     WHERE c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid

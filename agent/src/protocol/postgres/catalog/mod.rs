@@ -3,6 +3,7 @@
 //!
 //! Bias: what is not known, or too big to keep, is left out, and lineage takes what is left out for the worst.
 
+mod function;
 mod learn;
 mod look_up;
 mod relation;
@@ -14,8 +15,9 @@ use std::{
 };
 
 pub use self::{
+    function::{Function, Shape},
     look_up::Needs,
-    relation::{Column, Function, Kind, Parent, Relation, Shape, Type, View},
+    relation::{Column, Kind, Parent, Relation, Type, View},
 };
 use super::sql::Name;
 
@@ -67,6 +69,7 @@ pub struct Catalog {
     current_schema: Option<Arc<str>>,
     opaque_operators: Option<Vec<Box<str>>>,
     opaque_casts: bool,
+    opaque_domains: Vec<Box<str>>,
 }
 
 impl Catalog {
@@ -86,6 +89,7 @@ impl Catalog {
             current_schema: None,
             opaque_operators: None,
             opaque_casts: false,
+            opaque_domains: Vec::new(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Catalog {
         self.current_schema = None;
         self.opaque_operators = None;
         self.opaque_casts = false;
+        self.opaque_domains.clear();
     }
 
     /// The relation that the session's database has under a name, as the session resolves it.
@@ -203,6 +208,12 @@ impl Catalog {
         self.opaque_operators
             .as_ref()
             .is_none_or(|names| !names.is_empty())
+    }
+
+    /// The domains whose checks call functions in such a language.
+    #[must_use]
+    pub fn opaque_domains(&self) -> &[Box<str>] {
+        &self.opaque_domains
     }
 
     /// Whether the database has casts implemented in such a language.

@@ -8,9 +8,10 @@ use pg_query::{
 };
 
 use super::{
-    flow::{Col, Flow, Value},
+    flow::Flow,
     name,
-    resolver::{Callee, Found, Resolver},
+    resolver::{Callee, Found, Resolver, UNKNOWN_FUNCTION},
+    rows::{Col, Value},
     scope::Scope,
     words,
 };
@@ -50,6 +51,11 @@ impl Resolver<'_> {
             return (flow | args.computed()).into();
         }
         flow |= self.called(callee, args);
+        if words::makes_rows(function) && self.checks_by_code(None, "") {
+            // Of the type that the first argument has.
+            self.incomplete.insert(UNKNOWN_FUNCTION);
+            flow |= Flow::OPAQUE;
+        }
         if callee == Callee::Builtin && function == "current_setting" && !is_plain_setting(call) {
             // A setting of one's own holds whatever was put into it.
             flow |= Flow::OPAQUE;
@@ -75,6 +81,14 @@ impl Resolver<'_> {
     /// Whether a function that is not known as pure may keep its arguments: it is volatile, or may do anything.
     fn keeps(&mut self, schema: Option<&str>, function: &str) -> bool {
         self.is_harmless(&Name::new(schema, function)) == Some(false)
+    }
+
+    /// Whether making a value of a type may run code: a domain with such a check, or a type that can be made of one.
+    pub(super) fn checks_by_code(&mut self, schema: Option<&str>, name: &str) -> bool {
+        self.need_basics();
+        let domains = self.catalog.opaque_domains();
+        let built_in = schema == Some("pg_catalog") || (schema.is_none() && is_scalar_type(name));
+        !domains.is_empty() && (!built_in || (schema.is_none() && domains.iter().any(|d| **d == *name)))
     }
 
     /// `row.function`: what looks like a field and is not known as one.
@@ -240,6 +254,17 @@ fn is_scalar_type(name: &str) -> bool {
             | "regclass"
             | "regtype"
             | "regproc"
+            | "jsonpath"
+            | "tsvector"
+            | "tsquery"
+            | "xml"
+            | "money"
+            | "cidr"
+            | "macaddr"
+            | "timetz"
+            | "bit"
+            | "varbit"
+            | "char"
     )
 }
 

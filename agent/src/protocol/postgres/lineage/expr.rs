@@ -9,9 +9,10 @@ use pg_query::{
 };
 
 use super::{
-    flow::{Col, Flow, Value, join},
+    flow::Flow,
     name,
     resolver::{Resolver, UNKNOWN_FUNCTION},
+    rows::{Col, Value, join},
     scope::{Meaning, Scope},
     words,
 };
@@ -75,7 +76,11 @@ impl Resolver<'_> {
                     .map(|a| self.expr(a, scope))
                     .unwrap_or_default();
                 self.need_basics();
-                if self.catalog.has_opaque_casts() {
+                let checks = cast.type_name.as_ref().is_some_and(|of| {
+                    let (schema, name) = name::type_name(of);
+                    self.checks_by_code(schema, name)
+                });
+                if self.catalog.has_opaque_casts() || checks {
                     value.flow.opaque = true;
                     self.opaque_calls = true;
                     self.incomplete.insert(UNKNOWN_FUNCTION);

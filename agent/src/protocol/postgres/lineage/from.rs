@@ -9,9 +9,10 @@ use pg_query::{
 
 use super::{
     call::arity,
-    flow::{Col, Flow, Rows, join},
+    flow::Flow,
     name,
     resolver::{Callee, Resolver},
+    rows::{Col, Rows, join},
     scope::{Entry, Scope, append, cte},
 };
 use crate::protocol::postgres::catalog::Shape;

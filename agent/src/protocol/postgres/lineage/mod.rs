@@ -29,7 +29,9 @@ mod from;
 mod modify;
 mod name;
 mod query;
+mod resolved;
 mod resolver;
+mod rows;
 mod scope;
 mod statement;
 mod words;
@@ -37,15 +39,16 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use pg_query::protobuf::Node;
 
+pub use self::resolved::{Outputs, Resolved, Sources};
 use super::{
     catalog::{Catalog, Known, Needs},
-    sql::{Statement, Words},
+    sql::Statement,
 };
-use crate::model::{ClassId, ClassSet};
+use crate::model::ClassId;
 use flow::Flow;
 use resolver::Resolver;
 
@@ -60,53 +63,6 @@ pub trait Session {
     fn cursor(&self, name: &str) -> Option<Arc<Node>>;
     /// Whether an earlier statement of the same message creates that relation.
     fn creates(&self, schema: Option<&str>, name: &str) -> bool;
-}
-
-/// What flows into one output column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    /// Classes whose values flow here.
-    pub value: ClassSet,
-    /// Classes that this tells something of, without holding their values.
-    pub derived: ClassSet,
-    /// Whether a function that can read anything had a part in it.
-    pub opaque: bool,
-}
-
-/// What flows into a statement's output columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outputs {
-    /// It gives back no rows.
-    None,
-    /// One per output column, in order. If the answer has another number of columns, take it as unknown.
-    Columns(Vec<Sources>),
-    /// Cannot be said: all classes of everything that it reads.
-    Unknown(ClassSet),
-}
-
-/// A statement with its names resolved.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// Relations read, also through views: `schema.relation`.
-    pub reads: BTreeSet<Arc<str>>,
-    /// Relations written, also through views.
-    pub writes: BTreeSet<Arc<str>>,
-    /// The schemas of `reads`.
-    pub read_schemas: BTreeSet<Arc<str>>,
-    /// The schemas of `writes`.
-    pub write_schemas: BTreeSet<Arc<str>>,
-    /// Columns that the statement names, `*` expanded: `schema.relation.column`.
-    pub columns: BTreeSet<Arc<str>>,
-    /// The classes of those columns, also through views.
-    pub sensitive: ClassSet,
-    /// Classes that it stores in a column which is not of that class, or hands to a function that may store them.
-    pub copied: ClassSet,
-    /// Functions called: `schema.name` where one schema has it, else as written.
-    pub functions: BTreeSet<Arc<str>>,
-    /// Why it is not understood whole; empty when it is.
-    pub incomplete: Words,
-    /// What flows into its output columns.
-    pub outputs: Outputs,
 }
 
 /// Resolves a statement.
@@ -150,6 +106,7 @@ pub fn resolve(
         columns: resolver.columns,
         sensitive: resolver.sensitive.classes(),
         copied: resolver.copied.classes(),
+        touched: resolver.all.classes(),
         functions: resolver.functions,
         incomplete,
     })

@@ -10,9 +10,10 @@ use pg_query::{
 };
 
 use super::{
-    flow::{Col, Flow, Rows},
+    flow::Flow,
     name,
     resolver::{Found, Resolver},
+    rows::{Col, Rows},
     scope::{Entry, Scope},
 };
 use crate::protocol::postgres::catalog::Relation;
@@ -156,6 +157,7 @@ impl Resolver<'_> {
     /// Notes a relation as written; a view with what it is made of.
     pub(super) fn note_written(&mut self, relation: &Arc<Relation>) {
         self.note_relation(&relation.schema, &relation.name, true);
+        self.relation_cols(relation);
         let Some(view) = &relation.view else {
             return;
         };

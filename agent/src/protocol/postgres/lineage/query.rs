@@ -8,9 +8,10 @@ use pg_query::{
 };
 
 use super::{
-    flow::{Col, Flow, Rows, Value},
+    flow::Flow,
     name,
     resolver::Resolver,
+    rows::{Col, Rows, Value},
     scope::{Cte, Env, Meaning, Scope, append},
 };
 

@@ -10,7 +10,8 @@ use pg_query::{NodeEnum, protobuf::Node};
 
 use super::{
     ClassOf, Session,
-    flow::{Col, Flow, Rows, Value},
+    flow::Flow,
+    rows::{Col, Rows, Value},
     scope::{Entry, Scope},
     words,
 };

@@ -2,7 +2,10 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::flow::{Col, Flow, Rows, Value};
+use super::{
+    flow::Flow,
+    rows::{Col, Rows, Value},
+};
 
 /// One item of a FROM clause.
 #[derive(Clone, Debug)]

@@ -9,9 +9,10 @@ use pg_query::{
 
 use super::{
     Outputs,
-    flow::{Flow, Rows},
+    flow::Flow,
     name,
     resolver::{Found, Resolver},
+    rows::Rows,
     scope::Scope,
 };
 use crate::protocol::postgres::sql::{Facts, Name, Words, is_pure};
@@ -132,6 +133,8 @@ impl Resolver<'_> {
         let query = match &node.node {
             Some(NodeEnum::DeclareCursorStmt(s)) => s.query.as_deref(),
             Some(NodeEnum::PrepareStmt(s)) => s.query.as_deref(),
+            // What finds its statement by name has found it when it began.
+            Some(NodeEnum::ExecuteStmt(_) | NodeEnum::FetchStmt(_)) => None,
             _ => Some(&**node),
         };
         match query {
@@ -299,6 +302,13 @@ impl Resolver<'_> {
             incomplete.remove("unknown_function");
         }
         if shadowed {
+            incomplete.insert("unknown_function");
+        }
+        if facts
+            .types
+            .iter()
+            .any(|t| self.checks_by_code(t.schema.as_deref(), &t.name))
+        {
             incomplete.insert("unknown_function");
         }
         if incomplete.contains("unknown_operator") {

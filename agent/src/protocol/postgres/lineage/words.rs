@@ -83,3 +83,14 @@ pub(super) fn holds_values(schema: &str, relation: &str, column: &str) -> bool {
 pub(super) fn is_system_column(name: &str) -> bool {
     matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
 }
+
+/// Functions of PostgreSQL's that make a row of the type that their first argument has.
+pub(super) fn makes_rows(function: &str) -> bool {
+    matches!(
+        function,
+        "json_populate_record"
+            | "json_populate_recordset"
+            | "jsonb_populate_record"
+            | "jsonb_populate_recordset"
+    )
+}

@@ -136,12 +136,7 @@ impl super::expect::Expected {
 
     /// Whether a COPY FROM STDIN went up that the server has not begun to take.
     pub(super) fn copies_in(&self) -> bool {
-        let copies = |r: &Running| {
-            matches!(
-                r.plan.statement.as_deref().map(|s| &s.act),
-                Some(Act::CopyIn { .. })
-            )
-        };
+        let copies = |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn));
         self.items.iter().any(|item| match item {
             Expect::Execute(running) => copies(running),
             Expect::Simple(running) => running.iter().any(copies),

@@ -10,17 +10,21 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
     super::{
+        catalog::FIRST_USER_OID,
         deny,
         frame::{Fault, HEADER, Message, Reader, message, put_cstr, write},
         operation::Phase,
         record::parameter_types,
+        sql::{Name, Statement},
         value::{self, Scope},
     },
     Session, Transaction,
+    bound::{Bound, bound, has_parameters},
+    copy::CopyIn,
     expect::Expect,
     lookup::Known,
     names::{Closed, Portal, Prepared, Undo},
-    plan::{Proposal, refusal},
+    plan::{Proposal, refers, refusal},
     running::Running,
 };
 use crate::{
@@ -92,12 +96,13 @@ impl Session<'_> {
         }
         let prepared = Arc::new(Prepared {
             text: text.into(),
-            statement: statements.first().cloned(),
+            statement: statements.first().map(|s| typed(s, &types)),
             kept: super::plan::Keep::default(),
             declared: types,
             parameters: OnceLock::new(),
             columns: OnceLock::new(),
             masker: Mutex::default(),
+            born: Some(self.expected.ends()),
         });
         let Some(undo) = self.statements.define(name, Arc::clone(&prepared)) else {
             let why = "too many prepared statements on one connection";
@@ -113,6 +118,11 @@ impl Session<'_> {
             statement,
             formats,
         } = bound(&bytes[HEADER..])?;
+        self.await_definition(self.statements.get(statement).and_then(|s| s.born))
+            .await?;
+        if self.discarding {
+            return Ok(());
+        }
         let Some(statement) = self.statements.get(statement).cloned() else {
             let why = "prepared statement does not exist";
             return Ok(self
@@ -125,6 +135,7 @@ impl Session<'_> {
             bind: bytes.clone(),
             holds: false,
             born: u64::MAX.into(),
+            opened: OnceLock::new(),
         });
         let Some(undo) = self.portals.define(portal, Arc::clone(&new)) else {
             let why = "too many portals on one connection";
@@ -138,6 +149,14 @@ impl Session<'_> {
         let mut r = Reader::new(&bytes[HEADER..]);
         let (kind, name) = (r.u8()?, r.cstr()?);
         r.end()?;
+        let born = match kind {
+            b'S' => self.statements.get(name).and_then(|s| s.born),
+            _ => self.portals.get(name).map(|p| p.born.load(Ordering::Relaxed)),
+        };
+        self.await_definition(born).await?;
+        if self.discarding {
+            return Ok(());
+        }
         let what = match kind {
             b'S' => self.statements.get(name).cloned().map(What::DescribeStatement),
             b'P' => self.portals.get(name).cloned().map(What::DescribePortal),
@@ -160,11 +179,10 @@ impl Session<'_> {
         let (kind, name) = (r.u8()?, r.cstr()?);
         r.end()?;
         let closed = match kind {
-            b'S' => self.statements.remove(name).map(Closed::Statement),
-            b'P' => self.portals.remove(name).map(Closed::Portal),
+            b'S' => Closed::Statement(self.statements.take(name)),
+            b'P' => Closed::Portal(self.portals.take(name)),
             _ => return Err(Fault::Fields.into()),
         };
-        let closed = closed.unwrap_or(Closed::Nothing);
         self.hold(bytes.clone(), What::Close(closed));
         Ok(())
     }
@@ -173,6 +191,11 @@ impl Session<'_> {
         let mut r = Reader::new(&bytes[HEADER..]);
         let (name, _rows) = (r.cstr()?, r.i32()?);
         r.end()?;
+        self.await_definition(self.portals.get(name).map(|p| p.born.load(Ordering::Relaxed)))
+            .await?;
+        if self.discarding {
+            return Ok(());
+        }
         let Some(portal) = self.portals.get(name).cloned() else {
             let why = "portal does not exist";
             return Ok(self
@@ -180,6 +203,17 @@ impl Session<'_> {
                 .await?);
         };
         self.release(Some((portal, bytes.clone()))).await?;
+        Ok(())
+    }
+
+    /// What was defined in an earlier batch counts only once the server has been through that batch: had something in it
+    /// failed before the definition, the name would still stand for what it stood for before.
+    async fn await_definition(&mut self, born: Option<u64>) -> Result<(), ProtocolError> {
+        let earlier = born.is_some_and(|born| born < self.expected.ends() && self.ends_seen <= born);
+        // What takes COPY data waits for the workload, not for the server.
+        if earlier && self.copy_in() == CopyIn::No {
+            self.settle().await?;
+        }
         Ok(())
     }
 
@@ -197,12 +231,10 @@ impl Session<'_> {
         }
     }
 
-    /// A Close that did not take place.
     pub(super) fn reopen(&mut self, closed: Closed) {
         match closed {
-            Closed::Nothing => {}
-            Closed::Statement(removed) => self.statements.put_back(removed),
-            Closed::Portal(removed) => self.portals.put_back(removed),
+            Closed::Statement(taken) => self.statements.give_back(taken),
+            Closed::Portal(taken) => self.portals.give_back(taken),
         }
     }
 
@@ -217,10 +249,10 @@ impl Session<'_> {
             return Ok(());
         }
         for prepared in &uncovered {
-            proposals.push(self.checked(prepared, Phase::Prepare).await?);
+            proposals.push(self.checked(prepared, None).await?);
         }
         if let Some((portal, _)) = &execute {
-            proposals.push(self.checked(&portal.statement, Phase::Execute).await?);
+            proposals.push(self.checked(&portal.statement, Some(portal)).await?);
         }
         if self.discarding {
             // The server is skipping to the next Sync: so is what was held.
@@ -283,13 +315,17 @@ impl Session<'_> {
     async fn checked(
         &mut self,
         prepared: &Arc<Prepared>,
-        phase: Phase,
+        executed: Option<&Portal>,
     ) -> Result<Result<Proposal, Bytes>, ProtocolError> {
         if let Some(why) = prepared.statement.as_deref().and_then(|s| self.out_of_bounds(s)) {
             let denied = self.refuse_text(Reason::ProtocolAmbiguous).await;
             return Ok(Err(refusal("0A000", why, &denied).freeze()));
         }
-        self.propose_prepared(prepared, phase).await.map(Ok)
+        let proposed = match executed {
+            Some(portal) => self.propose_portal(portal).await,
+            None => self.propose_prepared(prepared, Phase::Prepare).await,
+        };
+        proposed.map(Ok)
     }
 
     /// Sends what is held; how many bytes that was. A statement that the workload does not ask about is asked about by
@@ -320,6 +356,7 @@ impl Session<'_> {
                 }
                 What::Bind(undo, portal) => {
                     portal.born.store(self.expected.ends(), Ordering::Relaxed);
+                    portal.open();
                     self.expected.push(Expect::Bind(undo));
                 }
                 What::DescribeStatement(statement) => {
@@ -344,8 +381,10 @@ impl Session<'_> {
     ) -> Result<(), ProtocolError> {
         running.went_up(held_bytes + message.len() as u64);
         self.record_parameters(&portal, &mut running).await?;
-        if let Some(statement) = running.plan.statement.clone() {
-            self.sends(&statement);
+        self.sends(&running.plan);
+        if portal.statement.statement.as_deref().is_some_and(refers) {
+            // What it runs was found by name just now. By that name there may be something else when it goes on.
+            self.portals.retain(|p| !std::ptr::eq(p, &*portal));
         }
         self.forward(message);
         self.batch_open = true;
@@ -477,37 +516,15 @@ pub(super) async fn authorize(gate: &Gate, mut operations: Vec<Operation>) -> Re
     }
 }
 
-/// What a Bind names.
-#[derive(Debug)]
-pub struct Bound<'a> {
-    portal: &'a [u8],
-    statement: &'a [u8],
-    formats: Box<[i16]>,
-}
-
-/// Reads a Bind's body.
-///
-/// # Errors
-/// When it is none.
-pub fn bound(body: &[u8]) -> Result<Bound<'_>, Fault> {
-    let mut r = Reader::new(body);
-    let (portal, statement) = (r.cstr()?, r.cstr()?);
-    let formats = r.i16()?.cast_unsigned();
-    r.take(usize::from(formats) * 2)?;
-    for _ in 0..r.i16()?.cast_unsigned() {
-        r.value()?;
+/// A statement with the types that its Parse gives to parameters. Which those are that did not come with PostgreSQL is
+/// not looked up: they may be domains, whose checks Bind runs.
+fn typed(statement: &Arc<Statement>, types: &[u32]) -> Arc<Statement> {
+    if types.iter().all(|oid| *oid < FIRST_USER_OID) {
+        return Arc::clone(statement);
     }
-    let results = r.i16()?.cast_unsigned();
-    let formats = (0..results).map(|_| r.i16()).collect::<Result<Box<_>, _>>()?;
-    r.end()?;
-    if formats.iter().any(|f| !matches!(f, 0 | 1)) {
-        return Err(Fault::Fields);
-    }
-    Ok(Bound {
-        portal,
-        statement,
-        formats,
-    })
+    let mut typed = Statement::clone(statement);
+    typed.facts.types.insert(Name::new(None, "?"));
+    Arc::new(typed)
 }
 
 /// Whether a statement that is parsed first is described later in what is held.
@@ -524,19 +541,6 @@ fn asks_later(held: &[Held]) -> bool {
         What::DescribePortal(asked) => Arc::ptr_eq(&asked.statement, prepared),
         _ => false,
     })
-}
-
-/// Whether a Bind has any.
-fn has_parameters(body: &[u8]) -> bool {
-    let mut r = Reader::new(body);
-    let mut count = || {
-        r.cstr()?;
-        r.cstr()?;
-        let formats = r.i16()?.cast_unsigned();
-        r.take(usize::from(formats) * 2)?;
-        r.i16()
-    };
-    count().is_ok_and(|n| n != 0)
 }
 
 /// Why a message is not taken.

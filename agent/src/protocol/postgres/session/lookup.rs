@@ -7,11 +7,12 @@ use super::{
     super::{
         catalog::{Catalog, Needs},
         lineage::{self, Outputs, Resolved, Sources},
-        sql::{Act, Statement},
+        sql::{Act, Name, Statement},
         value::{self, Types},
     },
     Session,
     names::{Names, Portal, Prepared},
+    unsettled::{Earlier, take_in, unsettle},
 };
 use crate::{
     mask::MaskRules,
@@ -86,7 +87,7 @@ impl Types for Known<'_> {
 }
 
 /// What statements of the same message and of the session refer to by name.
-struct Named<'a> {
+pub(super) struct Named<'a> {
     statements: &'a Names<Prepared>,
     portals: &'a Names<Portal>,
     /// Earlier statements of the same message.
@@ -101,6 +102,15 @@ impl Named<'_> {
             _ => None,
         });
         here.or_else(|| self.statements.get(name.as_bytes())?.statement.as_deref())
+    }
+
+    /// What a cursor or portal that is open meant when it was opened.
+    fn opened(&self, name: &str) -> Option<&Resolved> {
+        let here = |s: &Arc<Statement>| matches!(&s.act, Act::Declare { cursor, .. } if &**cursor == name);
+        if self.earlier.iter().any(here) {
+            return None;
+        }
+        Some(&self.portals.get(name.as_bytes())?.opened.get()?.plan.resolved)
     }
 
     /// The query of a cursor or portal.
@@ -146,15 +156,23 @@ impl Session<'_> {
         let prepared: Option<Vec<_>> = facts.executes.iter().map(|name| named.statement(name)).collect();
         let cursors: Option<Vec<_>> = facts.cursors.iter().map(|name| named.query(name)).collect();
         let mut settled = Statement::clone(statement);
+        let indirect = |s: &&Statement| !matches!(s.act, Act::Plain | Act::Explain { .. });
+        if prepared.iter().flatten().any(indirect) {
+            // What Parse prepared can be any command: one that changes the session would go unseen.
+            settled.act = Act::Indirect;
+        }
         for (word, known) in [("prepared", prepared), ("cursor", cursors)] {
             for inner in known.iter().flatten() {
                 settled.facts.settle(word, &inner.facts);
             }
         }
+        if matches!(settled.act, Act::Indirect) {
+            settled.facts.incomplete.insert("prepared");
+        }
         Arc::new(settled)
     }
 
-    fn named<'a>(&'a self, earlier: &'a [Arc<Statement>]) -> Named<'a> {
+    pub(super) fn named<'a>(&'a self, earlier: &'a [Arc<Statement>]) -> Named<'a> {
         Named {
             statements: &self.statements,
             portals: &self.portals,
@@ -162,16 +180,20 @@ impl Session<'_> {
         }
     }
 
-    /// Resolves a statement, with as many look-ups as that takes. `earlier` are the statements before it in the same
-    /// message, which have not run yet.
+    /// Resolves a statement, with as many look-ups as that takes.
     pub(super) async fn resolve(
         &mut self,
         statement: &Arc<Statement>,
-        earlier: &[Arc<Statement>],
+        earlier: Earlier<'_>,
     ) -> Result<Arc<Resolved>, ProtocolError> {
         for _ in 0..ROUNDS {
-            let needs = match self.try_resolve(statement, earlier) {
-                Ok(resolved) => return Ok(Arc::new(resolved)),
+            let needs = match self.try_resolve(statement, earlier.statements) {
+                Ok(mut resolved) => {
+                    if self.is_unsettled(statement, earlier) {
+                        unsettle(&mut resolved, statement, self.gate.mask().all());
+                    }
+                    return Ok(Arc::new(resolved));
+                }
                 Err(needs) => needs,
             };
             if !self.look_up(&needs).await? {
@@ -184,9 +206,16 @@ impl Session<'_> {
     fn try_resolve(&self, statement: &Statement, earlier: &[Arc<Statement>]) -> Result<Resolved, Needs> {
         let rules = self.gate.mask();
         let named = self.named(earlier);
-        lineage::resolve(statement, &named, &self.catalog, &|schema, relation, column| {
-            rules.column(schema, relation, column)
-        })
+        let mut resolved =
+            lineage::resolve(statement, &named, &self.catalog, &|schema, relation, column| {
+                rules.column(schema, relation, column)
+            })?;
+        for cursor in &statement.facts.cursors {
+            if let Some(opened) = named.opened(cursor) {
+                take_in(&mut resolved, opened, matches!(statement.act, Act::Fetch));
+            }
+        }
+        Ok(resolved)
     }
 
     /// Looks up what the catalog lacks; `false` when that cannot be done now (in a failed transaction, or because the
@@ -218,9 +247,8 @@ impl Session<'_> {
 /// What is said of a statement whose names cannot be looked up: only what stands in it, and anything may come back.
 fn unresolved(statement: &Statement, all: ClassSet) -> Resolved {
     let facts = &statement.facts;
-    let names = |set: &std::collections::BTreeSet<super::super::sql::Name>| {
-        set.iter().map(|n| Arc::from(n.to_string())).collect()
-    };
+    let names =
+        |set: &std::collections::BTreeSet<Name>| set.iter().map(|n| Arc::from(n.to_string())).collect();
     let mut incomplete = facts.incomplete.clone();
     incomplete.insert("unresolved");
     Resolved {
@@ -231,6 +259,7 @@ fn unresolved(statement: &Statement, all: ClassSet) -> Resolved {
         columns: std::collections::BTreeSet::new(),
         sensitive: all,
         copied: all,
+        touched: all,
         functions: names(&facts.functions),
         incomplete,
         outputs: Outputs::Unknown(all),

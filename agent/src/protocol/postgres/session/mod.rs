@@ -6,6 +6,7 @@
 //! transaction makes the server's transaction fail, too, so that both sides have the same idea of it.
 
 mod answers;
+mod bound;
 mod call;
 mod copy;
 mod expect;
@@ -21,6 +22,7 @@ mod simple;
 #[cfg(test)]
 mod tests;
 mod understand;
+mod unsettled;
 
 use std::{
     sync::{
@@ -33,21 +35,15 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub use self::{bound::bound, understand::Understanding};
 use self::{
     expect::Expected,
     extended::Held,
     names::{Names, Portal, Prepared},
     own::Answers,
+    running::Plan,
 };
-pub use self::{extended::bound, understand::Understanding};
-use super::{
-    catalog::Catalog,
-    deny,
-    frame::Fault,
-    login::Established,
-    sql::{Act, Statement},
-    startup::Replication,
-};
+use super::{catalog::Catalog, deny, frame::Fault, login::Established, sql::Act, startup::Replication};
 use crate::{
     drain::Raised,
     gate::Gate,
@@ -397,24 +393,32 @@ impl Session<'_> {
     }
 
     /// Whether names may mean something else after a statement.
-    fn may_change_names(&self, statement: &Statement) -> bool {
+    fn may_change_names(&self, plan: &Plan) -> bool {
+        let Some(statement) = &plan.statement else {
+            return false;
+        };
         if statement.act.ends_transaction() {
             return self.changed;
         }
-        statement.changes_session()
+        statement.act.changes_session()
+            || statement.facts.changes_settings()
+            || !plan.resolved.incomplete.is_empty()
     }
 
     /// A statement goes up: whether what follows has to wait for its answer.
-    fn sends(&mut self, statement: &Statement) {
+    fn sends(&mut self, plan: &Plan) {
+        let Some(statement) = &plan.statement else {
+            return;
+        };
         // In a pipeline it may not be known yet that the transaction has changed something.
-        let changes = self.may_change_names(statement);
+        let changes = self.may_change_names(plan);
         self.changed |= changes;
-        self.defined |= matches!(statement.act, Act::Ddl | Act::Code);
+        self.defined |= matches!(statement.act, Act::Ddl | Act::Code | Act::Indirect);
         self.unsure |= changes;
         self.barrier |= changes
             || matches!(
                 statement.act,
-                Act::CopyIn(_)
+                Act::CopyIn
                     | Act::Prepare { .. }
                     | Act::Deallocate { .. }
                     | Act::Declare { .. }

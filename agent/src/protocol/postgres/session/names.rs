@@ -5,14 +5,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use pg_query::protobuf::node::Node;
 
 use super::{
     super::{lineage::Resolved, record::Field, sql::Statement, value::RowMasker},
-    plan::Keep,
+    plan::{Keep, Kept},
 };
 use crate::model::ClassSet;
 
@@ -36,6 +36,8 @@ pub(super) struct Prepared {
     pub columns: OnceLock<Arc<[Field]>>,
     /// What masked its last result: most of the next ones are alike.
     pub masker: Mutex<Option<Reuse>>,
+    /// How many answers that end a batch had been asked for when it was defined; `None` when the server has it already.
+    pub born: Option<u64>,
 }
 
 /// A masker, and what it is for.
@@ -58,6 +60,7 @@ impl Prepared {
             parameters: OnceLock::new(),
             columns: OnceLock::new(),
             masker: Mutex::default(),
+            born: None,
         }
     }
 
@@ -91,9 +94,20 @@ pub(super) struct Portal {
     /// How many ends of transactions had been asked for when it went up: those do not end it. As long as it is held,
     /// none does.
     pub born: AtomicU64,
+    /// What it meant when it was opened: its query was planned then, whatever names mean by now.
+    pub opened: OnceLock<Kept>,
 }
 
 impl Portal {
+    /// It goes up: what its statement means now it will mean as long as it is open. What finds its statement by name
+    /// does that when it is executed.
+    pub(super) fn open(&self) {
+        let kept = self.statement.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*kept {
+            let _ = self.opened.set(kept.clone());
+        }
+    }
+
     /// The format of result column `at`: none given means text, one is for all.
     pub(super) fn format(&self, at: usize) -> i16 {
         match &*self.formats {
@@ -132,20 +146,11 @@ impl Weight for Portal {
     }
 }
 
-/// What a name stood for that was removed.
-pub(super) struct Removed<T> {
-    name: Box<[u8]>,
-    was: Arc<T>,
-}
-
-/// How to take a Close back: one that the server never came to leaves the name as it was.
+/// What a Close takes away, should the server never come to it.
+#[derive(Debug)]
 pub(super) enum Closed {
-    /// There was nothing.
-    Nothing,
-    /// A prepared statement.
-    Statement(Removed<Prepared>),
-    /// A portal.
-    Portal(Removed<Portal>),
+    Statement(Option<(Box<[u8]>, Arc<Prepared>)>),
+    Portal(Option<(Box<[u8]>, Arc<Portal>)>),
 }
 
 /// Names and what they stand for.
@@ -205,18 +210,24 @@ impl<T: Weight> Names<T> {
         }
     }
 
-    /// Removes a name; how that is taken back.
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Removed<T>> {
-        let (name, was) = self.map.remove_entry(name)?;
-        self.weight -= was.weight();
-        Some(Removed { name, was })
+    pub(super) fn remove(&mut self, name: &[u8]) {
+        self.take(name);
     }
 
-    /// Takes a removal back, unless the name stands for something else since.
-    pub(super) fn put_back(&mut self, removed: Removed<T>) {
-        if !self.map.contains_key(&removed.name) {
-            self.weight += removed.was.weight();
-            self.map.insert(removed.name, removed.was);
+    /// Takes a name away, so that it can be given back.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<(Box<[u8]>, Arc<T>)> {
+        let (name, taken) = self.map.remove_entry(name)?;
+        self.weight -= taken.weight();
+        Some((name, taken))
+    }
+
+    /// Gives a name back, unless something else has it by now.
+    pub(super) fn give_back(&mut self, taken: Option<(Box<[u8]>, Arc<T>)>) {
+        if let Some((name, taken)) = taken
+            && !self.map.contains_key(&name)
+        {
+            self.weight += taken.weight();
+            self.map.insert(name, taken);
         }
     }
 

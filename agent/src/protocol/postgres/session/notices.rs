@@ -26,6 +26,8 @@ const TAKEN: &str = "[masked]";
 pub enum Trust {
     /// Everything that no detector finds.
     Scanned,
+    /// The same, but for the detail, which shows a row.
+    NoRow,
     /// Nothing that could be a value of a masked column.
     NoValues,
     /// Nothing but its SQLSTATE: code that nobody looked into wrote it.
@@ -77,6 +79,30 @@ pub fn notice(
     Ok(code)
 }
 
+/// The relation whose row an error's detail shows: of those that break a constraint. Empty when it is not said.
+pub(super) fn shows_row_of(body: &[u8]) -> Option<String> {
+    let field = |wanted: u8| {
+        let mut r = Reader::new(body);
+        loop {
+            match r.u8().ok()? {
+                0 => return None,
+                kind => {
+                    let text = r.cstr().ok()?;
+                    if kind == wanted {
+                        return Some(String::from_utf8_lossy(text));
+                    }
+                }
+            }
+        }
+    };
+    if !field(b'C')?.starts_with("23") {
+        return None;
+    }
+    field(b'D')?;
+    let (schema, table) = (field(b's').unwrap_or_default(), field(b't').unwrap_or_default());
+    Some(format!("{schema}.{table}"))
+}
+
 /// The SQLSTATE of an error message, with its header.
 pub(super) fn code(message: &[u8]) -> String {
     let body = message.get(HEADER..).unwrap_or_default();
@@ -125,7 +151,8 @@ fn shown<'a>(
         return Some(Cow::Borrowed(text));
     }
     let taken = match (trust, kind) {
-        (Trust::Scanned, _) => Cow::Borrowed(text),
+        (Trust::NoRow, b'D') => return None,
+        (Trust::Scanned | Trust::NoRow, _) => Cow::Borrowed(text),
         // Names of schema, table, column, type and constraint.
         (Trust::NoValues, b's' | b't' | b'c' | b'd' | b'n') => Cow::Borrowed(text),
         (Trust::NoValues, b'M' | b'H') => Cow::Owned(without_values(text)),
@@ -229,6 +256,38 @@ mod tests {
         .unwrap();
         let body = message(&out, 10_000).unwrap().unwrap().body;
         (code, body.escape_ascii().to_string())
+    }
+
+    #[test]
+    fn rows_that_break_constraints_are_known_by_their_relation() {
+        let row = |code| {
+            let row = "Failing row contains (1, null, rosebud).";
+            let fields = [
+                (b'C', code),
+                (b'M', "x"),
+                (b'D', row),
+                (b's', "app"),
+                (b't', "uses"),
+            ];
+            shows_row_of(&error(&fields))
+        };
+        assert_eq!(row("23502").as_deref(), Some("app.uses"));
+        assert_eq!(row("22023"), None);
+        let fields = [
+            (b'M', "null value in column \"a\""),
+            (b'D', "Failing row contains (rosebud)."),
+        ];
+        let (_, text) = said(&fields, Trust::NoRow);
+        assert!(
+            text.contains("null value in column") && !text.contains("rosebud"),
+            "{text}"
+        );
+        assert_eq!(
+            shows_row_of(&error(&[(b'C', "23514"), (b'M', "x")])),
+            None,
+            "no row"
+        );
+        assert_eq!(shows_row_of(b"C23514"), None);
     }
 
     #[test]

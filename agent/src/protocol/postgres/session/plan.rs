@@ -16,8 +16,9 @@ use super::{
     },
     Session,
     copy::copied,
-    names::Prepared,
+    names::{Portal, Prepared},
     running::Plan,
+    unsettled::Earlier,
 };
 use crate::{
     gate::Denied,
@@ -40,11 +41,15 @@ impl Session<'_> {
         &mut self,
         statement: Option<&Arc<Statement>>,
         text: &str,
-        earlier: &[Arc<Statement>],
+        earlier: Earlier<'_>,
         phase: Phase,
         statements: usize,
     ) -> Result<Proposal, ProtocolError> {
-        let statement = statement.map(|s| self.settled(s, earlier));
+        if statement.is_some_and(|s| refers(s)) {
+            // A name stands for what the server has under it, not for what was to be defined.
+            self.settle().await?;
+        }
+        let statement = statement.map(|s| self.settled(s, earlier.statements));
         let resolved = match &statement {
             Some(statement) => self.resolve(statement, earlier).await?,
             None => Arc::new(empty()),
@@ -60,14 +65,34 @@ impl Session<'_> {
         {
             columns = self.describe(&query).await?;
         }
+        let mut opens = None;
+        if let Some(Act::Declare { statement: query, .. }) = statement.as_ref().map(|s| &s.act) {
+            let query = Arc::new(Statement::clone(query));
+            let proposed = Box::pin(self.propose(Some(&query), text, earlier, phase, statements)).await?;
+            opens = Some(Arc::new(self.kept(proposed)));
+        }
         Ok(Proposal {
             plan: Plan {
                 statement,
                 resolved,
                 columns,
+                opens,
             },
             operation,
         })
+    }
+
+    fn kept(&self, proposal: Proposal) -> Kept {
+        let meaning = match proposal.operation.context.1 {
+            Value::Record(record) => record,
+            _ => std::collections::BTreeMap::new(),
+        };
+        Kept {
+            epoch: self.epoch,
+            at: Instant::now(),
+            plan: proposal.plan,
+            meaning: Arc::new(meaning),
+        }
     }
 
     /// The same for a prepared statement, which is resolved once per state of the catalog.
@@ -89,32 +114,42 @@ impl Session<'_> {
             None => {
                 self.begin_look_ups();
                 let proposal = self
-                    .propose(prepared.statement.as_ref(), &prepared.text, &[], phase, 1)
+                    .propose(
+                        prepared.statement.as_ref(),
+                        &prepared.text,
+                        Earlier::default(),
+                        phase,
+                        1,
+                    )
                     .await?;
-                let meaning = match proposal.operation.context.1 {
-                    Value::Record(record) => record,
-                    _ => std::collections::BTreeMap::new(),
-                };
-                let kept = Kept {
-                    epoch: self.epoch,
-                    at: now,
-                    plan: proposal.plan,
-                    meaning: Arc::new(meaning),
-                };
+                let kept = self.kept(proposal);
                 // What it refers to by name may be another statement or cursor the next time.
-                let refers = |s: &Arc<Statement>| !s.facts.executes.is_empty() || !s.facts.cursors.is_empty();
-                if !prepared.statement.as_ref().is_some_and(refers) {
+                if !prepared.statement.as_ref().is_some_and(|s| refers(s)) {
                     *prepared.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
                 }
                 kept
             }
         };
+        Ok(self.proposal_of(kept, prepared, phase))
+    }
+
+    fn proposal_of(&self, kept: Kept, prepared: &Prepared, phase: Phase) -> Proposal {
         let operation = self.operation(&kept.meaning, phase, 1);
         let mut plan = kept.plan;
         if plan.columns.is_none() {
             plan.columns = prepared.columns.get().cloned();
         }
-        Ok(Proposal { plan, operation })
+        Proposal { plan, operation }
+    }
+
+    /// The same for a portal, which means what it meant when it was opened.
+    pub(super) async fn propose_portal(&mut self, portal: &Portal) -> Result<Proposal, ProtocolError> {
+        // Also where it is not needed: so that what its rows are made of has been looked up.
+        let now = self.propose_prepared(&portal.statement, Phase::Execute).await?;
+        Ok(match portal.opened.get().cloned() {
+            Some(opened) => self.proposal_of(opened, &portal.statement, Phase::Execute),
+            None => now,
+        })
     }
 
     /// A function call by OID.
@@ -134,6 +169,7 @@ impl Session<'_> {
                 statement: None,
                 resolved: Arc::new(resolved),
                 columns: None,
+                opens: None,
             },
         }
     }
@@ -232,6 +268,11 @@ impl Session<'_> {
     }
 }
 
+/// Whether a statement names a prepared statement or a cursor.
+pub(super) fn refers(statement: &Statement) -> bool {
+    !statement.facts.executes.is_empty() || !statement.facts.cursors.is_empty()
+}
+
 /// An error of ours with the entry that tells of it.
 pub(super) fn refusal(code: &'static str, message: &str, denied: &Denied) -> bytes::BytesMut {
     let mut out = bytes::BytesMut::new();
@@ -251,7 +292,7 @@ pub(super) fn refusal(code: &'static str, message: &str, denied: &Denied) -> byt
 pub(super) struct Kept {
     epoch: u64,
     at: Instant,
-    plan: Plan,
+    pub(super) plan: Plan,
     meaning: Arc<std::collections::BTreeMap<&'static str, Value>>,
 }
 
@@ -268,6 +309,7 @@ fn empty() -> Resolved {
         columns: std::collections::BTreeSet::new(),
         sensitive: crate::model::ClassSet::EMPTY,
         copied: crate::model::ClassSet::EMPTY,
+        touched: crate::model::ClassSet::EMPTY,
         functions: std::collections::BTreeSet::new(),
         incomplete: Words::new(),
         outputs: Outputs::None,

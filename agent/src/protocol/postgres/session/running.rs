@@ -14,6 +14,7 @@ use super::{
     },
     lookup::Classes,
     names::{Portal, Reuse},
+    plan::Kept,
 };
 use crate::{
     gate::Permit,
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub resolved: Arc<Resolved>,
     /// What its result columns are, as far as the server was asked: of a prepared statement, or of what COPY copies.
     pub columns: Option<Arc<[Field]>>,
+    /// What the cursor that it opens means.
+    pub opens: Option<Arc<Kept>>,
 }
 
 /// One permitted operation.
@@ -84,6 +87,14 @@ impl Running {
     pub(super) fn is_sensitive(&self) -> bool {
         let hidden = self.mask();
         self.plan.resolved.sensitive.iter().any(|c| hidden.contains(c))
+    }
+
+    /// Whether a row of a relation may be shown as a whole: it writes there, and knows of no column that may not be
+    /// shown.
+    pub(super) fn may_show_rows_of(&self, relation: &str) -> bool {
+        let hidden = self.mask();
+        let resolved = &self.plan.resolved;
+        resolved.writes.contains(relation) && !resolved.touched.iter().any(|c| hidden.contains(c))
     }
 
     /// Whether it calls code that nobody has looked into.

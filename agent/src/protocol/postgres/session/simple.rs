@@ -18,6 +18,7 @@ use super::{
     extended::authorize,
     plan::{Proposal, refusal},
     running::Running,
+    unsettled::Earlier,
 };
 use crate::{model::Reason, protocol::ProtocolError};
 
@@ -57,7 +58,7 @@ impl Session<'_> {
         }
         let proposals = self.propose_all(text, &statements).await?;
         if self.discarding {
-            // While names were looked up, what came before it in the batch has failed: the server skips to Sync.
+            // Something of the batch that it stands in has failed: the server skips it.
             return Ok(());
         }
         let (plans, operations): (Vec<_>, Vec<_>) =
@@ -78,8 +79,8 @@ impl Session<'_> {
         if let Some(first) = running.front_mut() {
             first.went_up(message.len() as u64);
         }
-        for statement in &*statements {
-            self.sends(statement);
+        for running in &running {
+            self.sends(&running.plan);
         }
         self.forward(message);
         self.expected.push(Expect::Simple(running));
@@ -94,20 +95,26 @@ impl Session<'_> {
     ) -> Result<Vec<Proposal>, ProtocolError> {
         self.begin_look_ups();
         if statements.is_empty() {
-            return Ok(vec![self.propose(None, text, &[], Phase::Simple, 1).await?]);
+            let proposal = self.propose(None, text, Earlier::default(), Phase::Simple, 1);
+            return Ok(vec![proposal.await?]);
         }
         let mut proposals = Vec::with_capacity(statements.len());
+        let mut unsettled = false;
         for (at, statement) in statements.iter().enumerate() {
             let own = text.get(statement.text.clone()).unwrap_or(text);
             let proposal = self
                 .propose(
                     Some(statement),
                     own,
-                    &statements[..at],
+                    Earlier {
+                        statements: &statements[..at],
+                        unsettled,
+                    },
                     Phase::Simple,
                     statements.len(),
                 )
                 .await?;
+            unsettled |= self.unsettles(&proposal.plan);
             proposals.push(proposal);
         }
         Ok(proposals)

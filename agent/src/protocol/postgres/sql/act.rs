@@ -18,30 +18,15 @@ pub enum Act {
     /// BEGIN, START TRANSACTION.
     Begin,
     /// COMMIT, END; with `AND CHAIN` a transaction begins at once.
-    Commit {
-        /// AND CHAIN.
-        chain: bool,
-    },
-    /// ROLLBACK, ABORT.
-    Rollback {
-        /// AND CHAIN.
-        chain: bool,
-    },
+    Commit,
+    /// ROLLBACK, ABORT; with `AND CHAIN` a transaction begins at once.
+    Rollback,
     /// SAVEPOINT.
-    Savepoint {
-        /// Its name.
-        name: Box<str>,
-    },
+    Savepoint,
     /// RELEASE SAVEPOINT.
-    Release {
-        /// Its name.
-        name: Box<str>,
-    },
+    Release,
     /// ROLLBACK TO SAVEPOINT.
-    RollbackTo {
-        /// Its name.
-        name: Box<str>,
-    },
+    RollbackTo,
     /// PREPARE TRANSACTION: the session's transaction ends.
     PrepareTransaction,
     /// COMMIT PREPARED or ROLLBACK PREPARED: someone's transaction ends.
@@ -64,11 +49,11 @@ pub enum Act {
         /// What it prepares.
         statement: Box<Statement>,
     },
-    /// EXECUTE.
-    Execute {
-        /// The prepared statement's name.
-        name: Box<str>,
-    },
+    /// EXECUTE: [`Facts::executes`](super::Facts::executes) says of what.
+    Execute,
+    /// EXECUTE of something that is no query, which only the extended protocol can prepare: anything may change, names
+    /// of statements and cursors, too. Whoever knows what was prepared makes this of [`Self::Execute`].
+    Indirect,
     /// DEALLOCATE of one prepared statement or of all.
     Deallocate {
         /// Its name; `None` for all.
@@ -85,16 +70,10 @@ pub enum Act {
         /// Its query.
         statement: Box<Statement>,
     },
-    /// FETCH.
-    Fetch {
-        /// The cursor, which may be a portal of the extended protocol.
-        cursor: Box<str>,
-    },
+    /// FETCH: [`Facts::cursors`](super::Facts::cursors) says from which, which may be a portal of the extended protocol.
+    Fetch,
     /// MOVE: no rows come.
-    Move {
-        /// The cursor.
-        cursor: Box<str>,
-    },
+    Move,
     /// CLOSE of one cursor or of all.
     Close {
         /// The cursor; `None` for all.
@@ -103,9 +82,9 @@ pub enum Act {
     /// COPY TO STDOUT.
     CopyOut(Box<Copy>),
     /// COPY FROM STDIN.
-    CopyIn(Box<Copy>),
+    CopyIn,
     /// COPY to or from a file or program of the server: nothing comes over the wire.
-    CopyElsewhere(Box<Copy>),
+    CopyElsewhere,
     /// EXPLAIN.
     Explain {
         /// Whether it runs the statement.
@@ -152,31 +131,32 @@ impl Act {
         match self {
             Self::Plain
             | Self::Begin
-            | Self::Savepoint { .. }
-            | Self::Release { .. }
+            | Self::Savepoint
+            | Self::Release
             | Self::FinishPrepared
             | Self::SetTransaction
             | Self::Prepare { .. }
             | Self::Deallocate { .. }
             | Self::Declare { .. }
-            | Self::Fetch { .. }
-            | Self::Move { .. }
+            | Self::Fetch
+            | Self::Move
             | Self::Close { .. }
             | Self::CopyOut(_)
-            | Self::CopyIn(_)
-            | Self::CopyElsewhere(_)
+            | Self::CopyIn
+            | Self::CopyElsewhere
             | Self::Discard(Discard::Plans | Discard::Sequences) => false,
             Self::Set(setting) => settings::changes_meaning(&setting.name),
             Self::Reset { name } => name.as_ref().is_none_or(|name| settings::changes_meaning(name)),
             Self::Explain { analyze, statement } => *analyze && statement.changes_session(),
             // What EXECUTE runs is known to whoever knows what was prepared.
-            Self::Execute { .. } => false,
-            Self::Commit { .. }
-            | Self::Rollback { .. }
-            | Self::RollbackTo { .. }
+            Self::Execute => false,
+            Self::Commit
+            | Self::Rollback
+            | Self::RollbackTo
             | Self::PrepareTransaction
             | Self::Discard(Discard::All | Discard::Temp)
             | Self::Ddl
+            | Self::Indirect
             | Self::Code => true,
         }
     }
@@ -186,21 +166,8 @@ impl Act {
     pub fn ends_transaction(&self) -> bool {
         matches!(
             self,
-            Self::Commit { .. } | Self::Rollback { .. } | Self::RollbackTo { .. } | Self::PrepareTransaction
+            Self::Commit | Self::Rollback | Self::RollbackTo | Self::PrepareTransaction
         )
-    }
-
-    /// Whether the session's role may be another one after it. DISCARD ALL is among them: it does SET SESSION
-    /// AUTHORIZATION DEFAULT, which ends a SET ROLE.
-    #[must_use]
-    pub fn changes_role(&self) -> bool {
-        let role = |name: &str| matches!(name, "role" | "session_authorization");
-        match self {
-            Self::Set(setting) => role(&setting.name),
-            Self::Reset { name: Some(name) } => role(name),
-            Self::Discard(Discard::All) | Self::Code => true,
-            _ => false,
-        }
     }
 }
 
@@ -220,9 +187,7 @@ pub(super) fn act(kind: &K, text: &Range<usize>) -> Option<Act> {
             name: s.name.as_str().into(),
             statement: inner(s.query.as_deref())?,
         },
-        K::ExecuteStmt(s) => Act::Execute {
-            name: s.name.as_str().into(),
-        },
+        K::ExecuteStmt(_) => Act::Execute,
         K::DeallocateStmt(s) => Act::Deallocate {
             name: (!s.isall).then(|| s.name.as_str().into()),
         },
@@ -232,21 +197,17 @@ pub(super) fn act(kind: &K, text: &Range<usize>) -> Option<Act> {
             binary: s.options & CURSOR_BINARY != 0,
             statement: inner(s.query.as_deref())?,
         },
-        K::FetchStmt(s) if s.ismove => Act::Move {
-            cursor: s.portalname.as_str().into(),
-        },
-        K::FetchStmt(s) => Act::Fetch {
-            cursor: s.portalname.as_str().into(),
-        },
+        K::FetchStmt(s) if s.ismove => Act::Move,
+        K::FetchStmt(_) => Act::Fetch,
         K::ClosePortalStmt(s) => Act::Close {
             cursor: (!s.portalname.is_empty()).then(|| s.portalname.as_str().into()),
         },
         K::CopyStmt(s) => {
             let copy = Box::new(copy_of(s));
             match (copy.endpoint, copy.from) {
-                (Endpoint::Connection, true) => Act::CopyIn(copy),
+                (Endpoint::Connection, true) => Act::CopyIn,
                 (Endpoint::Connection, false) => Act::CopyOut(copy),
-                _ => Act::CopyElsewhere(copy),
+                _ => Act::CopyElsewhere,
             }
         }
         K::ExplainStmt(s) => Act::Explain {
@@ -280,14 +241,13 @@ fn creates(s: &pb::SelectStmt) -> bool {
 
 fn transaction(s: &pb::TransactionStmt) -> Option<Act> {
     use pb::TransactionStmtKind as T;
-    let name = || s.savepoint_name.as_str().into();
     Some(match T::try_from(s.kind) {
         Ok(T::TransStmtBegin | T::TransStmtStart) => Act::Begin,
-        Ok(T::TransStmtCommit) => Act::Commit { chain: s.chain },
-        Ok(T::TransStmtRollback) => Act::Rollback { chain: s.chain },
-        Ok(T::TransStmtSavepoint) => Act::Savepoint { name: name() },
-        Ok(T::TransStmtRelease) => Act::Release { name: name() },
-        Ok(T::TransStmtRollbackTo) => Act::RollbackTo { name: name() },
+        Ok(T::TransStmtCommit) => Act::Commit,
+        Ok(T::TransStmtRollback) => Act::Rollback,
+        Ok(T::TransStmtSavepoint) => Act::Savepoint,
+        Ok(T::TransStmtRelease) => Act::Release,
+        Ok(T::TransStmtRollbackTo) => Act::RollbackTo,
         Ok(T::TransStmtPrepare) => Act::PrepareTransaction,
         Ok(T::TransStmtCommitPrepared | T::TransStmtRollbackPrepared) => Act::FinishPrepared,
         Ok(T::Undefined) | Err(_) => return None,

@@ -1,43 +1,8 @@
 //! What a statement would do, as policy sees it.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
-/// A possibly qualified name, after PostgreSQL's own case folding.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name {
-    /// The schema, where it is written.
-    pub schema: Option<Box<str>>,
-    /// The relation or function; `*` for every relation of the schema (GRANT ON ALL TABLES, DROP SCHEMA).
-    pub name: Box<str>,
-}
-
-impl Name {
-    /// A name.
-    #[must_use]
-    pub fn new(schema: Option<&str>, name: &str) -> Self {
-        Self {
-            schema: schema.filter(|s| !s.is_empty()).map(Into::into),
-            name: name.into(),
-        }
-    }
-
-    /// Whether it may be a relation of PostgreSQL's own.
-    pub(super) fn is_system(&self) -> bool {
-        match self.schema.as_deref() {
-            Some(schema) => matches!(schema, "pg_catalog" | "information_schema" | "pg_toast"),
-            None => self.name.starts_with("pg_"),
-        }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.schema {
-            Some(schema) => write!(f, "{schema}.{}", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
+use super::Name;
 
 /// A set of words of closed sets: verbs, reasons.
 pub type Words = BTreeSet<&'static str>;
@@ -105,6 +70,8 @@ pub struct Facts {
     pub writes: BTreeSet<Name>,
     /// Functions that it calls, as written.
     pub functions: BTreeSet<Name>,
+    /// Types that it names, as written.
+    pub types: BTreeSet<Name>,
     /// Prepared statements (SQL names) that it executes or explains.
     pub executes: BTreeSet<Box<str>>,
     /// Cursors that it reads from or that say which row it changes.
@@ -124,6 +91,7 @@ impl Facts {
         self.reads.extend(other.reads.iter().cloned());
         self.writes.extend(other.writes.iter().cloned());
         self.functions.extend(other.functions.iter().cloned());
+        self.types.extend(other.types.iter().cloned());
         self.executes.extend(other.executes.iter().cloned());
         self.cursors.extend(other.cursors.iter().cloned());
         self.incomplete.extend(&other.incomplete);
@@ -144,8 +112,12 @@ impl Facts {
     /// system relations (an UPDATE of `pg_settings` is a SET).
     #[must_use]
     pub fn calls_unknown_code(&self) -> bool {
-        !self.incomplete.is_empty()
-            || self.functions.iter().any(|f| &*f.name == "set_config")
-            || self.writes.iter().any(Name::is_system)
+        !self.incomplete.is_empty() || self.changes_settings()
+    }
+
+    /// Whether it changes settings without being a SET.
+    #[must_use]
+    pub fn changes_settings(&self) -> bool {
+        self.functions.iter().any(|f| &*f.name == "set_config") || self.writes.iter().any(Name::is_system)
     }
 }

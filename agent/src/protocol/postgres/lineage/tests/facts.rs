@@ -205,6 +205,30 @@ fn casts_that_run_code_are_unknown() {
 }
 
 #[test]
+fn domains_that_run_code_are_unknown() {
+    let mut server = Server::new();
+    let clean = server.resolve("SELECT name::short FROM customers");
+    assert!(clean.incomplete.is_empty());
+    server.domains = vec!["short"];
+    for sql in [
+        "SELECT name::short FROM customers",
+        "SELECT name::public.short[] FROM customers",
+        "SELECT '(1)'::made_of_it",
+        "SELECT a FROM json_to_record('{}') AS t(a short)",
+        "SELECT json_populate_record(c, '{}') FROM customers c",
+    ] {
+        let found = server.resolve(sql);
+        assert!(found.incomplete.contains("unknown_function"), "{sql}");
+    }
+    for sql in [
+        "SELECT name::text, id::int8, 1::int FROM customers",
+        "SELECT now()",
+    ] {
+        assert!(server.resolve(sql).incomplete.is_empty(), "{sql}");
+    }
+}
+
+#[test]
 fn look_ups_converge_and_are_kept_for_a_while() {
     let server = Server::new();
     let begun = Instant::now();

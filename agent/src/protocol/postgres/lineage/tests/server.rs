@@ -41,6 +41,8 @@ pub(super) struct Server {
     types: Vec<Value>,
     operators: Vec<&'static str>,
     pub(super) casts: bool,
+    /// Domains whose checks call code.
+    pub(super) domains: Vec<&'static str>,
     prepared: HashMap<&'static str, Arc<Node>>,
     cursors: HashMap<&'static str, Arc<Node>>,
     pub(super) rounds: std::cell::Cell<usize>,
@@ -78,6 +80,7 @@ impl Server {
             types: Vec::new(),
             operators: vec!["%%%"],
             casts: false,
+            domains: Vec::new(),
             prepared: HashMap::new(),
             cursors: HashMap::new(),
             rounds: std::cell::Cell::new(0),
@@ -323,7 +326,7 @@ impl Server {
             .cloned()
             .collect();
         json!({"schema": "public", "names": names, "relations": relations, "functions": functions, "types": types,
-            "operators": self.operators, "casts": self.casts})
+            "operators": self.operators, "casts": self.casts, "domains": self.domains})
     }
 
     pub(super) fn resolve_in(&self, catalog: &mut Catalog, statement: &Statement) -> Resolved {

@@ -4,6 +4,7 @@
 mod batches;
 mod fake;
 mod masked;
+mod names;
 mod refused;
 
 use std::{sync::PoisonError, time::Duration};

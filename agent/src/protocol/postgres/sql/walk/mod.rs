@@ -111,6 +111,13 @@ impl<'a> Part<'a> for pb::IntoClause {
     }
 }
 
+impl<'a> Part<'a> for pb::TypeName {
+    fn visit(&'a self, w: &mut Walker<'a>) {
+        w.facts.types.extend(qualified(&strings(&self.names)));
+        w.deeper(|w| self.parts(w));
+    }
+}
+
 /// Parts of a fixed type that mean nothing by themselves.
 macro_rules! plain {
     ($($type:ident)*) => {
@@ -127,7 +134,7 @@ macro_rules! plain {
 plain! {
     Alias CollateClause CreateStmt CteCycleClause CteSearchClause GrantStmt InferClause JsonAggConstructor
     JsonBehavior JsonFormat JsonKeyValue JsonOutput JsonReturning JsonTablePathSpec JsonValueExpr ObjectWithArgs
-    OnConflictClause PartitionBoundSpec PartitionSpec PublicationTable ReturningClause RoleSpec TypeName
+    OnConflictClause PartitionBoundSpec PartitionSpec PublicationTable ReturningClause RoleSpec
     VariableSetStmt WindowDef
 }
 

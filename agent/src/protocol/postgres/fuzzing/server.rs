@@ -291,12 +291,7 @@ impl Server {
 
     /// In a failed transaction only its end can run.
     fn cannot_run(&self, what: &Prepared) -> bool {
-        let ends = |s: &Statement| {
-            matches!(
-                s.act,
-                Act::Commit { .. } | Act::Rollback { .. } | Act::RollbackTo { .. }
-            )
-        };
+        let ends = |s: &Statement| matches!(s.act, Act::Commit | Act::Rollback | Act::RollbackTo);
         self.transaction == Transaction::Failed && !what.statement.as_ref().is_some_and(ends)
     }
 
@@ -349,10 +344,10 @@ impl Server {
                 self.conforming.1 = self.conforming.0;
                 self.transaction = Transaction::Active;
             }
-            Act::Commit { .. } | Act::Rollback { .. } => self.end(what),
-            Act::Savepoint { .. } => self.savepoints += 1,
-            Act::RollbackTo { .. } if self.savepoints == 0 => return Err("3B001"),
-            Act::RollbackTo { .. } => self.transaction = Transaction::Active,
+            Act::Commit | Act::Rollback => self.end(what),
+            Act::Savepoint => self.savepoints += 1,
+            Act::RollbackTo if self.savepoints == 0 => return Err("3B001"),
+            Act::RollbackTo => self.transaction = Transaction::Active,
             Act::Set(setting) if &*setting.name == "standard_conforming_strings" => {
                 self.conforming.0 = setting.values.iter().flatten().any(|v| &**v == "on");
             }
@@ -371,7 +366,7 @@ impl Server {
                 }
                 self.statements.insert(key(name), Arc::new(inner(statement)));
             }
-            Act::Execute { .. } => {
+            Act::Execute => {
                 let name = statement.facts.executes.iter().next().ok_or("26000")?;
                 let runs = self.statements.get(name.as_bytes()).cloned().ok_or("26000")?;
                 self.run(&runs, describes, out);
@@ -396,7 +391,7 @@ impl Server {
                 let runs = Arc::new(inner(statement));
                 self.portals.insert(key(cursor), Portal { runs, holds: *hold });
             }
-            Act::Fetch { .. } | Act::Move { .. } => {
+            Act::Fetch | Act::Move => {
                 let cursor = statement.facts.cursors.iter().next().ok_or("34000")?;
                 let portal = self.portals.get(cursor.as_bytes()).cloned().ok_or("34000")?;
                 self.run(&portal.runs, describes, out);
@@ -406,7 +401,7 @@ impl Server {
             Act::Close { cursor: Some(cursor) } => {
                 self.portals.remove(cursor.as_bytes()).ok_or("34000")?;
             }
-            Act::CopyIn { .. } => {
+            Act::CopyIn => {
                 self.copy_in = CopyIn::Extended;
                 formats(b'G', out);
                 return Ok(true);

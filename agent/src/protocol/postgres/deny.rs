@@ -4,7 +4,8 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::frame::{Fault, put_cstr, write};
-use crate::{gate::Denied, model::Reason};
+pub use super::sqlstate::{code_of, reason_of};
+use crate::gate::Denied;
 
 /// A statement that can only be refused: it makes the server's transaction fail where a denial has to. Its words are
 /// for whoever reads the server's log.
@@ -63,47 +64,6 @@ impl Error<'_> {
     }
 }
 
-/// The SQLSTATE of a reason.
-#[must_use]
-pub fn code_of(reason: Reason) -> &'static str {
-    match reason {
-        Reason::IdentityMissing
-        | Reason::IdentityExpired
-        | Reason::IdentityNotYetValid
-        | Reason::IdentityRevoked
-        | Reason::IdentityWrongAudience
-        | Reason::IdentityWrongIssuer
-        | Reason::IdentityUnknownKey
-        | Reason::IdentityInvalid
-        | Reason::IdentityIssuerUnreachable
-        | Reason::IdentityReplaced
-        | Reason::WorkloadUnknown
-        // invalid_authorization_specification
-        => "28000",
-        // program_limit_exceeded
-        Reason::TooLarge => "54000",
-        // protocol_violation
-        Reason::ProtocolAmbiguous | Reason::ProtocolError | Reason::UpstreamProtocolError => "08P01",
-        // admin_shutdown
-        Reason::Draining | Reason::Interrupted => "57P01",
-        // cannot_connect_now
-        Reason::LedgerUnavailable | Reason::Overloaded | Reason::CredentialUnavailable => "57P03",
-        // connection_failure
-        Reason::UpstreamUnreachable
-        | Reason::UpstreamUntrusted
-        | Reason::UpstreamIsAgent
-        | Reason::PeerClosed
-        | Reason::TlsHandshake
-        | Reason::NameMismatch => "08006",
-        // idle_session_timeout
-        Reason::Timeout => "57P05",
-        // feature_not_supported
-        Reason::EncodingUnreadable => "0A000",
-        // insufficient_privilege
-        _ => "42501",
-    }
-}
-
 /// Appends the answer to something that may not pass: who decided, why, and what to do.
 pub fn denied(denied: &Denied, severity: Severity, out: &mut BytesMut) {
     let message = match &denied.message {
@@ -146,14 +106,4 @@ pub fn fatal(fault: Fault, out: &mut BytesMut) {
         hint: None,
     }
     .write(out);
-}
-
-/// The reason of a fault, for entries.
-#[must_use]
-pub fn reason_of(fault: Fault) -> Reason {
-    match fault {
-        Fault::TooLarge { .. } => Reason::TooLarge,
-        Fault::Text => Reason::ProtocolAmbiguous,
-        Fault::Length | Fault::Unexpected(_) | Fault::Fields | Fault::Truncated => Reason::ProtocolError,
-    }
 }

@@ -13,6 +13,7 @@ mod operation;
 pub mod record;
 mod session;
 mod sql;
+mod sqlstate;
 mod startup;
 #[cfg(test)]
 mod tests;

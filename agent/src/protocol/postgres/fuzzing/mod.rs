@@ -6,6 +6,7 @@ mod script;
 mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod session;
+mod types;
 mod values;
 
 use std::time::{Duration, Instant};

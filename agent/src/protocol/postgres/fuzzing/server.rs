@@ -4,7 +4,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::{BufMut as _, BytesMut};
-use pg_query::protobuf::node::Node;
 
 use super::super::{
     deny,
@@ -64,7 +63,7 @@ pub(super) struct Server {
     statements: HashMap<Vec<u8>, Arc<Prepared>>,
     portals: HashMap<Vec<u8>, Portal>,
     transaction: Transaction,
-    savepoints: Vec<String>,
+    savepoints: usize,
     /// `standard_conforming_strings`: now, when the transaction began, and as the workload was told last.
     conforming: (bool, bool, bool),
     skipping: bool,
@@ -81,7 +80,7 @@ impl Default for Server {
             statements: HashMap::new(),
             portals: HashMap::new(),
             transaction: Transaction::Idle,
-            savepoints: Vec::new(),
+            savepoints: 0,
             conforming: (true, true, true),
             skipping: false,
             copy_in: CopyIn::No,
@@ -292,12 +291,7 @@ impl Server {
 
     /// In a failed transaction only its end can run.
     fn cannot_run(&self, what: &Prepared) -> bool {
-        let ends = |s: &Statement| {
-            matches!(
-                s.act,
-                Act::Commit { .. } | Act::Rollback { .. } | Act::RollbackTo { .. }
-            )
-        };
+        let ends = |s: &Statement| matches!(s.act, Act::Commit | Act::Rollback | Act::RollbackTo);
         self.transaction == Transaction::Failed && !what.statement.as_ref().is_some_and(ends)
     }
 
@@ -322,7 +316,7 @@ impl Server {
             return self.error("54001", out);
         }
         self.depth += 1;
-        let acted = self.act(statement, describes, out);
+        let acted = self.act(what, describes, out);
         self.depth -= 1;
         match acted {
             Ok(true) => {}
@@ -340,30 +334,20 @@ impl Server {
     }
 
     /// What a statement does to the session; `true` when it has answered for itself.
-    fn act(
-        &mut self,
-        statement: &Statement,
-        describes: bool,
-        out: &mut BytesMut,
-    ) -> Result<bool, &'static str> {
+    fn act(&mut self, what: &Prepared, describes: bool, out: &mut BytesMut) -> Result<bool, &'static str> {
         let key = |name: &str| name.as_bytes().to_vec();
-        let name_of = |names: &std::collections::BTreeSet<Box<str>>| {
-            names.first().map(|n| n.as_bytes().to_vec()).unwrap_or_default()
+        let Some(statement) = &what.statement else {
+            return Ok(false);
         };
-        let (chain, savepoint) = transaction(statement);
-        let act = &statement.act;
-        match act {
+        match &statement.act {
             Act::Begin => {
                 self.conforming.1 = self.conforming.0;
                 self.transaction = Transaction::Active;
             }
-            Act::Commit | Act::Rollback => self.end(act, chain),
-            Act::Savepoint => self.savepoints.push(savepoint),
-            Act::RollbackTo => {
-                let at = self.savepoints.iter().rposition(|s| *s == savepoint);
-                self.savepoints.truncate(at.ok_or("3B001")? + 1);
-                self.transaction = Transaction::Active;
-            }
+            Act::Commit | Act::Rollback => self.end(what),
+            Act::Savepoint => self.savepoints += 1,
+            Act::RollbackTo if self.savepoints == 0 => return Err("3B001"),
+            Act::RollbackTo => self.transaction = Transaction::Active,
             Act::Set(setting) if &*setting.name == "standard_conforming_strings" => {
                 self.conforming.0 = setting.values.iter().flatten().any(|v| &**v == "on");
             }
@@ -383,8 +367,8 @@ impl Server {
                 self.statements.insert(key(name), Arc::new(inner(statement)));
             }
             Act::Execute => {
-                let name = name_of(&statement.facts.executes);
-                let runs = self.statements.get(&name).cloned().ok_or("26000")?;
+                let name = statement.facts.executes.iter().next().ok_or("26000")?;
+                let runs = self.statements.get(name.as_bytes()).cloned().ok_or("26000")?;
                 self.run(&runs, describes, out);
                 return Ok(true);
             }
@@ -408,8 +392,8 @@ impl Server {
                 self.portals.insert(key(cursor), Portal { runs, holds: *hold });
             }
             Act::Fetch | Act::Move => {
-                let cursor = name_of(&statement.facts.cursors);
-                let portal = self.portals.get(&cursor).cloned().ok_or("34000")?;
+                let cursor = statement.facts.cursors.iter().next().ok_or("34000")?;
+                let portal = self.portals.get(cursor.as_bytes()).cloned().ok_or("34000")?;
                 self.run(&portal.runs, describes, out);
                 return Ok(true);
             }
@@ -434,8 +418,10 @@ impl Server {
         Ok(false)
     }
 
-    fn end(&mut self, act: &Act, chain: bool) {
-        if self.transaction == Transaction::Failed || matches!(act, Act::Rollback) {
+    fn end(&mut self, what: &Prepared) {
+        let rolls_back = what.text.starts_with("ROLLBACK");
+        let chain = what.text.ends_with("CHAIN");
+        if self.transaction == Transaction::Failed || rolls_back {
             self.conforming.0 = self.conforming.1;
         }
         self.conforming.1 = self.conforming.0;
@@ -445,7 +431,7 @@ impl Server {
         } else {
             Transaction::Idle
         };
-        self.savepoints.clear();
+        self.savepoints = 0;
         self.portals.retain(|_, p| p.holds);
     }
 
@@ -486,14 +472,6 @@ impl Server {
 }
 
 /// A statement inside another one.
-/// Of transaction control: whether a transaction follows at once, and the savepoint.
-fn transaction(statement: &Statement) -> (bool, String) {
-    match statement.tree.as_ref().and_then(|t| t.node.as_ref()) {
-        Some(Node::TransactionStmt(t)) => (t.chain, t.savepoint_name.clone()),
-        _ => (false, String::new()),
-    }
-}
-
 fn inner(statement: &Statement) -> Prepared {
     Prepared {
         text: String::from("prepared in SQL"),

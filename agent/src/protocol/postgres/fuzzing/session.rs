@@ -110,7 +110,7 @@ async fn exchange(
         wire.close(Duration::from_secs(2)).await;
     };
     let all = async { tokio::join!(served, serve(server), work(workload, steps, random)) };
-    let ((), violations, down) = tokio::time::timeout(PATIENCE, all).await.ok()?;
+    let ((), violations, down) = tokio::time::timeout(PATIENCE, Box::pin(all)).await.ok()?;
     Some((down, violations))
 }
 

@@ -9,7 +9,7 @@ use pg_query::{
 use super::{
     super::{
         frame::{Fault, HEADER, Reader},
-        sql::{Copy, Source},
+        sql::{Act, Copy, Source},
     },
     Session,
     expect::Expect,
@@ -132,5 +132,15 @@ impl super::expect::Expected {
             Expect::Simple(running) => running.front_mut(),
             _ => None,
         }
+    }
+
+    /// Whether a COPY FROM STDIN went up that the server has not begun to take.
+    pub(super) fn copies_in(&self) -> bool {
+        let copies = |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn));
+        self.items.iter().any(|item| match item {
+            Expect::Execute(running) => copies(running),
+            Expect::Simple(running) => running.iter().any(copies),
+            _ => false,
+        })
     }
 }

@@ -8,7 +8,6 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    super::sql::Act,
     names::{Closed, Portal, Prepared, Undo},
     running::Running,
 };
@@ -64,7 +63,7 @@ pub(super) enum Own {
 /// The queue.
 #[derive(Default)]
 pub(super) struct Expected {
-    items: VecDeque<Expect>,
+    pub(super) items: VecDeque<Expect>,
     /// How many messages went up that ReadyForQuery answers.
     ends: u64,
 }
@@ -141,15 +140,5 @@ impl Expected {
             Some(Expect::Bind(undo)) => unknown(&undo.now.statement),
             _ => false,
         }
-    }
-
-    /// Whether a COPY FROM STDIN went up that the server has not begun to take.
-    pub(super) fn copies_in(&self) -> bool {
-        let copies = |r: &Running| matches!(r.plan.statement.as_deref().map(|s| &s.act), Some(Act::CopyIn));
-        self.items.iter().any(|item| match item {
-            Expect::Execute(running) => copies(running),
-            Expect::Simple(running) => running.iter().any(copies),
-            _ => false,
-        })
     }
 }

@@ -151,7 +151,7 @@ impl Session<'_> {
         r.end()?;
         let born = match kind {
             b'S' => self.statements.get(name).and_then(|s| s.born),
-            _ => self.portals.get(name).map(|p| p.born()),
+            _ => self.portals.get(name).map(|p| p.born.load(Ordering::Relaxed)),
         };
         self.await_definition(born).await?;
         if self.discarding {
@@ -191,7 +191,7 @@ impl Session<'_> {
         let mut r = Reader::new(&bytes[HEADER..]);
         let (name, _rows) = (r.cstr()?, r.i32()?);
         r.end()?;
-        self.await_definition(self.portals.get(name).map(|p| p.born()))
+        self.await_definition(self.portals.get(name).map(|p| p.born.load(Ordering::Relaxed)))
             .await?;
         if self.discarding {
             return Ok(());
@@ -355,8 +355,8 @@ impl Session<'_> {
                     }
                 }
                 What::Bind(undo, portal) => {
-                    portal.open();
                     portal.born.store(self.expected.ends(), Ordering::Relaxed);
+                    portal.open();
                     self.expected.push(Expect::Bind(undo));
                 }
                 What::DescribeStatement(statement) => {

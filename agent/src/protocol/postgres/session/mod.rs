@@ -7,6 +7,7 @@
 
 mod answers;
 mod bound;
+mod call;
 mod copy;
 mod expect;
 mod extended;
@@ -380,7 +381,8 @@ impl Session<'_> {
             // Portals end with their transaction, but for cursors WITH HOLD, and for those of messages that the server
             // has not come to yet.
             let seen = self.ends_seen;
-            self.portals.retain(|p| p.holds || p.born() >= seen);
+            self.portals
+                .retain(|p| p.holds || p.born.load(Ordering::Relaxed) >= seen);
         }
         Ok(())
     }
@@ -438,6 +440,11 @@ impl Session<'_> {
             self.database_epoch.1 = now;
             self.forget_names();
         }
+    }
+
+    /// Whether the answers that wait for the workload leave room for more.
+    fn has_room(&self) -> bool {
+        self.wire.down.output.len() < ROOM
     }
 
     fn rules(&self) -> Arc<crate::mask::MaskRules> {

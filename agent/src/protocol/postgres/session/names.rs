@@ -5,10 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use pg_query::protobuf::node::Node;
@@ -102,11 +99,6 @@ pub(super) struct Portal {
 }
 
 impl Portal {
-    /// How many ends of transactions had been asked for when it went up.
-    pub(super) fn born(&self) -> u64 {
-        self.born.load(Ordering::Relaxed)
-    }
-
     /// It goes up: what its statement means now it will mean as long as it is open. What finds its statement by name
     /// does that when it is executed.
     pub(super) fn open(&self) {

@@ -9,7 +9,7 @@ use super::{
         deny,
         frame::{self, Fault, HEADER},
     },
-    ROOM, Session,
+    Session,
     copy::CopyIn,
 };
 use crate::{model::Reason, protocol::ProtocolError};
@@ -143,10 +143,5 @@ impl Session<'_> {
     pub(super) async fn refuse_text(&mut self, reason: Reason) -> crate::gate::Denied {
         let operation = self.operation_of_nothing();
         self.gate.refuse(operation, reason).await
-    }
-
-    /// Whether the answers that wait for the workload leave room for more.
-    pub(super) fn has_room(&self) -> bool {
-        self.wire.down.output.len() < ROOM
     }
 }

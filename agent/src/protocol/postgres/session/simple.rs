@@ -1,4 +1,4 @@
-//! The simple query and the function call: one message, answers, ReadyForQuery.
+//! The simple query: one message, answers, ReadyForQuery.
 //!
 //! All statements of a query string are decided before any of it goes up: one denied means that none runs.
 
@@ -58,7 +58,7 @@ impl Session<'_> {
         }
         let proposals = self.propose_all(text, &statements).await?;
         if self.discarding {
-            // While names were looked up, what came before it in the batch has failed: the server skips to Sync.
+            // Something of the batch that it stands in has failed: the server skips it.
             return Ok(());
         }
         let (plans, operations): (Vec<_>, Vec<_>) =
@@ -120,33 +120,6 @@ impl Session<'_> {
         Ok(proposals)
     }
 
-    /// A call by OID, without SQL: what the function does nobody here can say.
-    pub(super) async fn function_call(&mut self, message: &Bytes) -> Result<(), ProtocolError> {
-        self.release(None).await?;
-        if self.discarding {
-            return Ok(());
-        }
-        let Ok(oid) = Reader::new(&message[HEADER..]).u32() else {
-            return Err(self.cannot_carry(Fault::Fields).await);
-        };
-        let Proposal { plan, operation } = self.propose_call(oid);
-        let permit = match self.gate.authorize(operation).await {
-            Ok(permit) => permit,
-            Err(denied) => {
-                let mut said = BytesMut::new();
-                deny::denied(&denied, deny::Severity::Error, &mut said);
-                return self.refuse_query(said.freeze());
-            }
-        };
-        let mut running = Running::new(permit, plan, None);
-        running.went_up(message.len() as u64);
-        // It may do anything to the session.
-        (self.barrier, self.changed, self.unsure) = (true, true, true);
-        self.forward(message);
-        self.expected.push(Expect::Function(Box::new(running)));
-        Ok(())
-    }
-
     async fn refuse_query_text(
         &mut self,
         code: &'static str,
@@ -158,7 +131,7 @@ impl Session<'_> {
     }
 
     /// The error, and then ReadyForQuery in the state that the server is in.
-    fn refuse_query(&mut self, said: Bytes) -> Result<(), ProtocolError> {
+    pub(super) fn refuse_query(&mut self, said: Bytes) -> Result<(), ProtocolError> {
         if self.expected.is_empty() && !self.batch_open && self.transaction == Transaction::Idle {
             self.say(&said);
             write(&mut self.wire.down.output, b'Z', |out| {

@@ -53,10 +53,12 @@ mod search;
 pub mod show;
 #[cfg(test)]
 mod tests;
+mod types;
 
 pub use copy::{CopyMasker, CopyOptions, CopySyntax};
 pub use parameters::{Parameter, Scope, bind, parameters};
 pub use row::RowMasker;
+pub use types::{BuiltIn, Type, Types};
 
 use crate::model::ClassId;
 
@@ -101,62 +103,4 @@ pub struct Column {
     pub format: Format,
     /// What to do with them.
     pub treatment: Treatment,
-}
-
-/// What a type beyond the built-in ones is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Type {
-    /// Text with another comparison, as citext: both formats are the text itself.
-    Text,
-    /// An enum.
-    Enum,
-    /// A domain.
-    Domain {
-        /// The type it is over.
-        base: u32,
-        /// That type's modifier, -1 without.
-        modifier: i32,
-    },
-    /// An array.
-    Array {
-        /// Its elements' type.
-        element: u32,
-        /// What stands between elements in text, mostly a comma.
-        delimiter: u8,
-    },
-    /// A composite.
-    Composite {
-        /// Its fields' types and modifiers, in order, without dropped ones.
-        fields: Vec<(u32, i32)>,
-    },
-    /// A range.
-    Range {
-        /// Its bounds' type.
-        subtype: u32,
-    },
-    /// A multirange.
-    Multirange {
-        /// Its ranges' type.
-        range: u32,
-    },
-    /// The extension's type `hstore`.
-    Hstore,
-    /// None of these.
-    Other,
-}
-
-/// Where types beyond the built-in ones are looked up.
-pub trait Types {
-    /// A type by its OID; `None` when it is not known.
-    fn get(&self, oid: u32) -> Option<Type>;
-}
-
-/// Only the built-in types.
-#[derive(Clone, Copy, Debug)]
-pub struct BuiltIn;
-
-impl Types for BuiltIn {
-    fn get(&self, _oid: u32) -> Option<Type> {
-        None
-    }
 }

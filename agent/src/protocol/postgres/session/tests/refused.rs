@@ -109,14 +109,35 @@ async fn a_denied_prepare_defines_nothing() {
     assert!(!went.up_text().contains("evil"));
 }
 
-#[tokio::test]
-async fn a_look_up_does_not_end_what_waits() {
-    // Running DELETE is denied; preparing it is not.
-    let policy = format!(
+/// Running DELETE is denied, too; preparing it is not.
+fn no_delete() -> String {
+    format!(
         "{POLICY}\n@id(\"no-delete\") forbid (principal, action == Action::\"sql:statement\", resource)\n\
          when {{ context.sql.verbs.contains(\"delete\") && context.sql.phase != \"prepare\" }};"
-    );
-    let rig = Rig::new(&policy);
+    )
+}
+
+#[tokio::test]
+async fn a_close_that_does_not_take_place_leaves_the_name() {
+    let rig = Rig::new(&no_delete());
+    let first = [parse("s", "DELETE FROM t"), bare(b'S')].concat();
+    let close = vec![b'C', 0, 0, 0, 7, b'S', b's', 0];
+    // Held back with what is refused, and skipped by the server after an error.
+    for before in [vec![], run("", "SELECT 3")] {
+        let refused = parse("", "SELECT 1; SELECT 2");
+        let batch = [before, close.clone(), refused, bare(b'S')].concat();
+        let mut fake = server(&[]);
+        fake.canned
+            .insert("SELECT 3", Canned::fails("22012", "division by zero"));
+        let went = exchange(&rig, fake, &[&first, &batch, &query("EXECUTE s")]).await;
+        assert!(went.text().contains("no-delete"), "{}", went.text());
+        assert!(!went.up_text().contains("EXECUTE"), "{}", went.up_text());
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_does_not_end_what_waits() {
+    let rig = Rig::new(&no_delete());
     // The relation is looked up while the Bind waits, and the look-up ends with a Sync of its own.
     let batch = [
         parse("s", "DELETE FROM t"),

@@ -157,14 +157,35 @@ mod tests {
     #[test]
     fn the_examples_in_the_readmes_are_valid() {
         let readme = include_str!("../../../README.md");
-        let base = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let base = readme
+            .split("```toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         let config = parse(base).unwrap();
-        assert_eq!((config.upstream.len(), config.credential.len(), config.mask.field.len()), (1, 1, 1));
+        assert_eq!(
+            (
+                config.upstream.len(),
+                config.credential.len(),
+                config.mask.field.len()
+            ),
+            (1, 1, 1)
+        );
         let issuer = &base[..base.find("[policy]").unwrap()];
         let postgres = include_str!("../protocol/postgres/README.md");
-        let upstream = postgres.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let upstream = postgres
+            .split("```toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         // What stands behind a comment sign is to be valid as well.
-        let all = upstream.replace("# server_name", "server_name").replace("# database", "database");
+        let all = upstream
+            .replace("# server_name", "server_name")
+            .replace("# database", "database");
         parse(&format!("{issuer}{}", all.replace("# workloads", "workloads"))).unwrap();
     }
 

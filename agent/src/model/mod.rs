@@ -1,5 +1,6 @@
 //! The vocabulary: what every other module speaks of, without any IO.
 
+mod access;
 mod class;
 mod decision;
 mod entry;
@@ -11,6 +12,7 @@ mod reason;
 mod time;
 mod value;
 
+pub use access::Access;
 pub use class::{ClassId, ClassSet, ClassTable};
 pub use decision::{Decision, Effect, Obligations};
 pub use entry::{Entry, EntryKind};

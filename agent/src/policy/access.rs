@@ -1,29 +1,6 @@
 //! The class of access of an operation: `context.access` and `context.complete`.
 
-use crate::model::{Operation, Value};
-
-/// What an operation may do, at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Access {
-    /// It changes nothing.
-    Read,
-    /// It changes what it names.
-    Write,
-    /// It destroys, administers, or cannot be told.
-    Admin,
-}
-
-impl Access {
-    /// The word in `context.access`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
-}
+use crate::model::{Access, Operation, Value};
 
 /// The class of access, and whether the codec is sure that it understood everything.
 ///

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 use serde::Deserialize;
 
 use super::{
-    Access, QuestionError,
+    QuestionError,
     question::{Question, wrong},
 };
-use crate::model::{Destination, Operation, OperationId, Resource, Value};
+use crate::model::{Access, Destination, Operation, OperationId, Resource, Value};
 
 /// `sql` of a question: one statement, as `context.sql` has it. What is left out is what a plain read has.
 #[derive(Clone, Debug, Deserialize)]

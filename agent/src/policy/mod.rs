@@ -30,7 +30,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, access};
+pub use access::access;
 pub use cache::DecisionCache;
 pub use database::{Login, Statement, of_verbs};
 pub use error::{PolicyError, Problem};

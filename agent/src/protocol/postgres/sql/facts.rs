@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Name;
+use crate::model::Access;
 
 /// A set of words of closed sets: verbs, reasons.
 pub type Words = BTreeSet<&'static str>;
@@ -34,30 +35,6 @@ pub(super) const INCOMPLETE: &[&str] = &[
     "unknown_node",
     "unknown_operator",
 ];
-
-/// How far a statement reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Access {
-    /// It changes nothing that another session sees.
-    #[default]
-    Read,
-    /// It changes rows, or keeps others from changing them.
-    Write,
-    /// It changes what there is, who may do what, how the server runs, or files.
-    Admin,
-}
-
-impl Access {
-    /// As policy sees it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
-}
 
 /// What a statement would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

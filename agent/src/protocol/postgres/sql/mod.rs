@@ -36,10 +36,12 @@ use copy::Columns;
 pub use copy::{Copy, Endpoint, Format, Header, Source};
 #[cfg(test)]
 use facts::INCOMPLETE;
-pub use facts::{Access, Facts, Words};
+pub use facts::{Facts, Words};
 pub use name::Name;
 pub use pure::is_pure;
 pub use record::without_literals;
+
+pub use crate::model::Access;
 pub use refusal::{Kind, NotUnderstood};
 #[cfg(test)]
 use verbs::VERBS;

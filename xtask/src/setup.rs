@@ -43,7 +43,15 @@ pub fn setup() -> anyhow::Result<()> {
 
 fn install(need: &Need) -> anyhow::Result<()> {
     match &need.remedy {
-        Remedy::Apt(packages) => apt::install(packages),
+        Remedy::Apt(packages) => {
+            apt::install(packages)?;
+            // The lists at hand can name a version that is too old.
+            if need.met() {
+                Ok(())
+            } else {
+                apt::refresh_and_install(packages)
+            }
+        }
         Remedy::Run(steps) => {
             for step in *steps {
                 crate::step::run(&mut step())?;

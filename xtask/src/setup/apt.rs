@@ -1,6 +1,6 @@
 //! Debian packages, without questions and without starting what they bring.
 
-use std::{path::Path, process::Command, sync::Once, thread, time::Duration};
+use std::{path::Path, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, bail};
 
@@ -13,11 +13,7 @@ const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 /// Keeps Debian's PostgreSQL from making a cluster that would run from the next start of the host on.
 const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/portcullis-setup.conf";
 
-/// Package lists older than this are refreshed before something is installed: an old list still names versions that
-/// can be had, but that are too old to build with.
-const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Installs packages; refreshes the package lists when they are old, or when that is what stands in the way.
+/// Installs packages; refreshes the package lists only when that is what stands in the way.
 pub fn install(packages: &[&str]) -> anyhow::Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!(
@@ -25,17 +21,17 @@ pub fn install(packages: &[&str]) -> anyhow::Result<()> {
             packages.join(", ")
         );
     }
-    let _quiet = Quiet::hold()?;
-    static REFRESHED: Once = Once::new();
-    REFRESHED.call_once(|| {
-        // Without a mirror what is at hand may still do.
-        if lists_are_old() && get(&["update"]).is_err() {
-            eprintln!("    the package lists are old and cannot be refreshed; going on with them");
-        }
-    });
+    let quiet = Quiet::hold()?;
     if known(packages) && get(&install_arguments(packages)).is_ok() {
         return Ok(());
     }
+    drop(quiet);
+    refresh_and_install(packages)
+}
+
+/// Refreshes the package lists, and installs packages or their newest versions.
+pub fn refresh_and_install(packages: &[&str]) -> anyhow::Result<()> {
+    let _quiet = Quiet::hold()?;
     get(&["update"]).context("the package lists cannot be refreshed")?;
     get(&install_arguments(packages))
 }
@@ -44,18 +40,6 @@ fn install_arguments<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["install", "--yes", "--no-install-recommends", "--quiet"];
     arguments.extend(packages);
     arguments
-}
-
-/// Whether no package list was fetched lately.
-fn lists_are_old() -> bool {
-    let newest = std::fs::read_dir("/var/lib/apt/lists")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().contains("_dists_"))
-        .filter_map(|entry| entry.metadata().ok()?.modified().ok())
-        .max();
-    newest.is_none_or(|at| at.elapsed().is_ok_and(|age| age > FRESH))
 }
 
 /// Whether the lists at hand name a version of each; an old list may still name one that is gone.

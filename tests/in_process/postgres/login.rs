@@ -211,6 +211,30 @@ async fn replication_is_denied_unless_granted() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn granted_replication_is_carried_unread() -> Result<()> {
+    let all = "@id(\"all\") permit (principal, action, resource);";
+    let shop = Shop::under(all, "login = \"pass-through\"\n", "").await?;
+    let mut wire = shop.connect().await;
+    let parameters = [
+        ("user", REPLICATOR.name),
+        ("database", DATABASE),
+        ("replication", "database"),
+    ];
+    logged_in(&wire.login(&parameters, REPLICATOR.password).await?)?;
+    // No SQL, and no operation of its own: the login was the decision.
+    let answer = wire.query("IDENTIFY_SYSTEM").await?;
+    ensure!(answer.rows().concat().iter().any(|v| v == DATABASE), "{answer:?}");
+    ensure!(shop.postgres.saw("replication"), "it reached the server");
+    let sql = "SELECT action FROM operations ORDER BY entry";
+    ensure!(
+        shop.rig.rows(sql)? == ["sql:connect"],
+        "{:?}",
+        shop.rig.rows(sql)?
+    );
+    Ok(())
+}
+
 /// A connection in which `pg_sleep` runs, seen by the superuser.
 async fn sleeping(shop: &Shop, wire: &mut Wire) -> Result<()> {
     wire.send(&super::wire::query("SELECT pg_sleep(600)")).await?;

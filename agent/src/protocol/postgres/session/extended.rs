@@ -25,7 +25,7 @@ use super::{
     lookup::Known,
     names::{Closed, Portal, Prepared, Undo},
     plan::{Proposal, refers, refusal},
-    running::Running,
+    running::{Plan, Running},
 };
 use crate::{
     gate::{Denied, Gate, Permit},
@@ -73,7 +73,16 @@ impl Session<'_> {
 
     async fn parse(&mut self, bytes: Bytes) -> Result<(), Stop> {
         let mut r = Reader::new(&bytes[HEADER..]);
-        let (name, text) = (r.cstr()?, r.text()?);
+        let name = r.cstr()?;
+        let text = match r.text() {
+            Err(Fault::Text) => {
+                let why = "the statement is not valid UTF-8, so nobody can say what it means";
+                return Ok(self
+                    .refuse_batch_text("22021", why, Reason::ProtocolAmbiguous)
+                    .await?);
+            }
+            read => read?,
+        };
         let types = parameter_types(r.rest())?;
         if let Some(why) = self.misleading(text) {
             return Ok(self
@@ -278,7 +287,14 @@ impl Session<'_> {
                 return self.refuse_batch(said.freeze()).await;
             }
         };
-        let mut decided = plans.into_iter().zip(permits);
+        let mut decided: Vec<_> = plans.into_iter().zip(permits).collect();
+        self.describe_copies(&mut decided).await?;
+        if self.discarding {
+            // What came before it in the batch, or the question itself, has failed.
+            self.forget_held();
+            return not_run(decided).await;
+        }
+        let mut decided = decided.into_iter();
         for (_, permit) in decided.by_ref().take(uncovered.len()) {
             permit.finish(Reason::Completed, "prepared").await?;
         }
@@ -503,6 +519,14 @@ impl Session<'_> {
         });
         Ok(())
     }
+}
+
+/// The outcome of what was permitted and is not sent after all.
+pub(super) async fn not_run(decided: Vec<(Plan, Permit)>) -> Result<(), ProtocolError> {
+    for (_, permit) in decided {
+        permit.finish(Reason::Completed, "not run").await?;
+    }
+    Ok(())
 }
 
 /// One decision takes the short way.

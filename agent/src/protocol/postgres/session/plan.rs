@@ -21,7 +21,7 @@ use super::{
     unsettled::Earlier,
 };
 use crate::{
-    gate::Denied,
+    gate::{Denied, Permit},
     mask::Counts,
     model::{Operation, Reason, Value},
     protocol::ProtocolError,
@@ -29,6 +29,7 @@ use crate::{
 
 /// The most of a statement's text that its entry holds, bytes.
 const SHOWN: usize = 8 * 1024;
+
 /// A statement ready to be decided.
 pub(super) struct Proposal {
     pub(super) plan: Plan,
@@ -58,13 +59,6 @@ impl Session<'_> {
         let shown = self.shown(text, &resolved, &facts);
         let meaning = operation::meaning(&facts, &resolved, self.gate.mask().classes(), shown);
         let operation = self.operation(&meaning, phase, statements);
-        let mut columns = None;
-        if let Some(statement) = &statement
-            && let Act::CopyOut(copy) = &statement.act
-            && let Some(query) = copied(copy, statement.tree.as_deref())
-        {
-            columns = self.describe(&query).await?;
-        }
         let mut opens = None;
         if let Some(Act::Declare { statement: query, .. }) = statement.as_ref().map(|s| &s.act) {
             let query = Arc::new(Statement::clone(query));
@@ -75,11 +69,27 @@ impl Session<'_> {
             plan: Plan {
                 statement,
                 resolved,
-                columns,
+                columns: None,
                 opens,
             },
             operation,
         })
+    }
+
+    /// Asks the server what COPY TO STDOUT will copy. Only of what is permitted: the question holds the statement's words.
+    pub(super) async fn describe_copies(
+        &mut self,
+        decided: &mut [(Plan, Permit)],
+    ) -> Result<(), ProtocolError> {
+        for (plan, _) in decided {
+            if let Some(statement) = plan.statement.clone()
+                && let Act::CopyOut(copy) = &statement.act
+                && let Some(query) = copied(copy, statement.tree.as_deref())
+            {
+                plan.columns = self.describe(&query).await?;
+            }
+        }
+        Ok(())
     }
 
     fn kept(&self, proposal: Proposal) -> Kept {

@@ -9,7 +9,7 @@ use super::{
         deny,
         frame::{self, Fault, HEADER},
     },
-    Session,
+    Session, Transaction,
     copy::CopyIn,
 };
 use crate::{model::Reason, protocol::ProtocolError};
@@ -47,7 +47,9 @@ impl Session<'_> {
             if !self.passes_barrier(tag) {
                 return Ok(());
             }
-            if self.role_is_lost && self.expected.is_empty() {
+            // A failed transaction runs nothing, and a batch that is skipped nothing either.
+            let can_ask = self.transaction != Transaction::Failed && !self.discarding;
+            if self.role_is_lost && can_ask && self.expected.is_empty() {
                 self.take_role().await?;
                 continue;
             }

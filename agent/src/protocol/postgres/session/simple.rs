@@ -15,7 +15,7 @@ use super::{
     },
     Session, Transaction,
     expect::Expect,
-    extended::authorize,
+    extended::{authorize, not_run},
     plan::{Proposal, refusal},
     running::Running,
     unsettled::Earlier,
@@ -71,9 +71,13 @@ impl Session<'_> {
                 return self.refuse_query(said.freeze());
             }
         };
-        let mut running: VecDeque<Running> = plans
+        let mut decided: Vec<_> = plans.into_iter().zip(permits).collect();
+        self.describe_copies(&mut decided).await?;
+        if self.discarding {
+            return not_run(decided).await;
+        }
+        let mut running: VecDeque<Running> = decided
             .into_iter()
-            .zip(permits)
             .map(|(plan, permit)| Running::new(permit, plan, None))
             .collect();
         if let Some(first) = running.front_mut() {

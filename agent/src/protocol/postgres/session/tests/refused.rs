@@ -190,7 +190,6 @@ async fn bad_messages_end_the_connection_in_words() {
         b"B\0\0\0\x06\0\0",
         b"E\0\0\0\x05\0",
         b"D\0\0\0\x06X\0",
-        b"P\0\0\0\x09a\0\xff\0\0",
     ] {
         let went = exchange(&rig, server(&[]), &[bad]).await;
         assert_eq!(went.tags(), "E", "{}: {}", bad.escape_ascii(), went.text());
@@ -226,4 +225,26 @@ async fn a_backslash_is_refused_where_it_could_hide_the_end_of_a_string() {
     let went = exchange(&rig, fake, &[&bare(b'S'), &hidden, &query(ONE)]).await;
     assert_eq!(went.tags(), "SZEZTDCZ", "{}", went.text());
     assert!(!went.up_text().contains("evil"));
+}
+
+#[tokio::test]
+async fn a_denied_copy_is_not_asked_about() {
+    let policy = r#"
+    @id("login") permit (principal, action == Action::"sql:connect", resource);
+    "#;
+    let rig = Rig::new(policy);
+    let copy = "COPY (SELECT 1 AS evil) TO STDOUT";
+    let batch = [run("", copy), bare(b'S')].concat();
+    let went = exchange(&rig, server(&[]), &[&query(copy), &batch]).await;
+    assert_eq!(went.tags(), "EZEZ", "{}", went.text());
+    assert!(!went.up_text().contains("evil"), "{}", went.up_text());
+}
+
+#[tokio::test]
+async fn text_that_is_no_utf8_is_refused_and_the_connection_lives_on() {
+    let rig = Rig::new(POLICY);
+    let bad = [b"P\0\0\0\x09\0\xff\0\0\0".to_vec(), bare(b'S')].concat();
+    let went = exchange(&rig, server(&[one()]), &[&bad, &query(ONE)]).await;
+    assert_eq!(went.tags(), "EZTDCZ", "{}", went.text());
+    assert!(went.text().contains("22021"), "{}", went.text());
 }

@@ -16,9 +16,10 @@ pub struct Sources {
 }
 
 /// What flows into a statement's output columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Outputs {
     /// It gives back no rows.
+    #[default]
     None,
     /// One per output column, in order. If the answer has another number of columns, take it as unknown.
     Columns(Vec<Sources>),
@@ -27,7 +28,7 @@ pub enum Outputs {
 }
 
 /// A statement with its names resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Resolved {
     /// Relations read, also through views: `schema.relation`.
     pub reads: BTreeSet<Arc<str>>,

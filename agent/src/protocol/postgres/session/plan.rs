@@ -9,7 +9,7 @@ use super::{
     super::{
         catalog::BELIEVED,
         deny,
-        lineage::{Outputs, Resolved},
+        lineage::Resolved,
         login::is_ascii_safe,
         operation::{self, Circumstances, Phase},
         sql::{self, Act, Kind, NotUnderstood, Statement, Words},
@@ -53,7 +53,7 @@ impl Session<'_> {
         let statement = statement.map(|s| self.settled(s, earlier.statements));
         let resolved = match &statement {
             Some(statement) => self.resolve(statement, earlier).await?,
-            None => Arc::new(empty()),
+            None => Arc::default(),
         };
         let facts = statement.as_ref().map(|s| s.facts.clone()).unwrap_or_default();
         let shown = self.shown(text, &resolved, &facts);
@@ -164,7 +164,7 @@ impl Session<'_> {
 
     /// A function call by OID.
     pub(super) fn propose_call(&self, oid: u32) -> Proposal {
-        let mut resolved = empty();
+        let mut resolved = Resolved::default();
         resolved.functions.insert(Arc::from(format!("oid:{oid}")));
         resolved.incomplete.insert("function_call");
         let facts = sql::Facts {
@@ -308,20 +308,3 @@ pub(super) struct Kept {
 
 /// A place for it.
 pub(super) type Keep = Mutex<Option<Kept>>;
-
-/// What the empty statement means.
-fn empty() -> Resolved {
-    Resolved {
-        reads: std::collections::BTreeSet::new(),
-        writes: std::collections::BTreeSet::new(),
-        read_schemas: std::collections::BTreeSet::new(),
-        write_schemas: std::collections::BTreeSet::new(),
-        columns: std::collections::BTreeSet::new(),
-        sensitive: crate::model::ClassSet::EMPTY,
-        copied: crate::model::ClassSet::EMPTY,
-        touched: crate::model::ClassSet::EMPTY,
-        functions: std::collections::BTreeSet::new(),
-        incomplete: Words::new(),
-        outputs: Outputs::None,
-    }
-}

@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate has the life of a connection and the direction of imports.
 
 pub mod app;
+pub mod approval;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,7 @@
 //! The configuration file: `/etc/portcullis/portcullis.toml`, TOML, every key checked.
 
+mod approvals;
+mod credential;
 mod load;
 mod upstream;
 
@@ -7,10 +9,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+pub use approvals::{Approvals, Console, Notify, NotifyKind};
+pub use credential::Credential;
 pub use load::{ConfigError, load, parse};
-pub use upstream::{
-    Credential, Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode,
-};
+pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
 
@@ -30,6 +32,12 @@ pub struct Config {
     pub credential: Vec<Credential>,
     /// `[[upstream]]`
     pub upstream: Vec<Upstream>,
+    /// `[approvals]`
+    pub approvals: Approvals,
+    /// `[console]`
+    pub console: Console,
+    /// `[[notify]]`
+    pub notify: Vec<Notify>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`

@@ -479,6 +479,7 @@ impl Gate {
             policies: Arc::from([]),
             controls: Arc::from([]),
             approval: Arc::from([]),
+            hold: None,
             policy_set: Arc::clone(set.hash()),
             obligations: Obligations::default(),
         })

@@ -1,6 +1,6 @@
 //! What policy said of an operation.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{ClassSet, Reason};
 
@@ -34,6 +34,26 @@ pub struct Obligations {
     pub mask: ClassSet,
 }
 
+/// Who must approve so that one policy does not forbid any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Approvers of any of these groups count.
+    pub groups: Arc<[Arc<str>]>,
+    /// How many different approvers it takes; at least one.
+    pub quorum: u8,
+}
+
+/// What it takes to lift a hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldTerms {
+    /// One for each policy; all of them must be met.
+    pub requirements: Vec<Requirement>,
+    /// How long the operation is held, where a policy says (`@hold`); the shortest, where several do.
+    pub wait: Option<Duration>,
+}
+
 /// A decision that explains itself.
 #[derive(Clone, Debug)]
 pub struct Decision {
@@ -49,6 +69,8 @@ pub struct Decision {
     pub controls: Arc<[Arc<str>]>,
     /// The approver groups asked for (`@approval`), for [`Effect::Hold`].
     pub approval: Arc<[Arc<str>]>,
+    /// What it takes to lift it, for [`Effect::Hold`].
+    pub hold: Option<Arc<HoldTerms>>,
     /// SHA-256 of the policy set, hex.
     pub policy_set: Arc<str>,
     /// What comes with an allow.

@@ -10,6 +10,8 @@ pub enum EntryKind {
     Operation,
     /// How an allowed operation ended.
     Outcome,
+    /// Approvers were asked, answered, or what they gave was used or ended.
+    Approval,
     /// A connection opened or closed.
     Session,
     /// A workload's lifecycle: tagged, bound, refreshed, revoked, restored, expired, removed.
@@ -29,6 +31,7 @@ impl EntryKind {
         match self {
             Self::Operation => "operation",
             Self::Outcome => "outcome",
+            Self::Approval => "approval",
             Self::Session => "session",
             Self::Workload => "workload",
             Self::Change => "change",

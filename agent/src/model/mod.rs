@@ -1,6 +1,7 @@
 //! The vocabulary: what every other module speaks of, without any IO.
 
 mod access;
+mod approver;
 mod class;
 mod decision;
 mod entry;
@@ -9,18 +10,21 @@ mod ids;
 mod operation;
 mod origin;
 mod reason;
+mod secrets;
 mod time;
 mod value;
 
 pub use access::Access;
+pub use approver::Approver;
 pub use class::{ClassId, ClassSet, ClassTable};
-pub use decision::{Decision, Effect, Obligations};
+pub use decision::{Decision, Effect, HoldTerms, Obligations, Requirement};
 pub use entry::{Entry, EntryKind};
 pub use identity::Identity;
 pub use ids::{CgroupId, OperationId, OriginalDst, Seq, SessionId, WorkloadName};
 pub use operation::{Destination, Operation, Resource};
 pub use origin::{Origin, Process};
 pub use reason::Reason;
+pub use secrets::SecretSink;
 pub use time::Rfc3339;
 pub use value::Value;
 

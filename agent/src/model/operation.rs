@@ -50,4 +50,6 @@ pub struct Operation {
     pub recorded_context: Option<Value>,
     /// The resource's id as the entry may keep it. `None` where nothing had to be masked.
     pub recorded_resource: Option<Arc<str>>,
+    /// The credential that the agent puts into it, by reference.
+    pub credential: Option<Arc<str>>,
 }

@@ -14,6 +14,18 @@ pub enum Reason {
     PolicyError,
     /// A human must approve it, and nobody can be asked.
     ApprovalRequired,
+    /// Humans approved it.
+    ApprovalGranted,
+    /// A human said no.
+    ApprovalDenied,
+    /// Nobody answered while it was held.
+    ApprovalTimeout,
+    /// What was asked for is over: the policy changed, the identity ended, or the agent stopped.
+    ApprovalLapsed,
+    /// Too much waits for humans already.
+    ApprovalOverloaded,
+    /// It carries a secret that the agent injects elsewhere.
+    SecretLeak,
     /// The cgroup is not a workload's.
     WorkloadUnknown,
     /// No token could be had for the workload.
@@ -90,6 +102,12 @@ impl Reason {
             Self::PolicyDefaultDeny => "policy_default_deny",
             Self::PolicyError => "policy_error",
             Self::ApprovalRequired => "approval_required",
+            Self::ApprovalGranted => "approval_granted",
+            Self::ApprovalDenied => "approval_denied",
+            Self::ApprovalTimeout => "approval_timeout",
+            Self::ApprovalLapsed => "approval_lapsed",
+            Self::ApprovalOverloaded => "approval_overloaded",
+            Self::SecretLeak => "secret_leak",
             Self::WorkloadUnknown => "workload_unknown",
             Self::IdentityMissing => "identity_missing",
             Self::IdentityExpired => "identity_expired",
@@ -136,7 +154,20 @@ impl Reason {
                 "Do not retry. Tell the host's administrator that the policy could not be evaluated."
             }
             Self::ApprovalRequired => {
-                "A human must approve this operation. Ask for approval, then retry it unchanged."
+                "A human must approve this operation, and this host has no approvers. Tell its administrator."
+            }
+            Self::ApprovalDenied => "Do not retry. A human said no; `message` says why.",
+            Self::ApprovalTimeout => {
+                "Nobody has answered yet. The request stays open: retry the operation unchanged, and it passes once it is approved."
+            }
+            Self::ApprovalLapsed => {
+                "What approvers were asked is over. Retry the operation, and they are asked again."
+            }
+            Self::ApprovalOverloaded => {
+                "Too much of this workload waits for approval. Retry when its open requests are answered."
+            }
+            Self::SecretLeak => {
+                "Do not retry. The request holds a credential that this workload must not have."
             }
             Self::WorkloadUnknown
             | Self::IdentityMissing
@@ -177,7 +208,7 @@ impl Reason {
             }
             Self::TargetUnknown => "Nothing to do: what it refers to is over, or is not this workload's.",
             Self::TlsHandshake => "Trust this host's certificate authority.",
-            Self::PolicyPermit | Self::Completed => "Nothing to do.",
+            Self::PolicyPermit | Self::ApprovalGranted | Self::Completed => "Nothing to do.",
         }
     }
 }

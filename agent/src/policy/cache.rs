@@ -199,6 +199,11 @@ fn approval(out: &mut Vec<u8>, approval: Option<&Approval>) {
         text(out, &approval.approver);
         text(out, &approval.group);
         number(out, approval.at_ns);
+        for words in [&approval.approvers, &approval.groups] {
+            length(out, words.len());
+            words.iter().for_each(|w| text(out, w));
+        }
+        text(out, approval.scope.as_str());
     }
 }
 
@@ -330,6 +335,9 @@ mod tests {
             approver: "a".into(),
             group: "g".into(),
             at_ns: NOW,
+            approvers: ["a".into()].into(),
+            groups: ["g".into()].into(),
+            scope: super::super::ApprovalScope::Once,
         };
         let mut approved = world.query(&base);
         approved.approval = Some(&approval);

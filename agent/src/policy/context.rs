@@ -104,8 +104,15 @@ pub fn approval(query: &Query<'_>) -> Option<Value> {
             ("approver", approval.approver.clone().into()),
             ("group", approval.group.clone().into()),
             ("at", Value::Time(approval.at_ns)),
+            ("approvers", words(&approval.approvers)),
+            ("groups", words(&approval.groups)),
+            ("scope", approval.scope.as_str().into()),
         ])
     })
+}
+
+fn words(words: &[std::sync::Arc<str>]) -> Value {
+    Value::Set(words.iter().map(|w| Value::String(w.clone())).collect())
 }
 
 /// Whole seconds: what decisions and cache keys see of time.

@@ -298,6 +298,7 @@ impl Question {
             context,
             recorded_context: None,
             recorded_resource: None,
+            credential: None,
         })
     }
 }

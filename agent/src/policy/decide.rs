@@ -17,7 +17,7 @@ use super::{
     set::place,
     shape::Shape,
 };
-use crate::model::{ClassSet, Decision, Effect, Obligations, Reason, Value};
+use crate::model::{ClassSet, Decision, Effect, HoldTerms, Obligations, Reason, Requirement, Value};
 
 impl PolicySet {
     /// Decides. Never fails: whatever cannot be decided is denied, and the decision says why.
@@ -166,9 +166,25 @@ impl PolicySet {
             } else {
                 Arc::default()
             },
+            hold: (effect == Effect::Hold).then(|| Arc::new(terms(&rules))),
             policy_set: self.hash().clone(),
             obligations: Obligations { mask: all(query) },
         }
+    }
+}
+
+/// What it takes to lift all of these.
+fn terms(rules: &[&Rule]) -> HoldTerms {
+    HoldTerms {
+        requirements: rules
+            .iter()
+            .map(|rule| Requirement {
+                policy: rule.id.clone(),
+                groups: rule.approval.clone().into(),
+                quorum: rule.quorum,
+            })
+            .collect(),
+        wait: rules.iter().filter_map(|rule| rule.hold).min(),
     }
 }
 

@@ -38,6 +38,7 @@ pub fn request(method: &str, host: &str, path: &str) -> Operation {
         ),
         recorded_context: None,
         recorded_resource: None,
+        credential: None,
     }
 }
 
@@ -62,6 +63,7 @@ pub fn connect(to: &str) -> Operation {
         context: ("tcp", Value::record([])),
         recorded_context: None,
         recorded_resource: None,
+        credential: None,
     }
 }
 
@@ -107,6 +109,7 @@ pub fn statement() -> Operation {
         ),
         recorded_context: None,
         recorded_resource: None,
+        credential: None,
     }
 }
 

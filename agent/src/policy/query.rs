@@ -22,12 +22,42 @@ pub struct Principal {
 pub struct Approval {
     /// The approval's own id.
     pub id: Arc<str>,
-    /// Who gave it.
+    /// The subject of who completed it.
     pub approver: Arc<str>,
-    /// The approver group that it was given for.
+    /// The approver group that this was given for.
     pub group: Arc<str>,
     /// When, nanoseconds since 1970 UTC.
     pub at_ns: i64,
+    /// The subjects of everyone who gave it.
+    pub approvers: Arc<[Arc<str>]>,
+    /// The groups that they gave it for.
+    pub groups: Arc<[Arc<str>]>,
+    /// How far it reaches.
+    pub scope: ApprovalScope,
+}
+
+/// How far an approval reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalScope {
+    /// This operation, once.
+    Once,
+    /// Operations of a shape, for a time.
+    Grant,
+    /// Whatever of this workload would be held, for a time: two people said so.
+    BreakGlass,
+}
+
+impl ApprovalScope {
+    /// The word in policy and entries.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Grant => "grant",
+            Self::BreakGlass => "break_glass",
+        }
+    }
 }
 
 /// One question.

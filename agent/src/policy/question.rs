@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Approval, Principal, Query,
+    Approval, ApprovalScope, Principal, Query,
     database::{Login, Statement},
     schema::{self, Schema},
     shape::{Members, Shape},
@@ -279,6 +279,9 @@ impl Question {
                 approver: a.approver.clone(),
                 group: a.group.clone(),
                 at_ns: now_ns,
+                approvers: [a.approver.clone()].into(),
+                groups: [a.group.clone()].into(),
+                scope: ApprovalScope::Once,
             }),
         })
     }
@@ -326,6 +329,7 @@ impl Question {
             context: ("http", Value::Record(record)),
             recorded_context: None,
             recorded_resource: None,
+            credential: None,
         })
     }
 
@@ -372,6 +376,7 @@ impl Question {
             context,
             recorded_context: None,
             recorded_resource: None,
+            credential: None,
         })
     }
 }
@@ -396,6 +401,7 @@ fn connect(to: SocketAddr) -> Operation {
         context: ("tcp", Value::record([])),
         recorded_context: None,
         recorded_resource: None,
+        credential: None,
     }
 }
 

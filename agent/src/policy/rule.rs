@@ -1,6 +1,6 @@
 //! One policy, parsed, with what its annotations say.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cedar_policy::{Effect, Policy, PolicyId, Template};
 
@@ -10,7 +10,11 @@ use super::{
 };
 
 /// The annotations that mean something here.
-const ANNOTATIONS: [&str; 4] = ["id", "reason", "control", "approval"];
+const ANNOTATIONS: [&str; 6] = ["id", "reason", "control", "approval", "quorum", "hold"];
+/// The longest time that an operation can be held.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
+/// The most approvers that one policy can ask for.
+const LARGEST_QUORUM: u8 = 9;
 
 /// One policy. Inside Cedar its id is its place in the set, so that no text has to be looked up to find it again.
 #[derive(Debug)]
@@ -27,6 +31,10 @@ pub struct Rule {
     pub controls: Vec<Arc<str>>,
     /// `@approval`, at its commas: who may lift this `forbid`. Empty where nobody may.
     pub approval: Vec<Arc<str>>,
+    /// `@quorum`: how many different approvers it takes.
+    pub quorum: u8,
+    /// `@hold`: how long an operation waits for them.
+    pub hold: Option<Duration>,
     /// As written.
     pub text: String,
     /// As Cedar has it.
@@ -133,10 +141,25 @@ fn rule(file: &File, statement: Statement<'_>, place: usize) -> Result<Rule, Box
             .map(Into::into),
         controls: list(policy.annotation("control")),
         approval: list(policy.annotation("approval")),
+        quorum: policy.annotation("quorum").and_then(quorum).unwrap_or(1),
+        hold: policy.annotation("hold").and_then(hold),
         text: statement.text.into(),
         policy,
         file_line: start,
     })
+}
+
+fn quorum(text: &str) -> Option<u8> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|n| (1..=LARGEST_QUORUM).contains(n))
+}
+
+fn hold(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text.trim())
+        .ok()
+        .filter(|d| !d.is_zero() && *d <= LONGEST_HOLD)
 }
 
 fn list(annotation: Option<&str>) -> Vec<Arc<str>> {
@@ -166,6 +189,27 @@ fn annotations(rule: &Rule, warnings: &mut Vec<Problem>, problems: &mut Vec<Prob
             problems.push(rule.note(
                 "@approval names no group",
                 Some("write @approval(\"GROUP\"), or several with commas"),
+            ));
+        }
+    }
+    for name in ["quorum", "hold"] {
+        let Some(text) = rule.policy.annotation(name) else {
+            continue;
+        };
+        if rule.policy.annotation("approval").is_none() {
+            problems.push(rule.note(
+                &format!("@{name} means something beside @approval only"),
+                Some("say who may approve: @approval(\"GROUP\")"),
+            ));
+        } else if name == "quorum" && quorum(text).is_none() {
+            problems.push(rule.note(
+                &format!("@quorum is '{text}'"),
+                Some("it is how many different people must approve, from \"1\" to \"9\""),
+            ));
+        } else if name == "hold" && hold(text).is_none() {
+            problems.push(rule.note(
+                &format!("@hold is '{text}'"),
+                Some("it is how long an operation waits for an answer, such as \"90s\" or \"10m\", at most \"24h\""),
             ));
         }
     }

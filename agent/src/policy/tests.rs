@@ -199,6 +199,9 @@ fn a_forbid_with_approval_holds() {
         approver: "alice".into(),
         group: "dba".into(),
         at_ns: NOW,
+        approvers: ["carol".into()].into(),
+        groups: ["dba".into()].into(),
+        scope: ApprovalScope::Once,
     };
     let world = World::default();
     let approved = set(&text).decide(&Query {

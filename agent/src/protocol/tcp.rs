@@ -145,6 +145,7 @@ fn operation(gate: &Gate) -> Operation {
         context: ("tcp", context),
         recorded_context: None,
         recorded_resource: None,
+        credential: None,
     }
 }
 

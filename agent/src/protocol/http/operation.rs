@@ -95,6 +95,7 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
         ),
         recorded_context,
         recorded_resource: masked_path.map(|path| format!("{authority}{path}").into()),
+        credential: None,
     }
 }
 

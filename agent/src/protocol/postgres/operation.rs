@@ -141,6 +141,7 @@ pub fn operation(
         context: ("sql", Value::Record(record)),
         recorded_context: None,
         recorded_resource: None,
+        credential: None,
     }
 }
 

@@ -92,6 +92,7 @@ impl Target {
             protocol: "postgres",
             action,
             recorded_resource: kept,
+            credential: None,
             resource,
             destination: self.destination.clone(),
             context: (name, Value::Record(record)),

@@ -4,12 +4,14 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{
     Ambiguity, Body, Claim,
-    class::{self, Class},
     endpoint::Plane,
     params::Params,
     resource, rest, s3, table,
 };
-use crate::protocol::http::request::Request;
+use crate::{
+    model::{AwsClass, aws_class},
+    protocol::http::request::Request,
+};
 
 /// Why a call is not understood as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +66,7 @@ pub struct Call {
     /// The operation's name; `unknown` where it is not known.
     pub name: Cow<'static, str>,
     /// What kind it is.
-    pub class: Class,
+    pub class: AwsClass,
     /// What it names: `bucket/key`, a table, a function.
     pub resources: BTreeSet<String>,
     /// Why it is not understood as a whole.
@@ -79,7 +81,7 @@ impl Call {
             region: claim.region.clone(),
             account: claim.account.clone(),
             name: Cow::Borrowed("unknown"),
-            class: class::of(&claim.iam, "unknown"),
+            class: aws_class(&claim.iam, "unknown"),
             resources: BTreeSet::new(),
             why: BTreeSet::new(),
         };
@@ -104,7 +106,7 @@ impl Call {
     /// Says what it is.
     pub(super) fn operation(&mut self, name: impl Into<Cow<'static, str>>) {
         self.name = name.into();
-        self.class = class::of(&self.service, &self.name);
+        self.class = aws_class(&self.service, &self.name);
         if self.class.open {
             self.unsure(Why::Language);
         }

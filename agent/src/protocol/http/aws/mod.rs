@@ -6,7 +6,6 @@
 mod auth;
 mod call;
 mod claim;
-mod class;
 mod endpoint;
 mod operation;
 mod params;

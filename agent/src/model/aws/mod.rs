@@ -1,15 +1,15 @@
-//! What kind of operation it is: whether it reads, writes or administers, destroys, costs money, or shows a secret.
+//! What kind of operation of AWS it is: whether it reads, writes or administers, destroys, costs money, or shows a secret.
 //!
 //! By a table of those whose names do not tell, then by their words. What neither knows is a write; nothing is ever
 //! guessed down.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use crate::model::Access;
+use super::Access;
 
 /// What kind of operation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Class {
+pub struct AwsClass {
     /// Read, write or admin.
     pub access: Access,
     /// It deletes or ends something.
@@ -22,7 +22,7 @@ pub struct Class {
     pub open: bool,
 }
 
-impl Class {
+impl AwsClass {
     const fn of(access: Access) -> Self {
         Self {
             access,
@@ -34,23 +34,23 @@ impl Class {
     }
 
     /// What destroys is more than a write, as it is in other protocols.
-    pub(super) fn raise(&mut self) {
+    pub fn raise(&mut self) {
         if self.destructive {
             self.access = Access::Admin;
         }
     }
 }
 
-const TEXT: &str = include_str!("data/actions.tsv");
+const TEXT: &str = include_str!("actions.tsv");
 
 /// A pattern with its `*` in the middle or at the end, as what comes before and after it.
-type Pattern = (&'static str, &'static str, Class);
+type Pattern = (&'static str, &'static str, AwsClass);
 
-static TABLE: LazyLock<(BTreeMap<&'static str, Class>, BTreeMap<&'static str, Vec<Pattern>>)> = LazyLock::new(|| {
+static TABLE: LazyLock<(BTreeMap<&'static str, AwsClass>, BTreeMap<&'static str, Vec<Pattern>>)> = LazyLock::new(|| {
     let (mut exact, mut patterns) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
     for line in TEXT.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
         let (name, words) = line.split_once('\t').unwrap_or((line, "admin"));
-        let mut class = Class::of(Access::Admin);
+        let mut class = AwsClass::of(Access::Admin);
         for word in words.split(' ') {
             match word {
                 "read" => class.access = Access::Read,
@@ -76,9 +76,9 @@ static TABLE: LazyLock<(BTreeMap<&'static str, Class>, BTreeMap<&'static str, Ve
     (exact, patterns)
 });
 
-/// The kind of `service:Operation`.
+/// The kind of an operation, by IAM's prefix of its service and its name.
 #[must_use]
-pub fn of(service: &str, operation: &str) -> Class {
+pub fn aws_class(service: &str, operation: &str) -> AwsClass {
     let (exact, patterns) = &*TABLE;
     if let Some(class) = exact.get(format!("{service}:{operation}").as_str()) {
         return *class;
@@ -91,7 +91,7 @@ pub fn of(service: &str, operation: &str) -> Class {
     match pattern.max_by_key(|(before, after, _)| before.len() + after.len()) {
         // A service of administration can be read, and what it deletes is deleted.
         Some(("", "", class)) if words.access == Access::Read && !class.secret && !class.open => words,
-        Some(("", "", class)) => Class {
+        Some(("", "", class)) => AwsClass {
             access: words.access.max(class.access),
             destructive: words.destructive || class.destructive,
             ..*class
@@ -101,7 +101,7 @@ pub fn of(service: &str, operation: &str) -> Class {
     }
 }
 
-fn by_words(name: &str) -> Class {
+fn by_words(name: &str) -> AwsClass {
     const READS: [&str; 7] = ["Get", "List", "Describe", "Head", "BatchGet", "BatchDescribe", "Search"];
     const PERMISSIONS: [&str; 10] = [
         "Policy", "Policies", "Permission", "Permissions", "Grant", "Grants", "Acl", "Role", "Roles", "RoleAlias",
@@ -117,9 +117,9 @@ fn by_words(name: &str) -> Class {
         })
     };
     if verb(&READS) {
-        return Class::of(Access::Read);
+        return AwsClass::of(Access::Read);
     }
-    let mut class = Class::of(Access::Write);
+    let mut class = AwsClass::of(Access::Write);
     if PERMISSIONS.iter().any(|p| name.ends_with(p)) || name.contains("PolicyVersion") || name.contains("TrustPolicy") {
         class.access = Access::Admin;
     }
@@ -136,7 +136,7 @@ mod tests {
     /// `r`, `w` or `a`, then `d`estructive, `$` spend, `s`ecret, `o`pen.
     fn shown(action: &str) -> String {
         let (service, operation) = action.split_once(':').unwrap();
-        let class = of(service, operation);
+        let class = aws_class(service, operation);
         let mut text = String::from(match class.access {
             Access::Read => "r",
             Access::Write => "w",

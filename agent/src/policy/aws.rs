@@ -102,7 +102,10 @@ impl Call {
 
     /// What is asked.
     pub(super) fn operation(&self) -> Result<Operation, QuestionError> {
-        let parts = self.call.split_once(':').filter(|(s, n)| !s.is_empty() && !n.is_empty());
+        let parts = self
+            .call
+            .split_once(':')
+            .filter(|(s, n)| !s.is_empty() && !n.is_empty());
         let (service, name) = parts.ok_or_else(|| {
             wrong(
                 "call",
@@ -150,7 +153,10 @@ impl Call {
             ("action", self.call.clone().into()),
             ("access", access.as_str().into()),
             ("complete", unsure.is_empty().into()),
-            ("destructive", self.destructive.unwrap_or(class.destructive).into()),
+            (
+                "destructive",
+                self.destructive.unwrap_or(class.destructive).into(),
+            ),
             ("spend", self.spend.unwrap_or(class.spend).into()),
             ("secret", self.secret.unwrap_or(class.secret).into()),
             ("resources", words(&mut named.iter().map(|n| Arc::clone(n)))),
@@ -180,7 +186,10 @@ fn resource(service: &str, one: Option<&str>) -> Resource {
             ("AwsResource", format!("{service}/{name}"), within)
         }
     };
-    if let Some((bucket, _)) = one.filter(|_| service.starts_with("s3")).and_then(|n| n.split_once('/')) {
+    if let Some((bucket, _)) = one
+        .filter(|_| service.starts_with("s3"))
+        .and_then(|n| n.split_once('/'))
+    {
         parents.insert(0, ("AwsResource", format!("{service}/{bucket}").into()));
     }
     Resource {
@@ -209,7 +218,10 @@ mod tests {
         assert_eq!(asked["resource"]["in"][0]["id"], "s3/b");
         assert_eq!(asked["resource"]["in"][1]["id"], "s3");
         let context = &asked["context"];
-        assert_eq!((&context["access"], &context["complete"]), (&"admin".into(), &true.into()));
+        assert_eq!(
+            (&context["access"], &context["complete"]),
+            (&"admin".into(), &true.into())
+        );
         assert_eq!(context["aws"]["destructive"], true);
         assert_eq!(context["aws"]["host"], "s3.eu-west-1.amazonaws.com");
     }

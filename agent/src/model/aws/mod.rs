@@ -46,7 +46,10 @@ const TEXT: &str = include_str!("actions.tsv");
 /// A pattern with its `*` in the middle or at the end, as what comes before and after it.
 type Pattern = (&'static str, &'static str, AwsClass);
 
-static TABLE: LazyLock<(BTreeMap<&'static str, AwsClass>, BTreeMap<&'static str, Vec<Pattern>>)> = LazyLock::new(|| {
+static TABLE: LazyLock<(
+    BTreeMap<&'static str, AwsClass>,
+    BTreeMap<&'static str, Vec<Pattern>>,
+)> = LazyLock::new(|| {
     let (mut exact, mut patterns) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
     for line in TEXT.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
         let (name, words) = line.split_once('\t').unwrap_or((line, "admin"));
@@ -85,9 +88,15 @@ pub fn aws_class(service: &str, operation: &str) -> AwsClass {
     }
     let words = by_words(operation);
     // The most specific: `ram:*` says something of all of it, `ec2:RequestSpot*` of little.
-    let pattern = patterns.get(service).into_iter().flatten().filter(|(before, after, _)| {
-        operation.len() >= before.len() + after.len() && operation.starts_with(before) && operation.ends_with(after)
-    });
+    let pattern = patterns
+        .get(service)
+        .into_iter()
+        .flatten()
+        .filter(|(before, after, _)| {
+            operation.len() >= before.len() + after.len()
+                && operation.starts_with(before)
+                && operation.ends_with(after)
+        });
     match pattern.max_by_key(|(before, after, _)| before.len() + after.len()) {
         // A service of administration can be read, and what it deletes is deleted.
         Some(("", "", class)) if words.access == Access::Read && !class.secret && !class.open => words,
@@ -102,12 +111,37 @@ pub fn aws_class(service: &str, operation: &str) -> AwsClass {
 }
 
 fn by_words(name: &str) -> AwsClass {
-    const READS: [&str; 7] = ["Get", "List", "Describe", "Head", "BatchGet", "BatchDescribe", "Search"];
+    const READS: [&str; 7] = [
+        "Get",
+        "List",
+        "Describe",
+        "Head",
+        "BatchGet",
+        "BatchDescribe",
+        "Search",
+    ];
     const PERMISSIONS: [&str; 10] = [
-        "Policy", "Policies", "Permission", "Permissions", "Grant", "Grants", "Acl", "Role", "Roles", "RoleAlias",
+        "Policy",
+        "Policies",
+        "Permission",
+        "Permissions",
+        "Grant",
+        "Grants",
+        "Acl",
+        "Role",
+        "Roles",
+        "RoleAlias",
     ];
     const ENDS: [&str; 9] = [
-        "Delete", "Terminate", "Purge", "Destroy", "Drop", "Wipe", "Deregister", "Deprovision", "BatchDelete",
+        "Delete",
+        "Terminate",
+        "Purge",
+        "Destroy",
+        "Drop",
+        "Wipe",
+        "Deregister",
+        "Deprovision",
+        "BatchDelete",
     ];
     // `Getaway` is not `Get`.
     let verb = |verbs: &[&str]| {
@@ -120,7 +154,10 @@ fn by_words(name: &str) -> AwsClass {
         return AwsClass::of(Access::Read);
     }
     let mut class = AwsClass::of(Access::Write);
-    if PERMISSIONS.iter().any(|p| name.ends_with(p)) || name.contains("PolicyVersion") || name.contains("TrustPolicy") {
+    if PERMISSIONS.iter().any(|p| name.ends_with(p))
+        || name.contains("PolicyVersion")
+        || name.contains("TrustPolicy")
+    {
         class.access = Access::Admin;
     }
     class.destructive = verb(&ENDS) || name.contains("Delete") || name.contains("Deletion");

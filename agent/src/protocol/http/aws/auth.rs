@@ -76,7 +76,9 @@ pub fn is_dropped(name: &str, old: bool) -> bool {
 /// Whether a query was signed by Signature Version 2.
 #[must_use]
 pub fn is_old(query: &Params<'_>) -> bool {
-    query.iter().any(|(n, _)| n.eq_ignore_ascii_case("AWSAccessKeyId"))
+    query
+        .iter()
+        .any(|(n, _)| n.eq_ignore_ascii_case("AWSAccessKeyId"))
 }
 
 /// Reads what the workload's signature says.
@@ -118,7 +120,10 @@ pub fn of(request: &Request, query: &Params<'_>) -> Result<Auth, Ambiguity> {
             let seconds = expires.parse().ok().filter(|s| (1..=LONGEST).contains(s));
             auth.expires = Some(seconds.ok_or(Ambiguity::Signature)?);
         }
-    } else if query.iter().any(|(n, _)| n.eq_ignore_ascii_case("X-Amz-Signature")) {
+    } else if query
+        .iter()
+        .any(|(n, _)| n.eq_ignore_ascii_case("X-Amz-Signature"))
+    {
         return Err(Ambiguity::Signature);
     }
     Ok(auth)
@@ -132,7 +137,9 @@ fn read_header(value: &str, auth: &mut Auth) {
         return;
     }
     auth.asymmetric = algorithm.starts_with("AWS4-ECDSA");
-    let credential = rest.split(',').find_map(|part| part.trim().strip_prefix("Credential="));
+    let credential = rest
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("Credential="));
     if let Some(credential) = credential {
         scope(credential, auth);
     }

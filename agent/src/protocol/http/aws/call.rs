@@ -2,12 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use super::{
-    Ambiguity, Body, Claim,
-    endpoint::Plane,
-    params::Params,
-    resource, rest, s3, table,
-};
+use super::{Ambiguity, Body, Claim, endpoint::Plane, params::Params, resource, rest, s3, table};
 use crate::{
     model::{AwsClass, aws_class},
     protocol::http::request::Request,
@@ -133,7 +128,8 @@ impl Call {
 #[must_use]
 pub fn needs_body(claim: &Claim, request: &Request) -> bool {
     let api = matches!(claim.plane, Plane::Api | Plane::Unknown);
-    api && request.has_body() && (is_root(claim, request.target.wire()) || target(request).is_ok_and(|t| t.is_some()))
+    api && request.has_body()
+        && (is_root(claim, request.target.wire()) || target(request).is_ok_and(|t| t.is_some()))
 }
 
 /// Reads a request.
@@ -222,7 +218,13 @@ fn api(
 }
 
 /// JSON: `X-Amz-Target: DynamoDB_20120810.GetItem`.
-fn by_target(claim: &Claim, request: &Request, target: &str, body: Body<'_>, call: &mut Call) -> Result<(), Ambiguity> {
+fn by_target(
+    claim: &Claim,
+    request: &Request,
+    target: &str,
+    body: Body<'_>,
+    call: &mut Call,
+) -> Result<(), Ambiguity> {
     let (prefix, operation) = target.rsplit_once('.').ok_or(Ambiguity::Target)?;
     by_prefix(claim, prefix, call)?;
     by_name(operation, call)?;
@@ -264,10 +266,10 @@ fn by_action(
     body: Body<'_>,
     call: &mut Call,
 ) -> Result<(), Ambiguity> {
-    let form_type = request
-        .content_type
-        .as_deref()
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+    let form_type = request.content_type.as_deref().is_some_and(|t| {
+        t.to_ascii_lowercase()
+            .starts_with("application/x-www-form-urlencoded")
+    });
     let text;
     let form = match body {
         Body::None => Params::default(),
@@ -338,7 +340,10 @@ fn is_root(claim: &Claim, path: &str) -> bool {
     let queue = |path: &str| {
         let mut parts = path.trim_start_matches('/').split('/');
         let account = parts.next().unwrap_or("");
-        account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()) && parts.next().is_some() && parts.next().is_none()
+        account.len() == 12
+            && account.bytes().all(|b| b.is_ascii_digit())
+            && parts.next().is_some()
+            && parts.next().is_none()
     };
     path == "/" || (claim.service == "sqs" && queue(path))
 }

@@ -48,7 +48,15 @@ const SUFFIXES: [&str; 6] = [
 
 /// Hosts below those suffixes that are not AWS's API but what customers run, or registries with logins of their own.
 const CUSTOMERS: [&str; 9] = [
-    "elb", "compute", "compute-1", "rds", "cache", "elasticbeanstalk", "redshift", "dkr", "docdb",
+    "elb",
+    "compute",
+    "compute-1",
+    "rds",
+    "cache",
+    "elasticbeanstalk",
+    "redshift",
+    "dkr",
+    "docdb",
 ];
 
 /// What a host in lower case says; none for one that is not an endpoint of AWS.
@@ -69,7 +77,10 @@ pub fn of(host: &str) -> Option<Endpoint> {
         Some(at) => (&labels[..at], Some(labels[at])),
         None => (&labels[..], None),
     };
-    if let Some(kind) = at.and_then(|at| labels.get(at + 1)).filter(|l| matches!(**l, "es" | "aoss")) {
+    if let Some(kind) = at
+        .and_then(|at| labels.get(at + 1))
+        .filter(|l| matches!(**l, "es" | "aoss"))
+    {
         return Some(Endpoint {
             service: (*kind).to_owned(),
             iam: (*kind).to_owned(),
@@ -79,7 +90,9 @@ pub fn of(host: &str) -> Option<Endpoint> {
             plane: Plane::Search,
         });
     }
-    let says = |l: &&str| !matches!(*l, "dualstack" | "fips" | "vpce") && !l.starts_with("vpce-") && Some(*l) != region;
+    let says = |l: &&str| {
+        !matches!(*l, "dualstack" | "fips" | "vpce") && !l.starts_with("vpce-") && Some(*l) != region
+    };
     let left: Vec<&str> = left.iter().copied().filter(says).collect();
     let all = labels.iter().copied().filter(says).count();
     // A customer's server has its name in front of these; `rds.REGION` and `redshift.REGION` alone are the API.
@@ -112,7 +125,10 @@ fn api(left: &[&str], region: Option<&str>) -> Endpoint {
                 service.signing.clone_into(&mut endpoint.service);
                 service.iam.clone_into(&mut endpoint.iam);
                 endpoint.plane = Plane::Api;
-                endpoint.account = left[..start].iter().find(|l| is_account(l)).map(|l| (*l).to_owned());
+                endpoint.account = left[..start]
+                    .iter()
+                    .find(|l| is_account(l))
+                    .map(|l| (*l).to_owned());
                 break;
             }
         }
@@ -125,7 +141,10 @@ fn s3(labels: &[&str], at: usize) -> Option<Endpoint> {
     if word.starts_with("s3-website") {
         return None;
     }
-    let mut region = labels[at + 1..].iter().find(|l| is_region(l)).map(|l| (*l).to_owned());
+    let mut region = labels[at + 1..]
+        .iter()
+        .find(|l| is_region(l))
+        .map(|l| (*l).to_owned());
     let before = labels[..at].iter().copied().filter(|l| !l.starts_with("vpce-"));
     let mut before: Vec<&str> = before.collect();
     // In names of VPC endpoints it says what kind of name stands in front.
@@ -173,8 +192,16 @@ fn is_s3(label: &str) -> bool {
 /// What may follow `s3-` in an endpoint's name. A bucket may be called `s3-anything`, but then `s3` follows it.
 fn s3_word(word: &str) -> bool {
     const WORDS: [&str; 10] = [
-        "fips", "accelerate", "accesspoint", "accesspoint-fips", "control", "control-fips", "object-lambda", "outposts",
-        "global", "external-1",
+        "fips",
+        "accelerate",
+        "accesspoint",
+        "accesspoint-fips",
+        "control",
+        "control-fips",
+        "object-lambda",
+        "outposts",
+        "global",
+        "external-1",
     ];
     WORDS.contains(&word) || word.starts_with("website") || is_region(word) || word == "object-lambda-fips"
 }
@@ -200,7 +227,9 @@ pub fn is_region(label: &str) -> bool {
         && (1..=2).contains(&last.len())
         && last.bytes().all(|b| b.is_ascii_digit())
         && (1..=3).contains(&middle.len())
-        && middle.iter().all(|m| m.len() >= 2 && m.bytes().all(|b| b.is_ascii_lowercase()))
+        && middle
+            .iter()
+            .all(|m| m.len() >= 2 && m.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
 #[cfg(test)]
@@ -214,49 +243,197 @@ mod tests {
     fn hosts_are_read() {
         let cases: [(&str, Plane, Parts<'_>); 44] = [
             ("s3.amazonaws.com", Plane::S3, ("s3", "", "", "")),
-            ("s3.eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "", "")),
-            ("s3-eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "", "")),
+            (
+                "s3.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "", ""),
+            ),
+            (
+                "s3-eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "", ""),
+            ),
             ("b.s3.amazonaws.com", Plane::S3, ("s3", "", "b", "")),
-            ("b.s3.eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "b", "")),
-            ("b.s3-eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "b", "")),
-            ("a.b.s3.eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "a.b", "")),
-            ("x.s3.s3.eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "x.s3", "")),
-            ("s3-x.s3.eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "s3-x", "")),
-            ("s3-global.s3.us-east-1.amazonaws.com", Plane::S3, ("s3", "us-east-1", "s3-global", "")),
-            ("s3.dualstack.us-east-1.amazonaws.com", Plane::S3, ("s3", "us-east-1", "", "")),
-            ("b.s3.dualstack.us-east-1.amazonaws.com", Plane::S3, ("s3", "us-east-1", "b", "")),
-            ("b.s3-fips.us-gov-west-1.amazonaws.com", Plane::S3, ("s3", "us-gov-west-1", "b", "")),
-            ("b.s3-fips.dualstack.us-east-1.amazonaws.com", Plane::S3, ("s3", "us-east-1", "b", "")),
+            (
+                "b.s3.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "b", ""),
+            ),
+            (
+                "b.s3-eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "b", ""),
+            ),
+            (
+                "a.b.s3.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "a.b", ""),
+            ),
+            (
+                "x.s3.s3.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "x.s3", ""),
+            ),
+            (
+                "s3-x.s3.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "s3-x", ""),
+            ),
+            (
+                "s3-global.s3.us-east-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "us-east-1", "s3-global", ""),
+            ),
+            (
+                "s3.dualstack.us-east-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "us-east-1", "", ""),
+            ),
+            (
+                "b.s3.dualstack.us-east-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "us-east-1", "b", ""),
+            ),
+            (
+                "b.s3-fips.us-gov-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "us-gov-west-1", "b", ""),
+            ),
+            (
+                "b.s3-fips.dualstack.us-east-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "us-east-1", "b", ""),
+            ),
             ("b.s3-accelerate.amazonaws.com", Plane::S3, ("s3", "", "b", "")),
-            ("b.s3-accelerate.dualstack.amazonaws.com", Plane::S3, ("s3", "", "b", "")),
-            ("ap-1.s3-accesspoint.eu-west-1.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "ap-1", "")),
-            ("m.accesspoint.s3-global.amazonaws.com", Plane::S3, ("s3", "", "m", "")),
-            ("x.s3-object-lambda.eu-west-1.amazonaws.com", Plane::S3, ("s3-object-lambda", "eu-west-1", "x", "")),
-            ("b.bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "b", "")),
-            ("bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", Plane::S3, ("s3", "eu-west-1", "", "")),
-            ("123456789012.s3-control.eu-west-1.amazonaws.com", Plane::Api, ("s3", "eu-west-1", "", "123456789012")),
-            ("b--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com", Plane::S3Express, ("s3express", "eu-west-1", "b--euw1-az1--x-s3", "")),
-            ("s3.cn-north-1.amazonaws.com.cn", Plane::S3, ("s3", "cn-north-1", "", "")),
-            ("ec2.eu-west-1.amazonaws.com", Plane::Api, ("ec2", "eu-west-1", "", "")),
+            (
+                "b.s3-accelerate.dualstack.amazonaws.com",
+                Plane::S3,
+                ("s3", "", "b", ""),
+            ),
+            (
+                "ap-1.s3-accesspoint.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "ap-1", ""),
+            ),
+            (
+                "m.accesspoint.s3-global.amazonaws.com",
+                Plane::S3,
+                ("s3", "", "m", ""),
+            ),
+            (
+                "x.s3-object-lambda.eu-west-1.amazonaws.com",
+                Plane::S3,
+                ("s3-object-lambda", "eu-west-1", "x", ""),
+            ),
+            (
+                "b.bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "b", ""),
+            ),
+            (
+                "bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+                Plane::S3,
+                ("s3", "eu-west-1", "", ""),
+            ),
+            (
+                "123456789012.s3-control.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("s3", "eu-west-1", "", "123456789012"),
+            ),
+            (
+                "b--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com",
+                Plane::S3Express,
+                ("s3express", "eu-west-1", "b--euw1-az1--x-s3", ""),
+            ),
+            (
+                "s3.cn-north-1.amazonaws.com.cn",
+                Plane::S3,
+                ("s3", "cn-north-1", "", ""),
+            ),
+            (
+                "ec2.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("ec2", "eu-west-1", "", ""),
+            ),
             ("ec2.amazonaws.com", Plane::Api, ("ec2", "", "", "")),
-            ("ec2-fips.us-east-1.amazonaws.com", Plane::Api, ("ec2", "us-east-1", "", "")),
+            (
+                "ec2-fips.us-east-1.amazonaws.com",
+                Plane::Api,
+                ("ec2", "us-east-1", "", ""),
+            ),
             ("ec2.us-east-1.api.aws", Plane::Api, ("ec2", "us-east-1", "", "")),
-            ("vpce-1a-2b.ec2.us-east-1.vpce.amazonaws.com", Plane::Api, ("ec2", "us-east-1", "", "")),
+            (
+                "vpce-1a-2b.ec2.us-east-1.vpce.amazonaws.com",
+                Plane::Api,
+                ("ec2", "us-east-1", "", ""),
+            ),
             ("iam.amazonaws.com", Plane::Api, ("iam", "", "", "")),
-            ("sts.eu-west-1.amazonaws.com", Plane::Api, ("sts", "eu-west-1", "", "")),
-            ("dynamodb.eu-west-1.amazonaws.com", Plane::Api, ("dynamodb", "eu-west-1", "", "")),
-            ("123456789012.ddb.eu-west-1.amazonaws.com", Plane::Api, ("dynamodb", "eu-west-1", "", "123456789012")),
-            ("streams.dynamodb.eu-west-1.amazonaws.com", Plane::Api, ("dynamodb", "eu-west-1", "", "")),
-            ("monitoring.eu-west-1.amazonaws.com", Plane::Api, ("monitoring", "eu-west-1", "", "")),
-            ("runtime.sagemaker.eu-west-1.amazonaws.com", Plane::Api, ("sagemaker", "eu-west-1", "", "")),
-            ("bedrock-runtime.eu-west-1.amazonaws.com", Plane::Api, ("bedrock", "eu-west-1", "", "")),
-            ("eu-west-1.queue.amazonaws.com", Plane::Api, ("sqs", "eu-west-1", "", "")),
+            (
+                "sts.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("sts", "eu-west-1", "", ""),
+            ),
+            (
+                "dynamodb.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("dynamodb", "eu-west-1", "", ""),
+            ),
+            (
+                "123456789012.ddb.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("dynamodb", "eu-west-1", "", "123456789012"),
+            ),
+            (
+                "streams.dynamodb.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("dynamodb", "eu-west-1", "", ""),
+            ),
+            (
+                "monitoring.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("monitoring", "eu-west-1", "", ""),
+            ),
+            (
+                "runtime.sagemaker.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("sagemaker", "eu-west-1", "", ""),
+            ),
+            (
+                "bedrock-runtime.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("bedrock", "eu-west-1", "", ""),
+            ),
+            (
+                "eu-west-1.queue.amazonaws.com",
+                Plane::Api,
+                ("sqs", "eu-west-1", "", ""),
+            ),
             ("queue.amazonaws.com", Plane::Api, ("sqs", "", "", "")),
-            ("rds.eu-west-1.amazonaws.com", Plane::Api, ("rds", "eu-west-1", "", "")),
-            ("es.eu-west-1.amazonaws.com", Plane::Api, ("es", "eu-west-1", "", "")),
-            ("search-d-1.eu-west-1.es.amazonaws.com", Plane::Search, ("es", "eu-west-1", "", "")),
-            ("a1b2.execute-api.eu-west-1.amazonaws.com", Plane::UserApi, ("execute-api", "eu-west-1", "", "")),
-            ("brandnew.eu-west-1.amazonaws.com", Plane::Unknown, ("brandnew", "eu-west-1", "", "")),
+            (
+                "rds.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("rds", "eu-west-1", "", ""),
+            ),
+            (
+                "es.eu-west-1.amazonaws.com",
+                Plane::Api,
+                ("es", "eu-west-1", "", ""),
+            ),
+            (
+                "search-d-1.eu-west-1.es.amazonaws.com",
+                Plane::Search,
+                ("es", "eu-west-1", "", ""),
+            ),
+            (
+                "a1b2.execute-api.eu-west-1.amazonaws.com",
+                Plane::UserApi,
+                ("execute-api", "eu-west-1", "", ""),
+            ),
+            (
+                "brandnew.eu-west-1.amazonaws.com",
+                Plane::Unknown,
+                ("brandnew", "eu-west-1", "", ""),
+            ),
         ];
         for (host, plane, (service, region, bucket, account)) in cases {
             let endpoint = of(host).unwrap_or_else(|| panic!("{host} is none"));
@@ -268,7 +445,13 @@ mod tests {
                 text(&endpoint.bucket),
                 text(&endpoint.account),
             );
-            let expected = (plane, service.into(), region.into(), bucket.into(), account.into());
+            let expected = (
+                plane,
+                service.into(),
+                region.into(),
+                bucket.into(),
+                account.into(),
+            );
             assert_eq!(read, expected, "{host}");
         }
     }

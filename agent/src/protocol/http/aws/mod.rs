@@ -12,6 +12,7 @@ mod params;
 mod resource;
 mod rest;
 mod s3;
+pub mod sign;
 mod table;
 #[cfg(test)]
 mod tests;

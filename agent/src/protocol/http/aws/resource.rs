@@ -74,7 +74,12 @@ pub fn of_json(service: &str, body: &[u8], call: &mut Call) {
     }
     // Tables of a transaction are inside of its items.
     if service == "dynamodb" && call.name.starts_with("Transact") {
-        for item in body.get("TransactItems").and_then(Json::as_array).into_iter().flatten() {
+        for item in body
+            .get("TransactItems")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+        {
             let tables = item.as_object().into_iter().flat_map(|m| m.values());
             for table in tables.filter_map(|t| t.get("TableName")?.as_str()) {
                 name_it(table, call);
@@ -88,7 +93,9 @@ pub fn of_params(service: &str, params: &Params<'_>, call: &mut Call) {
     let members = MEMBERS.get(service).map_or(&[][..], Vec::as_slice);
     for (name, value) in params.iter() {
         let named = members.iter().any(|m| match m.strip_suffix('*') {
-            Some(start) => name.strip_prefix(start).is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit())),
+            Some(start) => name
+                .strip_prefix(start)
+                .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit())),
             None => *m == name,
         });
         if named {
@@ -119,7 +126,9 @@ pub fn plain(service: &str, text: &str, account: &mut Option<String>) -> String 
         }
     } else if service == "sqs" {
         // A queue's address.
-        let path = text.split_once("://").map_or(text, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+        let path = text.split_once("://").map_or(text, |(_, rest)| {
+            rest.split_once('/').map_or("", |(_, path)| path)
+        });
         if let Some((owner, queue)) = path.trim_start_matches('/').split_once('/') {
             set_account(owner, account);
             name = queue;
@@ -166,15 +175,45 @@ mod tests {
             ("lambda", "report:7", "report", ""),
             ("lambda", "function:report:live", "report", ""),
             ("lambda", "123456789012:function:report", "report", "123456789012"),
-            ("lambda", "arn:aws:lambda:eu-west-1:123456789012:function:report:7", "report", "123456789012"),
-            ("dynamodb", "arn:aws:dynamodb:eu-west-1:123456789012:table/orders", "orders", "123456789012"),
-            ("dynamodb", "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/index/i", "orders", "123456789012"),
-            ("sns", "arn:aws:sns:eu-west-1:123456789012:news", "news", "123456789012"),
-            ("sqs", "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs", "jobs", "123456789012"),
+            (
+                "lambda",
+                "arn:aws:lambda:eu-west-1:123456789012:function:report:7",
+                "report",
+                "123456789012",
+            ),
+            (
+                "dynamodb",
+                "arn:aws:dynamodb:eu-west-1:123456789012:table/orders",
+                "orders",
+                "123456789012",
+            ),
+            (
+                "dynamodb",
+                "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/index/i",
+                "orders",
+                "123456789012",
+            ),
+            (
+                "sns",
+                "arn:aws:sns:eu-west-1:123456789012:news",
+                "news",
+                "123456789012",
+            ),
+            (
+                "sqs",
+                "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs",
+                "jobs",
+                "123456789012",
+            ),
             ("sqs", "/123456789012/jobs", "jobs", "123456789012"),
             ("sqs", "jobs", "jobs", ""),
             ("s3", "arn:aws:s3:::b/k", "b/k", ""),
-            ("iam", "arn:aws:iam::123456789012:role/service/x", "service/x", "123456789012"),
+            (
+                "iam",
+                "arn:aws:iam::123456789012:role/service/x",
+                "service/x",
+                "123456789012",
+            ),
             ("kms", "alias/x", "alias/x", ""),
         ] {
             let mut found = None;

@@ -23,7 +23,8 @@ static ROUTES: LazyLock<BTreeMap<&'static str, Vec<Route>>> = LazyLock::new(|| {
             continue;
         }
         let mut fields = line.split('\t');
-        let (Some(method), Some(path), Some(operation)) = (fields.next(), fields.next(), fields.next()) else {
+        let (Some(method), Some(path), Some(operation)) = (fields.next(), fields.next(), fields.next())
+        else {
             continue;
         };
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
@@ -58,13 +59,22 @@ pub fn has(signing: &str) -> bool {
 pub fn find(signing: &str, method: &str, path: &str, query: &Params<'_>) -> Found {
     let mut best: Option<(usize, &'static str, Option<String>)> = None;
     let mut unsure = false;
-    for route in ROUTES.get(signing).into_iter().flatten().filter(|r| r.method == method) {
+    for route in ROUTES
+        .get(signing)
+        .into_iter()
+        .flatten()
+        .filter(|r| r.method == method)
+    {
         let Some((literals, label)) = fits(route.path, path) else {
             continue;
         };
         let score = match route.query {
             None => 2 * literals,
-            Some((name, value)) if query.iter().any(|(n, v)| n == name && value.is_none_or(|w| w == v)) => {
+            Some((name, value))
+                if query
+                    .iter()
+                    .any(|(n, v)| n == name && value.is_none_or(|w| w == v)) =>
+            {
                 2 * literals + 1
             }
             Some(_) => continue,
@@ -126,26 +136,80 @@ mod tests {
     #[test]
     fn paths_are_found() {
         for (service, method, path, query, expected) in [
-            ("lambda", "POST", "/2015-03-31/functions/f/invocations", "", "Invoke f"),
+            (
+                "lambda",
+                "POST",
+                "/2015-03-31/functions/f/invocations",
+                "",
+                "Invoke f",
+            ),
             ("lambda", "GET", "/2015-03-31/functions/", "", "ListFunctions"),
-            ("lambda", "GET", "/2015-03-31/functions", "MaxItems=3", "ListFunctions"),
+            (
+                "lambda",
+                "GET",
+                "/2015-03-31/functions",
+                "MaxItems=3",
+                "ListFunctions",
+            ),
             ("lambda", "POST", "/2015-03-31/functions", "", "CreateFunction"),
-            ("lambda", "DELETE", "/2015-03-31/functions/f", "", "DeleteFunction f"),
-            ("lambda", "GET", "/2018-10-31/layers", "find=LayerVersion&Arn=a", "GetLayerVersionByArn"),
+            (
+                "lambda",
+                "DELETE",
+                "/2015-03-31/functions/f",
+                "",
+                "DeleteFunction f",
+            ),
+            (
+                "lambda",
+                "GET",
+                "/2018-10-31/layers",
+                "find=LayerVersion&Arn=a",
+                "GetLayerVersionByArn",
+            ),
             ("lambda", "GET", "/2018-10-31/layers", "", "ListLayers"),
-            ("lambda", "PUT", "/2021-10-31/functions/f/url", "", "UpdateFunctionUrlConfig f"),
-            ("lambda", "GET", "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A1%3Afunction%3Af", "", "GetFunction arn:aws:lambda:eu-west-1:1:function:f"),
+            (
+                "lambda",
+                "PUT",
+                "/2021-10-31/functions/f/url",
+                "",
+                "UpdateFunctionUrlConfig f",
+            ),
+            (
+                "lambda",
+                "GET",
+                "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A1%3Afunction%3Af",
+                "",
+                "GetFunction arn:aws:lambda:eu-west-1:1:function:f",
+            ),
             ("lambda", "PATCH", "/2015-03-31/functions/f", "", "?"),
             ("lambda", "GET", "/2099-01-01/functions/f", "", "?"),
             ("lambda", "GET", "/2015-03-31/functions//f", "", "?"),
             ("eks", "POST", "/clusters", "", "CreateCluster"),
-            ("eks", "DELETE", "/clusters/c/node-groups/n", "", "DeleteNodegroup c"),
+            (
+                "eks",
+                "DELETE",
+                "/clusters/c/node-groups/n",
+                "",
+                "DeleteNodegroup c",
+            ),
             ("batch", "POST", "/v1/submitjob", "", "SubmitJob"),
             ("apigateway", "GET", "/restapis/a1/stages/prod", "", "GetStage a1"),
             ("apigateway", "POST", "/restapis", "mode=import", "ImportRestApi"),
             ("apigateway", "POST", "/restapis", "", "CreateRestApi"),
-            ("s3", "GET", "/v20180820/mrap/instances/a/b/policy", "", "GetMultiRegionAccessPointPolicy a/b"),
-            ("cloudfront", "POST", "/2020-05-31/distribution", "", "CreateDistribution"),
+            (
+                "s3",
+                "GET",
+                "/v20180820/mrap/instances/a/b/policy",
+                "",
+                "GetMultiRegionAccessPointPolicy a/b",
+            ),
+            (
+                "cloudfront",
+                "POST",
+                "/2020-05-31/distribution",
+                "",
+                "CreateDistribution",
+            ),
             ("bedrock", "POST", "/model/m/invoke", "", "InvokeModel m"),
             ("nothing", "GET", "/", "", "?"),
         ] {
@@ -169,7 +233,11 @@ mod tests {
     fn the_table_is_well_formed() {
         assert!(ROUTES.len() > 55);
         for route in ROUTES.values().flatten() {
-            assert!(route.path.starts_with('/') && !route.operation.is_empty(), "{}", route.path);
+            assert!(
+                route.path.starts_with('/') && !route.operation.is_empty(),
+                "{}",
+                route.path
+            );
             // A label is a whole segment, or it is not found.
             for segment in route.path.split('/') {
                 let whole = segment.starts_with('{') == segment.ends_with('}');

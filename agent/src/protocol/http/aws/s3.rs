@@ -52,7 +52,12 @@ const TABLE: &[Row] = &[
     ("GET", B, "analytics", "GetAnalyticsConfiguration"),
     ("GET", B, "cors", "GetBucketCORS"),
     ("GET", B, "encryption", "GetEncryptionConfiguration"),
-    ("GET", B, "intelligent-tiering", "GetIntelligentTieringConfiguration"),
+    (
+        "GET",
+        B,
+        "intelligent-tiering",
+        "GetIntelligentTieringConfiguration",
+    ),
     ("GET", B, "inventory", "GetInventoryConfiguration"),
     ("GET", B, "lifecycle", "GetLifecycleConfiguration"),
     ("GET", B, "location", "GetBucketLocation"),
@@ -79,7 +84,12 @@ const TABLE: &[Row] = &[
     ("PUT", B, "analytics", "PutAnalyticsConfiguration"),
     ("PUT", B, "cors", "PutBucketCORS"),
     ("PUT", B, "encryption", "PutEncryptionConfiguration"),
-    ("PUT", B, "intelligent-tiering", "PutIntelligentTieringConfiguration"),
+    (
+        "PUT",
+        B,
+        "intelligent-tiering",
+        "PutIntelligentTieringConfiguration",
+    ),
     ("PUT", B, "inventory", "PutInventoryConfiguration"),
     ("PUT", B, "lifecycle", "PutLifecycleConfiguration"),
     ("PUT", B, "logging", "PutBucketLogging"),
@@ -99,7 +109,12 @@ const TABLE: &[Row] = &[
     ("DELETE", B, "analytics", "PutAnalyticsConfiguration"),
     ("DELETE", B, "cors", "PutBucketCORS"),
     ("DELETE", B, "encryption", "PutEncryptionConfiguration"),
-    ("DELETE", B, "intelligent-tiering", "PutIntelligentTieringConfiguration"),
+    (
+        "DELETE",
+        B,
+        "intelligent-tiering",
+        "PutIntelligentTieringConfiguration",
+    ),
     ("DELETE", B, "inventory", "PutInventoryConfiguration"),
     ("DELETE", B, "lifecycle", "PutLifecycleConfiguration"),
     ("DELETE", B, "metrics", "PutMetricsConfiguration"),
@@ -113,13 +128,37 @@ const TABLE: &[Row] = &[
 
 /// Parameters that say more of an operation, not which one it is.
 const MODIFIERS: &[&str] = &[
-    "x-id", "list-type", "prefix", "delimiter", "marker", "max-keys", "encoding-type", "continuation-token", "start-after",
-    "fetch-owner", "key-marker", "upload-id-marker", "version-id-marker", "max-uploads", "part-number-marker", "max-parts",
-    "partNumber", "max-buckets", "bucket-region", "id", "select-type", "optional-object-attributes",
+    "x-id",
+    "list-type",
+    "prefix",
+    "delimiter",
+    "marker",
+    "max-keys",
+    "encoding-type",
+    "continuation-token",
+    "start-after",
+    "fetch-owner",
+    "key-marker",
+    "upload-id-marker",
+    "version-id-marker",
+    "max-uploads",
+    "part-number-marker",
+    "max-parts",
+    "partNumber",
+    "max-buckets",
+    "bucket-region",
+    "id",
+    "select-type",
+    "optional-object-attributes",
 ];
 
 /// Reads a request to S3. `bucket` is what the host says.
-pub fn read(request: &Request, query: &Params<'_>, bucket: Option<&str>, call: &mut Call) -> Result<(), Ambiguity> {
+pub fn read(
+    request: &Request,
+    query: &Params<'_>,
+    bucket: Option<&str>,
+    call: &mut Call,
+) -> Result<(), Ambiguity> {
     let (bucket, key) = names(request.target.wire(), bucket, call)?;
     let Some(bucket) = bucket else {
         match request.method.as_str() {
@@ -158,7 +197,11 @@ pub fn read(request: &Request, query: &Params<'_>, bucket: Option<&str>, call: &
 }
 
 /// Bucket and key of a path.
-fn names(wire: &str, bucket: Option<&str>, call: &mut Call) -> Result<(Option<String>, Option<String>), Ambiguity> {
+fn names(
+    wire: &str,
+    bucket: Option<&str>,
+    call: &mut Call,
+) -> Result<(Option<String>, Option<String>), Ambiguity> {
     let path = wire.strip_prefix('/').unwrap_or(wire);
     let (bucket, key) = match bucket {
         Some(bucket) => (bucket.to_owned(), path),
@@ -234,7 +277,12 @@ fn headers(request: &Request, call: &mut Call) -> Result<(), Ambiguity> {
                 let source = decode(source, true)?;
                 call.more(source.trim_start_matches('/'));
             }
-            "x-amz-acl" if !matches!(value, "private" | "bucket-owner-full-control" | "bucket-owner-read") => {
+            "x-amz-acl"
+                if !matches!(
+                    value,
+                    "private" | "bucket-owner-full-control" | "bucket-owner-read"
+                ) =>
+            {
                 call.class.access = Access::Admin;
             }
             "x-amz-bypass-governance-retention" if !value.eq_ignore_ascii_case("false") => {

@@ -10,19 +10,43 @@ fn what_has_two_readings_is_refused() {
     let presigned = "X-Amz-Credential=A%2F20260101%2Feu-west-1%2Fec2%2Faws4_request";
     for (line, headers, body) in [
         // The operation twice.
-        ("POST /?Action=DescribeInstances", FORM, "Action=TerminateInstances"),
-        ("POST /", FORM, "Action=DescribeInstances&Action=TerminateInstances"),
-        ("POST /", FORM, "Action=DescribeInstances&action=TerminateInstances"),
+        (
+            "POST /?Action=DescribeInstances",
+            FORM,
+            "Action=TerminateInstances",
+        ),
+        (
+            "POST /",
+            FORM,
+            "Action=DescribeInstances&Action=TerminateInstances",
+        ),
+        (
+            "POST /",
+            FORM,
+            "Action=DescribeInstances&action=TerminateInstances",
+        ),
         ("POST /", FORM, "ACTION=TerminateInstances"),
-        ("GET /?Action=DescribeInstances&%41ction=TerminateInstances", "", ""),
+        (
+            "GET /?Action=DescribeInstances&%41ction=TerminateInstances",
+            "",
+            "",
+        ),
         ("GET /?Action=DescribeInstances&Action=DescribeInstances", "", ""),
-        ("POST /?Action=DescribeInstances", "X-Amz-Target: AmazonEC2.TerminateInstances", ""),
+        (
+            "POST /?Action=DescribeInstances",
+            "X-Amz-Target: AmazonEC2.TerminateInstances",
+            "",
+        ),
         // Not a name.
         ("GET /?Action=", "", ""),
         ("GET /?Action=describeInstances", "", ""),
         ("GET /?Action=Describe%00Instances", "", ""),
         ("GET /?Action=Describe%20TerminateInstances", "", ""),
-        ("GET /?Action=DescribeInstances%26Action=TerminateInstances", "", ""),
+        (
+            "GET /?Action=DescribeInstances%26Action=TerminateInstances",
+            "",
+            "",
+        ),
         ("GET /?Action=%E2%80%8BDescribeInstances", "", ""),
         // Badly encoded.
         ("GET /?Action=Describe%", "", ""),
@@ -30,7 +54,11 @@ fn what_has_two_readings_is_refused() {
         ("POST /", FORM, "Action=DescribeInstances&x=%f"),
         // The target.
         ("POST /", "X-Amz-Target: DynamoDB_20120810.GetItem", ""),
-        ("POST /", "X-Amz-Target: a.GetItem\nX-Amz-Target: a.DeleteItem", ""),
+        (
+            "POST /",
+            "X-Amz-Target: a.GetItem\nX-Amz-Target: a.DeleteItem",
+            "",
+        ),
         ("POST /", "X_Amz_Target: a.GetItem", ""),
         ("POST /", "X-Amz-Target: GetItem", ""),
         ("POST /", "X-Amz-Target: a.", ""),
@@ -39,18 +67,42 @@ fn what_has_two_readings_is_refused() {
         ("GET /path?Action=TerminateInstances", "", ""),
         ("POST /service/a/operation/Get?Action=TerminateInstances", "", ""),
         // Signatures.
-        ("GET /?Action=DescribeInstances", &format!("{signed}\n{signed}"), ""),
+        (
+            "GET /?Action=DescribeInstances",
+            &format!("{signed}\n{signed}"),
+            "",
+        ),
         (&format!("GET /?Action=DescribeInstances&{presigned}"), signed, ""),
-        (&format!("GET /?Action=DescribeInstances&{presigned}&{presigned}"), "", ""),
+        (
+            &format!("GET /?Action=DescribeInstances&{presigned}&{presigned}"),
+            "",
+            "",
+        ),
         ("GET /?Action=DescribeInstances&X-Amz-Signature=0", "", ""),
-        (&format!("GET /?Action=DescribeInstances&{presigned}&X-Amz-Expires=99999999"), "", ""),
-        (&format!("GET /?Action=DescribeInstances&{presigned}&X-Amz-Expires=-1"), "", ""),
-        ("POST /", FORM, "Action=DescribeInstances&AWSAccessKeyId=A&Signature=s"),
+        (
+            &format!("GET /?Action=DescribeInstances&{presigned}&X-Amz-Expires=99999999"),
+            "",
+            "",
+        ),
+        (
+            &format!("GET /?Action=DescribeInstances&{presigned}&X-Amz-Expires=-1"),
+            "",
+            "",
+        ),
+        (
+            "POST /",
+            FORM,
+            "Action=DescribeInstances&AWSAccessKeyId=A&Signature=s",
+        ),
         ("POST /", FORM, &format!("Action=DescribeInstances&{presigned}")),
     ] {
         let head = format!("{line} HTTP/1.1\nHost: ec2.eu-west-1.amazonaws.com\n{headers}");
         let read = understood(&head, body);
-        assert!(read.is_err(), "{line} {headers} {body}: {}", shown(&read.unwrap()));
+        assert!(
+            read.is_err(),
+            "{line} {headers} {body}: {}",
+            shown(&read.unwrap())
+        );
     }
 }
 
@@ -105,9 +157,15 @@ fn endpoints_of_ones_own_are_known_by_configuration_or_scope() {
         )
     };
     let s3 = claimed(&scope("s3"), Some(&custom)).unwrap();
-    assert_eq!((s3.service.as_str(), s3.region.as_deref(), s3.plane), ("s3", Some("eu-west-1"), Plane::S3));
+    assert_eq!(
+        (s3.service.as_str(), s3.region.as_deref(), s3.plane),
+        ("s3", Some("eu-west-1"), Plane::S3)
+    );
     assert_eq!(claimed(&scope("ec2"), Some(&custom)).unwrap().plane, Plane::Api);
-    assert_eq!(claimed(&scope("no/such"), Some(&custom)).unwrap().plane, Plane::Unknown);
+    assert_eq!(
+        claimed(&scope("no/such"), Some(&custom)).unwrap().plane,
+        Plane::Unknown
+    );
     let nothing = claimed(plain, Some(&custom)).unwrap();
     assert_eq!((nothing.service.as_str(), nothing.plane), ("", Plane::Unknown));
     let fixed = Custom {
@@ -115,7 +173,10 @@ fn endpoints_of_ones_own_are_known_by_configuration_or_scope() {
         region: Some("us-east-2".into()),
     };
     let fixed = claimed(&scope("ec2"), Some(&fixed)).unwrap();
-    assert_eq!((fixed.service.as_str(), fixed.region.as_deref()), ("s3", Some("us-east-2")));
+    assert_eq!(
+        (fixed.service.as_str(), fixed.region.as_deref()),
+        ("s3", Some("us-east-2"))
+    );
     let target = "POST / HTTP/1.1\nHost: aws.internal\nX-Amz-Target: DynamoDB_20120810.ListTables";
     assert_eq!(claimed(target, Some(&custom)).unwrap().service, "dynamodb");
 }

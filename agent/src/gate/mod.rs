@@ -27,7 +27,7 @@ pub use self::{
     dial::{Dial, DialError, Secured, StartTls},
     names::Names,
     permit::Permit,
-    upstream::Upstreams,
+    upstream::{Requested, Upstreams},
 };
 use crate::{
     clock::Clock,

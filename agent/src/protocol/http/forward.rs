@@ -161,6 +161,7 @@ impl Connection<'_> {
         let classes = permit.obligations().mask;
         let edits = Edits {
             readable: !classes.is_empty(),
+            whole: !classes.is_empty(),
         };
         let upload = upload.insert(Upload::new(&self.request, permit, self.gate).map_err(Failure::Request)?);
         let mut counts = Counts::default();
@@ -227,7 +228,7 @@ impl Connection<'_> {
 
     fn send_head(&mut self, edits: Edits) {
         self.scratch.clear();
-        self.request.write(edits, &mut self.scratch);
+        self.request.write(edits, None, &mut self.scratch);
         if let Some(up) = &mut self.wire.up {
             self.read_before = up.read;
             up.output.extend_from_slice(&self.scratch);

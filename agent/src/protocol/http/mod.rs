@@ -15,6 +15,7 @@ mod forward;
 pub mod fuzzing;
 mod head;
 mod headers;
+mod inject;
 mod lines;
 mod mask;
 mod operation;

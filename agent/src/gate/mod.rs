@@ -3,6 +3,7 @@
 //! [`Gate::authorize`] asks them in that order, and a [`Permit`] exists only when the operation's entry is durable.
 
 mod body;
+mod credential;
 mod dial;
 mod ending;
 mod names;
@@ -36,7 +37,7 @@ use crate::{
     drain::{Drain, Raised},
     identity::IdentityHandle,
     ledger::Ledger,
-    mask::MaskRules,
+    mask::{MaskRules, Secrets},
     model::{
         Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason,
         SessionId, WorkloadName,
@@ -64,6 +65,8 @@ pub struct Shared {
     pub drain: Drain,
     /// What the agent logs in with.
     pub credentials: Credentials,
+    /// The secrets that it gave out, wherever they turn up.
+    pub secrets: Secrets,
 }
 
 /// TLS facts that a protocol needs of the downstream leg.
@@ -223,6 +226,21 @@ impl Gate {
     #[must_use]
     pub fn is_upstream_name(&self, name: &str) -> bool {
         self.connection.upstreams.has_name(name)
+    }
+
+    /// The destination of the configuration that a request is for, by its name; `wire` is the path as it goes upstream.
+    /// `verified` is what [`Gate::name_verified`] said of the host.
+    #[must_use]
+    pub fn http_upstream(&self, host: &str, verified: bool, path: &str, wire: &str) -> Option<Arc<Upstream>> {
+        let request = Requested {
+            host,
+            port: self.original_dst().0.port(),
+            path,
+            wire,
+            tls: self.tls().is_some(),
+        };
+        let upstreams = &self.connection.upstreams;
+        verified.then(|| upstreams.find_http(&request, self.workload())).flatten()
     }
 
     /// Who the workload is now.

@@ -6,6 +6,7 @@ mod body;
 mod credential;
 mod dial;
 mod ending;
+mod hide;
 mod names;
 mod permit;
 #[cfg(any(test, feature = "testing"))]
@@ -240,7 +241,9 @@ impl Gate {
             tls: self.tls().is_some(),
         };
         let upstreams = &self.connection.upstreams;
-        verified.then(|| upstreams.find_http(&request, self.workload())).flatten()
+        verified
+            .then(|| upstreams.find_http(&request, self.workload()))
+            .flatten()
     }
 
     /// Who the workload is now.
@@ -313,7 +316,8 @@ impl Gate {
     ///
     /// # Errors
     /// When identity, policy or ledger do not let it pass.
-    pub async fn authorize(&self, operation: Operation) -> Result<Permit, Denied> {
+    pub async fn authorize(&self, mut operation: Operation) -> Result<Permit, Denied> {
+        hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
         let known = match self.connection.identity.check() {
@@ -412,7 +416,8 @@ impl Gate {
     }
 
     /// Records a denial that the protocol itself decided: ambiguous, malformed, too large.
-    pub async fn refuse(&self, operation: Operation, reason: Reason) -> Denied {
+    pub async fn refuse(&self, mut operation: Operation, reason: Reason) -> Denied {
+        hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
         let known = self

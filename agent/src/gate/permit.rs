@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Inner, body, credential::Used};
 use crate::{
     ledger::{FrameDigest, Ledger, LedgerError},
-    mask::{Counts, INJECTED_SECRET},
+    mask::{Counts, INJECTED_SECRET, Secrets},
     model::{Decision, Direction, Obligations, OperationId, Reason, Seq},
 };
 
@@ -159,6 +159,12 @@ impl Permit {
         for (class, n) in counts.iter() {
             *self.masked.entry(class.0).or_default() += u64::from(n);
         }
+    }
+
+    /// The secrets that are in use.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.inner.shared.secrets
     }
 
     /// Counts injected secrets that were masked.

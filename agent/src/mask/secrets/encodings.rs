@@ -53,6 +53,30 @@ pub(super) fn of(secret: &[u8]) -> Vec<Pattern> {
     all
 }
 
+/// Percent-decodes once; what is no encoding stays.
+#[must_use]
+pub fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |b: Option<&u8>| {
+        b.and_then(|b| char::from(*b).to_digit(16))
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match (byte, digit(text.get(at + 1)), digit(text.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
 /// The characters of base64 that only the secret determines, when so many bytes of a group of three stand before it.
 fn base64_inner(secret: &[u8], before: usize) -> (Vec<u8>, Vec<u8>) {
     let mut bytes = Zeroizing::new(Vec::with_capacity(before + secret.len()));

@@ -26,6 +26,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
+pub use self::encodings::percent_decoded;
 use self::machine::Machine;
 pub use self::scrub::Scrubber;
 use crate::model::SecretSink;
@@ -123,7 +124,9 @@ impl Secrets {
         if !self.is_active() {
             return false;
         }
-        let Some(machine) = self.machine() else { return false };
+        let Some(machine) = self.machine() else {
+            return false;
+        };
         let mut any = false;
         machine.run(machine.start(), bytes, |_| {
             any = true;
@@ -191,7 +194,8 @@ impl SecretSink for Secrets {
         let now = Instant::now();
         let mut owners = self.lock();
         let entry = owners.entry(owner.to_owned()).or_default();
-        let same = entry.current.len() == long.len() && entry.current.iter().zip(&long).all(|(a, b)| a[..] == **b);
+        let same =
+            entry.current.len() == long.len() && entry.current.iter().zip(&long).all(|(a, b)| a[..] == **b);
         if same && !long.is_empty() {
             return;
         }

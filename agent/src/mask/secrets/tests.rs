@@ -63,12 +63,21 @@ fn every_encoding_is_found_and_keeps_its_length() {
         // In base64 what stands before it moves it through the groups of three.
         for before in 0..7 {
             let pair = [&b"user:xyz"[..before], secret, b"\n more"].concat();
-            for engine in [b64::STANDARD, b64::URL_SAFE, b64::STANDARD_NO_PAD, b64::URL_SAFE_NO_PAD] {
+            for engine in [
+                b64::STANDARD,
+                b64::URL_SAFE,
+                b64::STANDARD_NO_PAD,
+                b64::URL_SAFE_NO_PAD,
+            ] {
                 let text = engine.encode(&pair);
                 let (out, hits) = scrub(&secrets, &[text.as_bytes()]);
                 assert_eq!((out.len(), hits), (text.len(), 1), "{text}");
                 let kept = out.iter().filter(|b| **b != b'*').count();
-                assert!(kept <= text.len() - (8 * secret.len() / 6 - 2), "{}", out.escape_ascii());
+                assert!(
+                    kept <= text.len() - (8 * secret.len() / 6 - 2),
+                    "{}",
+                    out.escape_ascii()
+                );
             }
         }
     }
@@ -90,7 +99,11 @@ fn what_is_beside_and_across_another_goes_too() {
     ] {
         for at in 0..=text.len() {
             let (out, n) = scrub(&secrets, &[&text.as_bytes()[..at], &text.as_bytes()[at..]]);
-            assert_eq!((&*String::from_utf8(out).unwrap(), n), (masked, hits), "{text} at {at}");
+            assert_eq!(
+                (&*String::from_utf8(out).unwrap(), n),
+                (masked, hits),
+                "{text} at {at}"
+            );
         }
         let mut whole = text.as_bytes().to_vec();
         assert_eq!(secrets.mask(&mut whole), hits, "{text}");
@@ -114,7 +127,11 @@ fn only_what_may_become_a_secret_is_held() {
     ] {
         let mut out = Vec::new();
         scrubber.push(piece.as_bytes(), &mut out);
-        assert_eq!((std::str::from_utf8(&out).unwrap(), scrubber.held()), (passed, held), "{piece}");
+        assert_eq!(
+            (std::str::from_utf8(&out).unwrap(), scrubber.held()),
+            (passed, held),
+            "{piece}"
+        );
     }
     let mut out = Vec::new();
     scrubber.finish(&mut out);
@@ -141,8 +158,14 @@ fn former_values_and_new_ones_are_found_in_streams_that_run() {
     );
     assert_eq!(scrubber.hits(), 3);
     secrets.replace("a", &[]);
-    assert!(secrets.holds(b"second-secret"), "what was just withdrawn may still come back");
-    assert_eq!(secrets.mask_text("a second-secret").as_deref(), Some("a *************"));
+    assert!(
+        secrets.holds(b"second-secret"),
+        "what was just withdrawn may still come back"
+    );
+    assert_eq!(
+        secrets.mask_text("a second-secret").as_deref(),
+        Some("a *************")
+    );
     assert_eq!(secrets.mask_text("nothing"), None);
     assert!(!format!("{secrets:?}").contains("second"));
 }

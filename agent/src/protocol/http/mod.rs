@@ -13,6 +13,7 @@ mod fault;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod head;
 mod headers;
 mod inject;
@@ -24,10 +25,12 @@ mod record;
 mod reply;
 mod request;
 mod response;
+mod scrub;
 mod serve;
 mod target;
 #[cfg(test)]
 mod tests;
+mod through;
 mod upload;
 
 use futures_util::future::BoxFuture;

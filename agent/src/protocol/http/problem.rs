@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::{gate::Denied, model::Reason};
+use crate::{gate::Denied, mask::Secrets, model::Reason};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -47,6 +47,7 @@ pub fn status_of(reason: Reason) -> u16 {
         | Reason::UpstreamUntrusted
         | Reason::UpstreamProtocolError
         | Reason::UpstreamIsAgent
+        | Reason::CredentialUnavailable
         | Reason::EncodingUnreadable
         | Reason::PeerClosed => 502,
         _ => 403,
@@ -91,6 +92,8 @@ pub fn detail_of(denied: &Denied) -> &str {
         Reason::UpstreamProtocolError => "The destination's answer could not be understood.",
         Reason::UpstreamIsAgent => "The destination is the agent itself.",
         Reason::EncodingUnreadable => "The content's encoding cannot be read.",
+        Reason::SecretLeak => "The request holds a credential that belongs to another destination.",
+        Reason::CredentialUnavailable => "The credential for this destination could not be had.",
         Reason::Timeout => "The other side took too long.",
         Reason::PeerClosed => "The destination closed the connection without an answer.",
         _ => "The workload has no valid identity.",
@@ -98,7 +101,7 @@ pub fn detail_of(denied: &Denied) -> &str {
 }
 
 /// Writes the whole answer.
-pub fn write(denied: &Denied, answer: Answer<'_>, out: &mut BytesMut) {
+pub fn write(denied: &Denied, answer: Answer<'_>, secrets: &Secrets, out: &mut BytesMut) {
     let problem = Problem {
         r#type: format!("urn:portcullis:reason:{}", denied.reason),
         title: title(answer.status),
@@ -111,7 +114,8 @@ pub fn write(denied: &Denied, answer: Answer<'_>, out: &mut BytesMut) {
         approval: &denied.approval,
     };
     // Strings and numbers always serialise; an empty body would still carry the status.
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut body = serde_json::to_vec(&problem).unwrap_or_default();
+    secrets.mask(&mut body);
     let connection = match (answer.close, answer.minor) {
         (true, _) => "connection: close\r\n",
         (false, 0) => "connection: keep-alive\r\n",

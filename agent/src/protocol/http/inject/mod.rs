@@ -3,6 +3,8 @@
 //! Invariants: what the workload sent in the place of the credential is gone before the credential is there; the
 //! record names the credential and never holds it; whatever held it is wiped.
 
+mod attach;
+pub mod leak;
 mod place;
 mod query;
 #[cfg(test)]
@@ -11,6 +13,8 @@ mod tests;
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use zeroize::Zeroizing;
+
+use crate::config::Upstream;
 
 /// What injection changes in a request's head: first lines of the workload's are left out, then lines are added.
 #[derive(Default)]
@@ -25,8 +29,11 @@ pub struct Injected {
     pub query: Option<Zeroizing<String>>,
     /// The same lines as they are recorded: `authorization: [injected:NAME]`.
     pub shown_lines: Vec<u8>,
-    /// The same query as it is recorded.
+    /// The same query as it is recorded; its last parameter is the credential's.
     pub shown_query: Option<String>,
+    /// The secret itself is in the request, so that an answer could hold it: such an answer is asked for whole, and has
+    /// to be readable. A signature is not.
+    pub echoes: bool,
 }
 
 impl Injected {
@@ -43,6 +50,12 @@ impl fmt::Debug for Injected {
             .field("reference", &self.reference)
             .finish_non_exhaustive()
     }
+}
+
+/// The credential that requests to a destination carry: what is injected, else the client certificate.
+pub fn reference(upstream: &Upstream) -> Option<Arc<str>> {
+    let injected = upstream.inject.as_ref().and_then(|i| i.reference());
+    injected.or(upstream.certificate.as_deref()).map(Arc::from)
 }
 
 /// Why a credential cannot be put into a request.

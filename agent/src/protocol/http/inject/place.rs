@@ -9,6 +9,7 @@ use super::{InjectError, Injected, query};
 use crate::{
     config::Inject,
     credential::{Material, MaterialValue},
+    mask::percent_decoded,
     protocol::http::{head::Head, target::Target},
 };
 
@@ -77,6 +78,7 @@ fn of_field(reference: &Arc<str>, name: &str, before: &str, value: &[u8]) -> Inj
     }
     Injected {
         reference: Arc::clone(reference),
+        echoes: true,
         drop: vec![name.to_ascii_lowercase().into()],
         lines,
         shown_lines: format!("{name}: {before}{}\r\n", marker(reference)).into_bytes(),
@@ -98,6 +100,7 @@ fn of_query(reference: &Arc<str>, name: &str, secret: &[u8], target: &Target) ->
     query::add(&mut full, name, secret);
     Injected {
         reference: Arc::clone(reference),
+        echoes: true,
         query: Some(full),
         shown_query: Some(shown),
         ..Injected::default()
@@ -115,7 +118,7 @@ fn of_cookie(reference: &Arc<str>, name: &str, secret: &[u8], head: &Head) -> In
             .next()
             .unwrap_or_default()
             .trim_ascii();
-        let given = query::decode(given);
+        let given = percent_decoded(given);
         let bare = given.trim_ascii();
         if cookie.is_empty() || bare.trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
             continue;
@@ -129,6 +132,7 @@ fn of_cookie(reference: &Arc<str>, name: &str, secret: &[u8], head: &Head) -> In
     }
     Injected {
         reference: Arc::clone(reference),
+        echoes: true,
         drop: vec!["cookie".into()],
         lines,
         // The workload's own cookies are credentials as well.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::mask::percent_decoded;
+
 /// How often a name may be percent-encoded and is still found.
 const LAYERS: usize = 4;
 
@@ -57,7 +59,7 @@ fn is_named(pair: &str, name: &str) -> bool {
         if !given.contains(&b'%') {
             break;
         }
-        given = Cow::Owned(decode(&given));
+        given = Cow::Owned(percent_decoded(&given));
     }
     let bare = given
         .split(|b| matches!(b, b'[' | b'=' | 0))
@@ -71,29 +73,6 @@ fn is_named(pair: &str, name: &str) -> bool {
     let start = bare.iter().position(|b| *b != b'_').unwrap_or(0);
     let wanted: Vec<u8> = name.bytes().map(|b| plain(&b)).collect();
     bare == wanted || bare[start..] == wanted[..]
-}
-
-/// Percent-decodes once; what is no encoding stays.
-pub fn decode(text: &[u8]) -> Vec<u8> {
-    let digit = |b: Option<&u8>| {
-        b.and_then(|b| char::from(*b).to_digit(16))
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match (byte, digit(text.get(at + 1)), digit(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                at += 3;
-            }
-            _ => {
-                out.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -130,6 +109,6 @@ mod tests {
         assert_eq!(query, "key=a%20b%26c%3D%FF~");
         add(&mut query, "x", b"");
         assert_eq!(query, "key=a%20b%26c%3D%FF~&x=");
-        assert_eq!(decode(b"%41%4"), b"A%4");
+        assert_eq!(percent_decoded(b"%41%4"), b"A%4");
     }
 }

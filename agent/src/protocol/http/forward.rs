@@ -166,6 +166,7 @@ impl Connection<'_> {
             policies: [].into(),
             message: None,
             approval: [].into(),
+            request: None,
         };
         let untouched = matches!(
             failure,

@@ -13,9 +13,11 @@ mod fault;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gather;
 mod guard;
 mod head;
 mod headers;
+mod hold;
 mod inject;
 mod lines;
 mod mask;

@@ -15,8 +15,33 @@ struct Problem<'a> {
     policies: &'a [std::sync::Arc<str>],
     entry: String,
     guidance: &'static str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    approval: &'a [std::sync::Arc<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Approval<'a>>,
+}
+
+/// What approvers have to do with it.
+#[derive(Serialize)]
+struct Approval<'a> {
+    /// Any of these groups may answer.
+    groups: &'a [std::sync::Arc<str>],
+    /// What they are asked about, for `portcullis approvals show`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    /// When to send it again.
+    retry: &'static str,
+}
+
+/// How to come back after a denial that approvers could have prevented.
+fn retry(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ApprovalTimeout => {
+            "Send exactly the same request again, headers and body, later: the question stays open, and a yes lets it pass."
+        }
+        Reason::ApprovalDenied => "Do not retry: a human said no.",
+        Reason::ApprovalOverloaded => "Retry when fewer requests of this workload wait.",
+        Reason::ApprovalLapsed => "Send it again to ask anew.",
+        _ => "Nobody could be asked. Tell the host's administrator.",
+    }
 }
 
 /// What an answer says beside the denial.
@@ -40,6 +65,7 @@ pub fn status_of(reason: Reason) -> u16 {
     match reason {
         Reason::ProtocolAmbiguous | Reason::ProtocolError => 400,
         Reason::TooLarge => 413,
+        Reason::ApprovalOverloaded => 429,
         Reason::NameMismatch => 421,
         Reason::LedgerUnavailable | Reason::Overloaded | Reason::Draining | Reason::Interrupted => 503,
         Reason::Timeout => 504,
@@ -64,6 +90,7 @@ fn title(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -92,6 +119,10 @@ pub fn detail_of(denied: &Denied) -> &str {
         Reason::UpstreamProtocolError => "The destination's answer could not be understood.",
         Reason::UpstreamIsAgent => "The destination is the agent itself.",
         Reason::EncodingUnreadable => "The content's encoding cannot be read.",
+        Reason::ApprovalTimeout => "Nobody answered while the request was held.",
+        Reason::ApprovalDenied => "A human said no to this request.",
+        Reason::ApprovalLapsed => "What this request was held for ended before anybody answered.",
+        Reason::ApprovalOverloaded => "Too much of this workload waits for approval already.",
         Reason::SecretLeak => "The request holds a credential that belongs to another destination.",
         Reason::CredentialUnavailable => "The credential for this destination could not be had.",
         Reason::Timeout => "The other side took too long.",
@@ -111,7 +142,11 @@ pub fn write(denied: &Denied, answer: Answer<'_>, secrets: &Secrets, out: &mut B
         policies: &denied.policies,
         entry: denied.entry.to_string(),
         guidance: denied.reason.guidance(),
-        approval: &denied.approval,
+        approval: (!denied.approval.is_empty() || denied.request.is_some()).then(|| Approval {
+            groups: &denied.approval,
+            request: denied.request.map(|id| id.to_string()),
+            retry: retry(denied.reason),
+        }),
     };
     // Strings and numbers always serialise; an empty body would still carry the status.
     let mut body = serde_json::to_vec(&problem).unwrap_or_default();

@@ -174,6 +174,12 @@ impl Request {
         &self.head
     }
 
+    /// What its header lines say to both hops.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Whether the method is one that may be sent again when the connection broke (RFC 9110 section 9.2.2).
     #[must_use]
     pub fn is_idempotent(&self) -> bool {

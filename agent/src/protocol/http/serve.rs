@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     drain::Raised,
-    gate::{Denied, Dial, Gate},
+    gate::{Denied, Dial, Gate, Verdict},
     io::BoxStream,
     model::{Reason, Side},
     protocol::{
@@ -132,9 +132,11 @@ impl Connection<'_> {
                 .answer(&denied, 421, problem::detail_of(&denied), false, true)
                 .await;
         }
-        match self.gate.authorize(operation).await {
-            Ok(permit) => self.forward(permit, upstream.as_deref()).await,
-            Err(denied) => {
+        match self.gate.ask(operation).await {
+            Verdict::Permit(permit) => self.forward(permit, upstream.as_deref()).await,
+            // Kept out of the path of what is not held.
+            Verdict::Held(held) => Box::pin(self.hold(held, upstream.as_deref())).await,
+            Verdict::Denied(denied) => {
                 let status = problem::status_of(denied.reason);
                 self.answer(&denied, status, problem::detail_of(&denied), false, true)
                     .await
@@ -185,14 +187,7 @@ impl Connection<'_> {
                 Err(_) if !begun => return Ok(Arrived::Nothing),
                 Err(broken) => return Err(ProtocolError::Downstream(broken.error)),
             }
-            if self
-                .wire
-                .up
-                .as_ref()
-                .is_some_and(|up| up.eof || up.deaf || !up.input.is_empty())
-            {
-                self.wire.up = None;
-            }
+            self.forget_ended_upstream();
         }
     }
 

@@ -14,7 +14,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
-use crate::config::Upstream;
+use crate::config::{Inject, Upstream};
 
 /// What injection changes in a request's head: first lines of the workload's are left out, then lines are added.
 #[derive(Default)]
@@ -56,6 +56,14 @@ impl fmt::Debug for Injected {
 pub fn reference(upstream: &Upstream) -> Option<Arc<str>> {
     let injected = upstream.inject.as_ref().and_then(|i| i.reference());
     injected.or(upstream.certificate.as_deref()).map(Arc::from)
+}
+
+/// Whether a field of the workload's means nothing, because it is taken out of the request.
+pub fn replaces(inject: &Inject, name: &str) -> bool {
+    let authorization = inject.bearer.is_some() || inject.basic.is_some() || inject.aws_sigv4.is_some();
+    (authorization && same_field("authorization", name))
+        || (inject.aws_sigv4.is_some() && same_field("x-amz-date", name))
+        || inject.header.as_ref().is_some_and(|h| same_field(h, name))
 }
 
 /// Why a credential cannot be put into a request.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Gate, Permit};
 use crate::{
-    credential::{Asker, CredentialError, Material},
+    credential::{Asker, CredentialError, Material, MaterialValue},
     mask::Secrets,
     model::Rfc3339,
 };
@@ -57,6 +57,12 @@ impl Gate {
         let material = self.inner.shared.credentials.get(reference, &asker).await?;
         if let Some(secret) = material.secret() {
             self.secrets().cover(reference, secret.expose());
+        }
+        if let MaterialValue::Aws(keys) = &material.value {
+            self.secrets().cover(reference, keys.secret_access_key.expose());
+            if let Some(token) = &keys.session_token {
+                self.secrets().cover(reference, token.expose());
+            }
         }
         permit.uses(Used::of(&material));
         Ok(material)

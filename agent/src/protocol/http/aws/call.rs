@@ -214,6 +214,10 @@ fn api(
         }
         rest::Found::Unsure => call.unsure(Why::Operation),
     }
+    // A server that decodes slashes first sees another path. ARNs have them, and are one label everywhere.
+    if request.target.encoded_slash && !path.contains("arn%3A") {
+        call.unsure(Why::Path);
+    }
     Ok(())
 }
 

@@ -5,10 +5,13 @@
 
 mod auth;
 mod call;
+mod chunked;
 mod claim;
+mod connection;
 mod endpoint;
 mod operation;
 mod params;
+pub mod pieces;
 mod resource;
 mod rest;
 mod s3;
@@ -17,11 +20,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use auth::Place;
-pub use call::{Call, needs_body, read};
-pub use claim::{Claim, Custom, claim};
-pub use endpoint::Plane;
-pub use operation::of as operation;
+use auth::Place;
+use call::{needs_body, read};
+pub use chunked::{inner_encoding, is_chunked};
+use claim::{Claim, Custom, claim};
+pub use connection::InHand;
 
 /// The body of a request, as far as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

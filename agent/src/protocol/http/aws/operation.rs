@@ -11,11 +11,19 @@ use crate::{
 
 /// The operation of a call, made from that of its request; `brokered` says whether the agent signs it.
 #[must_use]
-pub fn of(call: &Call, claim: &Claim, brokered: bool, http: Operation, rules: &Arc<MaskRules>) -> Operation {
+pub fn of(
+    call: &Call,
+    claim: &Claim,
+    brokered: bool,
+    http: Operation,
+    query: Option<&str>,
+    rules: &Arc<MaskRules>,
+) -> Operation {
     let masked = |text: &str| mask::path(rules, text);
     let shown = |text: &String| masked(text).unwrap_or_else(|| text.clone());
     let one = call.resources.first().filter(|_| call.resources.len() == 1);
-    let record = |http: &Value, text: &dyn Fn(&String) -> String| {
+    let masked_query = query.and_then(|q| mask::query(rules, q));
+    let record = |http: &Value, query: Option<&str>, text: &dyn Fn(&String) -> String| {
         let mut record = BTreeMap::new();
         if let Value::Record(http) = http {
             for name in ["method", "host", "path", "host_verified"] {
@@ -35,14 +43,20 @@ pub fn of(call: &Call, claim: &Claim, brokered: bool, http: Operation, rules: &A
             ("resources", set(call.resources.iter().map(text))),
             ("incomplete", set(call.why.iter().map(|w| w.as_str().to_owned()))),
         ]);
+        record.extend(query.map(|q| ("query", q.into())));
         record.extend(call.region.as_deref().map(|r| ("region", r.into())));
         record.extend(call.account.as_deref().map(|a| ("account", a.into())));
         record.extend(one.map(|r| ("resource", text(r).into())));
         Value::Record(record)
     };
-    let changed = http.recorded_context.is_some() || call.resources.iter().any(|r| masked(r).is_some());
-    let context = record(&http.context.1, &Clone::clone);
-    let recorded = changed.then(|| record(http.recorded_context.as_ref().unwrap_or(&http.context.1), &shown));
+    let changed = http.recorded_context.is_some()
+        || masked_query.is_some()
+        || call.resources.iter().any(|r| masked(r).is_some());
+    let context = record(&http.context.1, query, &Clone::clone);
+    let recorded = changed.then(|| {
+        let kept = http.recorded_context.as_ref().unwrap_or(&http.context.1);
+        record(kept, masked_query.as_deref().or(query), &shown)
+    });
     let resource = resource(call, one);
     let recorded_resource = one
         .and_then(|name| masked(name))

@@ -33,11 +33,6 @@ impl<'a> Params<'a> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Whether there is one of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.iter().any(|(n, _)| n == name)
-    }
-
     /// The value of the only one of this name.
     ///
     /// # Errors
@@ -102,7 +97,6 @@ mod tests {
         let params = Params::parse("Action=RunInstances&a+b=c%2Bd&empty=&bare&&x=1&x=2").unwrap();
         assert_eq!(params.only("Action").unwrap(), Some("RunInstances"));
         assert!(params.iter().any(|p| p == ("a b", "c+d")));
-        assert!(params.has("bare") && !params.has("Bare"));
         assert_eq!(params.only("bare").unwrap(), Some(""));
         assert!(params.only("x").is_err() && params.only("action").is_err());
         assert_eq!(params.only("other").unwrap(), None);

@@ -4,7 +4,7 @@
 //! crates, and signs what it would send, where this signs what the workload sends.
 
 mod canonical;
-pub mod chunked;
+mod chunked;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -13,9 +13,9 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
+pub use self::chunked::{ChunkSigner, Content};
 use self::{
     canonical::Canonical,
-    chunked::ChunkSigner,
     key::{Key, sha256},
 };
 use super::{
@@ -90,6 +90,13 @@ pub fn needs_body(claim: &Claim, request: &Request) -> bool {
 /// Whether bodies go up unread: S3 takes them unsigned, or signed piece by piece.
 fn streams(claim: &Claim) -> bool {
     matches!(claim.plane, Plane::S3 | Plane::S3Express)
+}
+
+/// A query without what only signs, as it is on the wire.
+#[must_use]
+pub fn unsigned_query(query: &str) -> Option<String> {
+    let params = Params::parse(query).ok()?;
+    Some(canonical::without_signature(Some(query), &params).1)
 }
 
 /// What is signed for.

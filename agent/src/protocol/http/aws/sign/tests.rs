@@ -264,7 +264,7 @@ fn the_published_streams() {
             assert!(out == expected, "in pieces of {piece}");
         }
         let mut content = Vec::new();
-        let mut reader = chunked::Content::default();
+        let mut reader = Content::default();
         for part in dummy.chunks(1000) {
             reader.push(part, &mut content).unwrap();
         }

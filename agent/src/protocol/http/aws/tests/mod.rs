@@ -5,7 +5,7 @@ mod calls;
 
 use std::net::SocketAddr;
 
-use super::*;
+use super::{call::Call, endpoint::Plane, *};
 use crate::protocol::http::request::{Request, Setting};
 
 /// A request from its head, with `\n` for line ends.

@@ -143,13 +143,10 @@ pub fn summary(operation: &Operation) -> String {
     };
     let resource = resource(operation);
     match operation.action {
-        "http:request" => format!(
-            "{} {}://{}{}",
-            text("method"),
-            text("scheme"),
-            text("host"),
-            text("path")
-        ),
+        "http:request" => {
+            let authority = authority(text("scheme"), text("host"), facts["port"].as_i64());
+            format!("{} {authority}{}", text("method"), text("path"))
+        }
         "sql:statement" => {
             let mut relations = list("writes");
             if relations.is_empty() {
@@ -167,6 +164,19 @@ pub fn summary(operation: &Operation) -> String {
             of => format!("{} of {of}", text("action")),
         },
         action => format!("{action} to {resource}"),
+    }
+}
+
+/// `https://api.internal:8443`, the port only where it is not the scheme's own.
+pub fn authority(scheme: &str, host: &str, port: Option<i64>) -> String {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    match (scheme, port) {
+        ("http", Some(80)) | ("https", Some(443)) | (_, None) => format!("{scheme}://{host}"),
+        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
     }
 }
 

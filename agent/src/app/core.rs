@@ -10,12 +10,13 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::{Front, Workloads},
-    credential::Credentials,
+    credential::{CredentialEvent, Credentials},
     drain::Drain,
     gate::{Names, Shared, Upstreams},
     identity::{self, Identities, LifecycleEvent},
     ledger::{self, Ledger},
     mask::{self, MaskRules},
+    model::SecretSink,
     policy::PolicyStore,
     protocol::Registry,
     telemetry::Metrics,
@@ -50,8 +51,15 @@ impl Core {
         let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
         let recorder = ledger.clone();
         let asked = approvals.clone();
+        let credentials = credentials(config, &clock, &ledger);
+        let had = credentials.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
         let events = Arc::new(move |event: LifecycleEvent| {
+            if let identity::Event::Revoked | identity::Event::Removed | identity::Event::Expired =
+                event.event
+            {
+                had.end_workload(&event.workload);
+            }
             match (event.event, &event.identity) {
                 (identity::Event::Revoked, _) => asked.end_workload(&event.workload, "identity_revoked"),
                 (identity::Event::Removed, _) => asked.end_workload(&event.workload, "workload_removed"),
@@ -62,6 +70,7 @@ impl Core {
         });
         let identities =
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
+        credentials.tokens(identities.tokens());
         let front = Front {
             shared: Shared {
                 clock,
@@ -71,7 +80,7 @@ impl Core {
                 metrics: Metrics::default(),
                 names: Names::default(),
                 drain: Drain::default(),
-                credentials: Credentials::new(&config.credential),
+                credentials,
                 approvals,
             },
             workloads: Workloads::default(),
@@ -90,6 +99,21 @@ impl Core {
             ca,
         })
     }
+}
+
+/// Credentials, whose life is on record.
+fn credentials(config: &Config, clock: &Clock, ledger: &Ledger) -> Credentials {
+    let recorder = ledger.clone();
+    // As above.
+    let events = Arc::new(move |event: CredentialEvent| recorder.enqueue_now(event.entry()));
+    Credentials::start(&config.credential, clock.clone(), Arc::new(Unseen), events)
+}
+
+/// Until something looks for secrets in what passes.
+struct Unseen;
+
+impl SecretSink for Unseen {
+    fn replace(&self, _: &str, _: &[&[u8]]) {}
 }
 
 fn approvals(

@@ -35,7 +35,7 @@ use crate::{
     approval::{Approvals, Payload},
     clock::Clock,
     config::{Limits, Upstream},
-    credential::{CredentialError, Credentials, Secret},
+    credential::{Asker, CredentialError, Credentials, Material},
     drain::{Drain, Raised},
     identity::IdentityHandle,
     ledger::Ledger,
@@ -240,12 +240,16 @@ impl Gate {
         self.connection.identity.check()
     }
 
-    /// Reads the password that an allowed operation logs in with.
+    /// The password that an allowed operation logs in with, and the user where it comes with one.
     ///
     /// # Errors
     /// When it cannot be had: the operation must not go upstream.
-    pub async fn password(&self, _: &Permit, reference: &str) -> Result<Secret, CredentialError> {
-        self.inner.shared.credentials.password(reference).await
+    pub async fn password(&self, _: &Permit, reference: &str) -> Result<Arc<Material>, CredentialError> {
+        let asker = Asker {
+            workload: self.workload().clone(),
+            token: self.connection.identity.token(),
+        };
+        self.inner.shared.credentials.password(reference, &asker).await
     }
 
     /// How many operations were decided.

@@ -49,6 +49,8 @@ impl Held {
 /// Operations whose approvers have been asked. Dropped, they stop waiting; the requests stay open, for a retry.
 pub struct Waiting {
     items: Vec<Item>,
+    /// For the metrics.
+    _held: Vec<crate::telemetry::Held>,
 }
 
 struct Item {
@@ -95,7 +97,9 @@ impl Gate {
             items.push(Item { operation, asked });
             decisions.push(decision);
         }
-        let waiting = Waiting { items };
+        let asked = items.iter().filter(|i| i.asked.is_some());
+        let _held = asked.map(|_| self.inner.shared.metrics.held()).collect();
+        let waiting = Waiting { items, _held };
         match failed {
             None => Ok(waiting),
             Some(ended) => Err(waiting.deny(self, &ended).await),

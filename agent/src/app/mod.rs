@@ -79,6 +79,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();
+    agent.front.shared.credentials.close().await;
     agent.record_stopped(cut).await;
     let ledger = agent.front.shared.ledger.clone();
     tokio::task::spawn_blocking(move || ledger.close()).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    credential::Credential,
+    credential::{Credential, Gives},
     upstream::{Login, Upstream, UpstreamProtocol},
 };
 
@@ -216,12 +216,23 @@ fn check_inject(inject: &Inject, credentials: &BTreeMap<&str, &Credential>) -> R
                 "inject: there is no [[credential]] of the name '{reference}'"
             ));
         }
-        Some(c) if c.is_certificate() => {
-            return Err(format!(
-                "inject: '{reference}' is a client certificate: use certificate"
-            ));
+        Some(c) => {
+            let gives = c.gives();
+            let (fits, wants) = match place {
+                "aws-sigv4" => (gives == Gives::AwsKeys, "AWS keys"),
+                "basic" => (matches!(gives, Gives::Secret | Gives::Login), "a password"),
+                _ => (gives == Gives::Secret, "a password"),
+            };
+            if !fits {
+                return Err(format!(
+                    "inject: '{reference}' is {}, and {place} wants {wants}",
+                    gives.as_str()
+                ));
+            }
+            if place == "basic" && gives == Gives::Secret && inject.user.is_none() {
+                return Err("inject: basic needs user, which may be empty".into());
+            }
         }
-        Some(_) => {}
     }
     check_place(inject)
 }

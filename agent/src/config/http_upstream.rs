@@ -229,6 +229,9 @@ fn check_inject(inject: &Inject, credentials: &BTreeMap<&str, &Credential>) -> R
             "inject: {place} is '{reference}', which is {is}, not {wants}"
         ));
     }
+    if place == "basic" && gives == Gives::Secret && inject.user.is_none() {
+        return Err("inject: basic needs user, which may be empty".into());
+    }
     check_place(inject)
 }
 

@@ -50,16 +50,44 @@ impl Gate {
         permit: &mut Permit,
         reference: &str,
     ) -> Result<Arc<Material>, CredentialError> {
-        let asker = Asker {
-            workload: self.workload().clone(),
-            token: None,
-        };
-        let material = self.inner.shared.credentials.get(reference, &asker).await?;
-        if let Some(secret) = material.secret() {
-            self.secrets().cover(reference, secret.expose());
-        }
-        permit.uses(Used::of(&material));
+        let material = self
+            .inner
+            .shared
+            .credentials
+            .get(reference, &self.asker())
+            .await?;
+        self.used(permit, &material);
         Ok(material)
+    }
+
+    /// The same for a login: a password, with the user where it comes with one.
+    ///
+    /// # Errors
+    /// When it cannot be had: the operation must not go upstream.
+    pub async fn password(
+        &self,
+        permit: &mut Permit,
+        reference: &str,
+    ) -> Result<Arc<Material>, CredentialError> {
+        let credentials = &self.inner.shared.credentials;
+        let material = credentials.password(reference, &self.asker()).await?;
+        self.used(permit, &material);
+        Ok(material)
+    }
+
+    fn used(&self, permit: &mut Permit, material: &Material) {
+        if let Some(secret) = material.secret() {
+            // Its source has said so already, unless nobody listens to it.
+            self.secrets().cover(&material.reference, secret.expose());
+        }
+        permit.uses(Used::of(material));
+    }
+
+    fn asker(&self) -> Asker {
+        Asker {
+            workload: self.workload().clone(),
+            token: self.connection.identity.token(),
+        }
     }
 
     /// The secrets that are in use.

@@ -37,7 +37,7 @@ use crate::{
     approval::{Approvals, Payload},
     clock::Clock,
     config::{Limits, Upstream},
-    credential::{Asker, CredentialError, Credentials, Material},
+    credential::Credentials,
     drain::{Drain, Raised},
     identity::IdentityHandle,
     ledger::Ledger,
@@ -259,18 +259,6 @@ impl Gate {
     /// When its identity is not valid.
     pub fn identity(&self) -> Result<Arc<Identity>, Reason> {
         self.connection.identity.check()
-    }
-
-    /// The password that an allowed operation logs in with, and the user where it comes with one.
-    ///
-    /// # Errors
-    /// When it cannot be had: the operation must not go upstream.
-    pub async fn password(&self, _: &Permit, reference: &str) -> Result<Arc<Material>, CredentialError> {
-        let asker = Asker {
-            workload: self.workload().clone(),
-            token: self.connection.identity.token(),
-        };
-        self.inner.shared.credentials.password(reference, &asker).await
     }
 
     /// How many operations were decided.

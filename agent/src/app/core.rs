@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::{Front, Workloads},
-    credential::Credentials,
+    credential::{CredentialEvent, Credentials},
     drain::Drain,
     gate::{Names, Shared, Upstreams},
     identity::{self, Identities, LifecycleEvent},
@@ -50,8 +50,16 @@ impl Core {
         let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
         let recorder = ledger.clone();
         let asked = approvals.clone();
+        let secrets = Secrets::default();
+        let credentials = credentials(config, &clock, &ledger, &secrets);
+        let had = credentials.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
         let events = Arc::new(move |event: LifecycleEvent| {
+            if let identity::Event::Revoked | identity::Event::Removed | identity::Event::Expired =
+                event.event
+            {
+                had.end_workload(&event.workload);
+            }
             match (event.event, &event.identity) {
                 (identity::Event::Revoked, _) => asked.end_workload(&event.workload, "identity_revoked"),
                 (identity::Event::Removed, _) => asked.end_workload(&event.workload, "workload_removed"),
@@ -62,6 +70,7 @@ impl Core {
         });
         let identities =
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
+        credentials.tokens(identities.tokens());
         let front = Front {
             shared: Shared {
                 clock,
@@ -71,8 +80,8 @@ impl Core {
                 metrics: Metrics::default(),
                 names: Names::default(),
                 drain: Drain::default(),
-                credentials: Credentials::new(&config.credential),
-                secrets: Secrets::default(),
+                credentials,
+                secrets,
                 approvals,
             },
             workloads: Workloads::default(),
@@ -91,6 +100,19 @@ impl Core {
             ca,
         })
     }
+}
+
+/// Credentials, whose life is on record.
+fn credentials(config: &Config, clock: &Clock, ledger: &Ledger, secrets: &Secrets) -> Credentials {
+    let recorder = ledger.clone();
+    // As above.
+    let events = Arc::new(move |event: CredentialEvent| recorder.enqueue_now(event.entry()));
+    Credentials::start(
+        &config.credential,
+        clock.clone(),
+        Arc::new(secrets.clone()),
+        events,
+    )
 }
 
 fn approvals(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    credential::Credential,
+    credential::{Credential, Gives},
     upstream::{Login, Upstream, UpstreamProtocol},
 };
 
@@ -210,18 +210,27 @@ fn check_inject(inject: &Inject, credentials: &BTreeMap<&str, &Credential>) -> R
     let Some(reference) = inject.reference() else {
         return Err(format!("inject: {place} needs credential"));
     };
-    match credentials.get(reference) {
-        None => {
-            return Err(format!(
-                "inject: there is no [[credential]] of the name '{reference}'"
-            ));
-        }
-        Some(c) if c.is_certificate() => {
-            return Err(format!(
-                "inject: '{reference}' is a client certificate: use certificate"
-            ));
-        }
-        Some(_) => {}
+    let Some(credential) = credentials.get(reference) else {
+        return Err(format!(
+            "inject: there is no [[credential]] of the name '{reference}'"
+        ));
+    };
+    let gives = credential.gives();
+    let (fits, wants) = match place {
+        "aws-sigv4" => (gives == Gives::AwsKeys, "AWS keys"),
+        _ => (
+            matches!(gives, Gives::Secret | Gives::Login),
+            "a password, token or key",
+        ),
+    };
+    if !fits {
+        let is = gives.as_str();
+        return Err(format!(
+            "inject: {place} is '{reference}', which is {is}, not {wants}"
+        ));
+    }
+    if place == "basic" && gives == Gives::Secret && inject.user.is_none() {
+        return Err("inject: basic needs user, which may be empty".into());
     }
     check_place(inject)
 }

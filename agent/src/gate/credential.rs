@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Gate, Permit};
 use crate::{
-    credential::{Asker, CredentialError, Material, MaterialValue},
+    credential::{Asker, CredentialError, Material},
     mask::Secrets,
     model::Rfc3339,
 };
@@ -50,22 +50,44 @@ impl Gate {
         permit: &mut Permit,
         reference: &str,
     ) -> Result<Arc<Material>, CredentialError> {
-        let asker = Asker {
-            workload: self.workload().clone(),
-            token: None,
-        };
-        let material = self.inner.shared.credentials.get(reference, &asker).await?;
-        if let Some(secret) = material.secret() {
-            self.secrets().cover(reference, secret.expose());
-        }
-        if let MaterialValue::Aws(keys) = &material.value {
-            self.secrets().cover(reference, keys.secret_access_key.expose());
-            if let Some(token) = &keys.session_token {
-                self.secrets().cover(reference, token.expose());
-            }
-        }
-        permit.uses(Used::of(&material));
+        let material = self
+            .inner
+            .shared
+            .credentials
+            .get(reference, &self.asker())
+            .await?;
+        self.used(permit, &material);
         Ok(material)
+    }
+
+    /// The same for a login: a password, with the user where it comes with one.
+    ///
+    /// # Errors
+    /// When it cannot be had: the operation must not go upstream.
+    pub async fn password(
+        &self,
+        permit: &mut Permit,
+        reference: &str,
+    ) -> Result<Arc<Material>, CredentialError> {
+        let credentials = &self.inner.shared.credentials;
+        let material = credentials.password(reference, &self.asker()).await?;
+        self.used(permit, &material);
+        Ok(material)
+    }
+
+    fn used(&self, permit: &mut Permit, material: &Material) {
+        if let Some(secret) = material.secret() {
+            // Its source has said so already, unless nobody listens to it.
+            self.secrets().cover(&material.reference, secret.expose());
+        }
+        permit.uses(Used::of(material));
+    }
+
+    fn asker(&self) -> Asker {
+        Asker {
+            workload: self.workload().clone(),
+            token: self.connection.identity.token(),
+        }
     }
 
     /// The secrets that are in use.

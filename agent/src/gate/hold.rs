@@ -49,6 +49,8 @@ impl Held {
 /// Operations whose approvers have been asked. Dropped, they stop waiting; the requests stay open, for a retry.
 pub struct Waiting {
     items: Vec<Item>,
+    /// For the metrics.
+    _held: Vec<crate::telemetry::Held>,
 }
 
 struct Item {
@@ -95,7 +97,9 @@ impl Gate {
             items.push(Item { operation, asked });
             decisions.push(decision);
         }
-        let waiting = Waiting { items };
+        let asked = items.iter().filter(|i| i.asked.is_some());
+        let _held = asked.map(|_| self.inner.shared.metrics.held()).collect();
+        let waiting = Waiting { items, _held };
         match failed {
             None => Ok(waiting),
             Some(ended) => Err(waiting.deny(self, &ended).await),
@@ -110,6 +114,7 @@ impl Gate {
         });
         let waiting = Waiting {
             items: items.collect(),
+            _held: Vec::new(),
         };
         let ended = Ended {
             at: 0,
@@ -138,7 +143,14 @@ impl Gate {
         };
         let decision = self.decide(&set, &known, operation, Some(approval));
         match decision.effect {
-            Effect::Allow => self.admit(operation, &known, decision, Some(approval)).await,
+            Effect::Allow => {
+                let decision = Decision {
+                    reason: Reason::ApprovalGranted,
+                    ..(*decision).clone()
+                };
+                self.admit(operation, &known, Arc::new(decision), Some(approval))
+                    .await
+            }
             Effect::Deny => Err(self.deny(operation, Some(&known), decision, Some(approval)).await),
             // The author of the policy left out what makes an approval count.
             Effect::Hold => {

@@ -37,7 +37,7 @@ use crate::{
     approval::{Approvals, Payload},
     clock::Clock,
     config::{Limits, Upstream},
-    credential::{CredentialError, Credentials, Secret},
+    credential::Credentials,
     drain::{Drain, Raised},
     identity::IdentityHandle,
     ledger::Ledger,
@@ -265,14 +265,6 @@ impl Gate {
     /// When its identity is not valid.
     pub fn identity(&self) -> Result<Arc<Identity>, Reason> {
         self.connection.identity.check()
-    }
-
-    /// Reads the password that an allowed operation logs in with.
-    ///
-    /// # Errors
-    /// When it cannot be had: the operation must not go upstream.
-    pub async fn password(&self, _: &Permit, reference: &str) -> Result<Secret, CredentialError> {
-        self.inner.shared.credentials.password(reference).await
     }
 
     /// How many operations were decided.

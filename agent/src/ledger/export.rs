@@ -367,7 +367,11 @@ impl ExportOptions {
             Some(workload) if entry.workload.as_deref() == Some(workload) => true,
             Some(_) => match &*entry.kind {
                 "agent" | "gap" => true,
-                "change" => matches!(entry.subject.as_deref(), Some("config" | "policy" | "key")),
+                "change" => match entry.subject.as_deref() {
+                    Some("config" | "policy" | "key") => true,
+                    Some("credential") => entry.workload.is_none(),
+                    _ => false,
+                },
                 _ => false,
             },
         }
@@ -379,7 +383,7 @@ fn about_rows(options: &ExportOptions, done: &Exported, key: &str) -> [(&'static
     [
         ("what", "What AI agents (workloads) did through Portcullis on one host: every operation with the decision on \
           it and how it ended, masked. Start with the views: operations, sessions, workload_events, changes, \
-          agent_events, payloads. The table columns explains every column.".into()),
+          agent_events, approvals, approval_events, payloads. The table columns explains every column.".into()),
         ("format", FORMAT.to_string()),
         ("exported_at", Rfc3339(options.now_ns).to_string()),
         ("key", key.into()),

@@ -48,6 +48,8 @@ pub(super) fn of(secret: &[u8]) -> Vec<Pattern> {
     for quote in ["&#39;", "&#x27;", "&apos;"] {
         add(html(secret, quote), false);
     }
+    // A string in SQL.
+    add(doubled(secret, b'\''), false);
     add(secret.iter().flat_map(|b| [*b, 0]).collect(), false);
     add(secret.iter().flat_map(|b| [0, *b]).collect(), false);
     all
@@ -170,6 +172,11 @@ fn json(secret: &[u8], style: Json) -> Vec<u8> {
         }
     }
     out.into_bytes()
+}
+
+fn doubled(secret: &[u8], quote: u8) -> Vec<u8> {
+    let twice = |b: &u8| std::iter::repeat_n(*b, if *b == quote { 2 } else { 1 });
+    secret.iter().flat_map(twice).collect()
 }
 
 fn html(secret: &[u8], quote: &str) -> Vec<u8> {

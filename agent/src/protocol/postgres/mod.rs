@@ -81,8 +81,8 @@ impl Postgres {
         let Some(mut established) = login::login(wire, dial, gate, &self.shared).await? else {
             return Ok(());
         };
-        // It can be cancelled for as long as this is there.
-        let _cancel = established.cancel.take();
+        // A user that was made for this connection is needed for as long as there is a connection.
+        let _login = established.login.take();
         session::serve(established, wire, gate, &self.understanding).await
     }
 }

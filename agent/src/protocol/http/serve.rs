@@ -105,6 +105,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
 
 impl Connection<'_> {
     async fn one(&mut self) -> Result<Next, ProtocolError> {
+        self.aws = None;
         let length = match self.arrive().await? {
             Arrived::Nothing => return Ok(Next::Close),
             Arrived::Malformed(fault) => return self.refuse(fault).await,
@@ -258,6 +259,7 @@ impl Connection<'_> {
             close: !keep,
             head: self.request.method == "HEAD",
             minor: self.request.minor,
+            style: self.error_style(),
         };
         problem::write(denied, answer, self.gate.secrets(), &mut self.wire.down.output);
         if !keep {

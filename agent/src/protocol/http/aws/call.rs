@@ -132,6 +132,11 @@ pub fn needs_body(claim: &Claim, request: &Request) -> bool {
         && (is_root(claim, request.target.wire()) || target(request).is_ok_and(|t| t.is_some()))
 }
 
+/// Whether its service answers in JSON.
+pub(super) fn is_json(claim: &Claim, request: &Request) -> bool {
+    !is_root(claim, request.target.wire()) || target(request).is_ok_and(|t| t.is_some())
+}
+
 /// Reads a request.
 ///
 /// # Errors

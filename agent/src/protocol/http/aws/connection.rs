@@ -1,7 +1,7 @@
 //! Where a connection's requests become calls to AWS, and are signed.
 
 use super::{
-    Ambiguity, Body, Claim, Custom, claim, needs_body,
+    Ambiguity, Body, Claim, Custom, Style, claim, deny, needs_body,
     operation::of as operation,
     read,
     sign::{self, SignError},
@@ -56,7 +56,6 @@ impl Connection<'_> {
         http: Operation,
         upstream: Option<&Upstream>,
     ) -> Result<Operation, Refused> {
-        self.aws = None;
         let inject = upstream
             .and_then(|u| u.inject.as_ref())
             .filter(|i| i.aws_sigv4.is_some());
@@ -149,10 +148,16 @@ impl Connection<'_> {
 
     /// Takes away a body that lies in the input buffer and is not going anywhere; whether there was one.
     pub(in super::super) fn drop_gathered(&mut self) -> bool {
-        let gathered = self.aws.take().and_then(|aws| aws.gathered);
+        let gathered = self.aws.as_mut().and_then(|aws| aws.gathered.take());
         let Some(gathered) = gathered else { return false };
         bytes::Buf::advance(&mut self.wire.down.input, gathered.wire);
         true
+    }
+
+    /// How an error of the service that is asked is written.
+    pub(in super::super) fn error_style(&self) -> Style {
+        let style = |aws: &InHand| deny::style(&aws.claim, &self.request);
+        self.aws.as_ref().map_or_else(Style::default, style)
     }
 
     /// Refuses a request that can be taken for several, or whose body cannot be had.

@@ -8,6 +8,7 @@ mod call;
 mod chunked;
 mod claim;
 mod connection;
+mod deny;
 mod endpoint;
 mod operation;
 mod params;
@@ -25,6 +26,8 @@ use call::{needs_body, read};
 pub use chunked::{inner_encoding, is_chunked};
 use claim::{Claim, Custom, claim};
 pub use connection::InHand;
+pub use deny::Style;
+use endpoint::Plane;
 
 /// The body of a request, as far as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ mod calls;
 
 use std::net::SocketAddr;
 
-use super::{call::Call, endpoint::Plane, *};
+use super::{call::Call, *};
 use crate::protocol::http::request::{Request, Setting};
 
 /// A request from its head, with `\n` for line ends.

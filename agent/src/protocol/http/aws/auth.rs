@@ -30,6 +30,8 @@ pub struct Auth {
     pub date: Option<String>,
     /// `X-Amz-Expires` of a presigned request, seconds.
     pub expires: Option<u32>,
+    /// `Expires` of a request presigned by Signature Version 2, seconds since 1970.
+    pub until: Option<i64>,
 }
 
 /// The longest that a presigned request lasts, seconds.
@@ -119,6 +121,15 @@ pub fn of(request: &Request, query: &Params<'_>) -> Result<Auth, Ambiguity> {
         if let Some(expires) = query.only("X-Amz-Expires")? {
             let seconds = expires.parse().ok().filter(|s| (1..=LONGEST).contains(s));
             auth.expires = Some(seconds.ok_or(Ambiguity::Signature)?);
+        }
+    } else if query.only("AWSAccessKeyId")?.is_some() {
+        if auth.place == Place::Header {
+            return Err(Ambiguity::Signature);
+        }
+        // With a Timestamp it is a call of the query protocol, which does not outlast it.
+        if let Some(until) = query.only("Expires")? {
+            auth.place = Place::Query;
+            auth.until = Some(until.parse().map_err(|_| Ambiguity::Signature)?);
         }
     } else if query
         .iter()

@@ -224,9 +224,10 @@ fn names(
 /// The one sub-resource of a query.
 fn sub_resource<'q>(query: &'q Params<'_>, call: &mut Call) -> Result<&'q str, Ambiguity> {
     let mut found = "";
+    let old = super::auth::is_old(query);
     for (name, _) in query.iter() {
         let known = |n: &str| TABLE.iter().any(|(_, _, sub, _)| *sub == n);
-        if name.is_empty() || modifies(name) {
+        if name.is_empty() || modifies(name) || super::auth::is_dropped(name, old) {
             continue;
         }
         if query.iter().filter(|(n, _)| *n == name).count() > 1 {

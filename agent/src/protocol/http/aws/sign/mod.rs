@@ -44,6 +44,8 @@ pub enum SignError {
     Stream,
     #[error("it is presigned, and its date or expiry is missing or malformed")]
     Presigned,
+    #[error("it is presigned, and has expired")]
+    Expired,
     #[error("a header or parameter that is signed is malformed")]
     Malformed,
     #[error("the credential's keys cannot be used")]
@@ -152,10 +154,9 @@ pub fn sign(
     check(request, claim, keys)?;
     let presigned = claim.auth.place == Place::Query;
     let scope = Scope {
-        date: if presigned {
-            date_of(claim)?
-        } else {
-            stamp(now_ns)?
+        date: match claim.auth.until {
+            None if presigned => date_of(claim)?,
+            _ => stamp(now_ns)?,
         },
         region: region(request, claim)?,
         service: claim.service.clone(),
@@ -178,7 +179,11 @@ pub fn sign(
         twice: !streams(claim),
     };
     if presigned {
-        return parts.presigned(claim, query, &wire);
+        let expires = match claim.auth.until {
+            None => claim.auth.expires.ok_or(SignError::Presigned)?,
+            Some(until) => left(until, now_ns)?,
+        };
+        return parts.presigned(expires, query, &wire);
     }
     parts.header(request, query, &wire)
 }
@@ -249,11 +254,10 @@ impl Parts<'_> {
     /// A signature in the query, which lasts as long as the workload's would have.
     fn presigned(
         &self,
-        claim: &Claim,
+        expires: u32,
         mut query: Vec<(String, String)>,
         wire: &str,
     ) -> Result<Signed, SignError> {
-        let expires = claim.auth.expires.ok_or(SignError::Presigned)?;
         let mut headers = canonical::headers(self.request).ok_or(SignError::Malformed)?;
         headers.retain(|(name, _)| name == "host" || name.starts_with("x-amz-"));
         headers.sort();
@@ -478,6 +482,16 @@ fn date_of(claim: &Claim) -> Result<String, SignError> {
         |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|b| b.iter().all(u8::is_ascii_digit));
     let fits = bytes.len() == 16 && digits(0..8) && bytes[8] == b'T' && digits(9..15) && bytes[15] == b'Z';
     fits.then(|| date.to_owned()).ok_or(SignError::Presigned)
+}
+
+/// The seconds that are left of a request presigned by Signature Version 2, as far as SigV4 lets one last.
+fn left(until: i64, now_ns: i64) -> Result<u32, SignError> {
+    const LONGEST: i64 = 7 * 24 * 3600;
+    let seconds = until.saturating_sub(now_ns.div_euclid(1_000_000_000));
+    match u32::try_from(seconds.min(LONGEST)) {
+        Ok(seconds) if seconds > 0 => Ok(seconds),
+        _ => Err(SignError::Expired),
+    }
 }
 
 /// A token as text that a header and a query can hold.

@@ -317,7 +317,7 @@ fn streams_that_are_not_what_they_say_do_not_go_up() {
 
 #[test]
 fn what_the_workload_signed_with_is_gone() {
-    let head = "PUT /b/k?AWSAccessKeyId=DUMMY&Signature=DUMMY&Expires=1&x-id=PutObject HTTP/1.1\nHost: s3.us-east-1.amazonaws.com\n\
+    let head = "PUT /b/k?X-Amz-SignedHeaders=DUMMY&x-id=PutObject HTTP/1.1\nHost: s3.us-east-1.amazonaws.com\n\
                 Authorization: AWS4-HMAC-SHA256 Credential=DUMMY/20130524/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00\n\
                 X-Amz-Date: 20130524T000000Z\nX-Amz-Security-Token: DUMMY\nX-Amz-Content-Sha256: UNSIGNED-PAYLOAD\n\
                 X-Amz-Meta-A:  b   c \nx-amz-meta-a: d\nContent-Length: 3";
@@ -349,6 +349,25 @@ fn what_the_workload_signed_with_is_gone() {
         "x-amz-content-sha256",
     ] {
         assert!(signed.drop.iter().any(|d| d == name));
+    }
+}
+
+#[test]
+fn a_request_presigned_the_old_way_lasts_as_long() {
+    let old = |expires: i64| {
+        let request = request(&format!(
+            "GET /b/k?AWSAccessKeyId=DUMMY&Signature=DUMMY%3D&Expires={expires}&versionId=3 HTTP/1.1\nHost: s3.us-east-1.amazonaws.com"
+        ));
+        let claim = claimed(&request, None).unwrap().unwrap();
+        sign(&request, &claim, &s3_keys(), None, S3_DAY).map(|signed| signed.query.unwrap().to_string())
+    };
+    let now = S3_DAY / 1_000_000_000;
+    let query = old(now + 60).unwrap();
+    assert!(query.starts_with("versionId=3&X-Amz-Algorithm=") && query.contains("&X-Amz-Expires=60&"), "{query}");
+    assert!(!query.contains("DUMMY") && query.contains("&X-Amz-Date=20130524T000000Z&"), "{query}");
+    assert!(old(i64::MAX).unwrap().contains("&X-Amz-Expires=604800&"));
+    for expires in [now, 1, -1, i64::MIN] {
+        assert_eq!(old(expires), Err(SignError::Expired));
     }
 }
 

@@ -107,7 +107,7 @@ denied(
 )
 denied("user", lambda: boto3.client("iam").create_user(UserName="eve"), "AccessDenied", "approval_required")
 denied("key", lambda: boto3.client("iam").create_access_key(UserName="agent"), "AccessDenied", "policy_forbid")
-denied("role", lambda: boto3.client("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/admin", RoleSessionName="x"), "AccessDenied")
+denied("role", lambda: boto3.client("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/admin", RoleSessionName="session"), "AccessDenied")
 # The connections are still good.
 assert s3.get_object(Bucket=BUCKET, Key="keep.txt")["Body"].read() == b"keep\n"
 print("done")

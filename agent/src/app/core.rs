@@ -15,8 +15,7 @@ use crate::{
     gate::{Names, Shared, Upstreams},
     identity::{self, Identities, LifecycleEvent},
     ledger::{self, Ledger},
-    mask::{self, MaskRules},
-    model::SecretSink,
+    mask::{self, MaskRules, Secrets},
     policy::PolicyStore,
     protocol::Registry,
     telemetry::Metrics,
@@ -51,7 +50,8 @@ impl Core {
         let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
         let recorder = ledger.clone();
         let asked = approvals.clone();
-        let credentials = credentials(config, &clock, &ledger);
+        let secrets = Secrets::default();
+        let credentials = credentials(config, &clock, &ledger, &secrets);
         let had = credentials.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
         let events = Arc::new(move |event: LifecycleEvent| {
@@ -81,6 +81,7 @@ impl Core {
                 names: Names::default(),
                 drain: Drain::default(),
                 credentials,
+                secrets,
                 approvals,
             },
             workloads: Workloads::default(),
@@ -102,18 +103,16 @@ impl Core {
 }
 
 /// Credentials, whose life is on record.
-fn credentials(config: &Config, clock: &Clock, ledger: &Ledger) -> Credentials {
+fn credentials(config: &Config, clock: &Clock, ledger: &Ledger, secrets: &Secrets) -> Credentials {
     let recorder = ledger.clone();
     // As above.
     let events = Arc::new(move |event: CredentialEvent| recorder.enqueue_now(event.entry()));
-    Credentials::start(&config.credential, clock.clone(), Arc::new(Unseen), events)
-}
-
-/// Until something looks for secrets in what passes.
-struct Unseen;
-
-impl SecretSink for Unseen {
-    fn replace(&self, _: &str, _: &[&[u8]]) {}
+    Credentials::start(
+        &config.credential,
+        clock.clone(),
+        Arc::new(secrets.clone()),
+        events,
+    )
 }
 
 fn approvals(

@@ -151,6 +151,12 @@ impl Approvals {
         self.0.config.store(Arc::new(config));
     }
 
+    /// The most bytes of a payload that is held.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.0.config.load().payload_bytes
+    }
+
     /// What is open, granted and ended; long texts cut ([`Approvals::get`] has them whole).
     #[must_use]
     pub fn overview(&self) -> Overview {

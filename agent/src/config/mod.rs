@@ -2,6 +2,7 @@
 
 mod approvals;
 mod credential;
+mod http_upstream;
 mod load;
 mod upstream;
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use http_upstream::Inject;
 pub use load::{ConfigError, load, parse};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 

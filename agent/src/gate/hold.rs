@@ -106,6 +106,31 @@ impl Gate {
         }
     }
 
+    /// Records that what is held cannot even be asked about: too large, malformed, a leak.
+    pub async fn refuse_held(&self, held: Held, reason: Reason) -> Denied {
+        let items = held.operations.into_iter().map(|(operation, _)| Item {
+            operation: Arc::new(operation),
+            asked: None,
+        });
+        let waiting = Waiting {
+            items: items.collect(),
+            _held: Vec::new(),
+        };
+        let ended = Ended {
+            at: 0,
+            reason,
+            message: None,
+            request: None,
+        };
+        waiting.deny(self, &ended).await
+    }
+
+    /// The most bytes of a payload that is held.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.inner.shared.approvals.payload_bytes()
+    }
+
     /// Decides an operation again, with what humans said.
     async fn admit_approved(&self, operation: &Operation, approval: &Approval) -> Result<Permit, Denied> {
         let set = self.inner.shared.policy.current();

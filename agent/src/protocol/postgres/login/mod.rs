@@ -208,7 +208,7 @@ impl Login<'_> {
             Err(denied) => return Err(refusal::denied(&denied, self.wire)),
         };
         let mut counts = Counts::default();
-        let reached = self.reach(&permit, upstream.as_ref(), role.as_deref(), &mut counts);
+        let reached = self.reach(&mut permit, upstream.as_ref(), role.as_deref(), &mut counts);
         let result = reached.await;
         permit.add_masked(&counts);
         permit.add_bytes(Direction::Up, self.wire.up.as_ref().map_or(0, |up| up.written));
@@ -282,7 +282,7 @@ impl Login<'_> {
     /// To the server, and through its login.
     async fn reach(
         &mut self,
-        permit: &Permit,
+        permit: &mut Permit,
         upstream: Option<&Upstream>,
         role: Option<&str>,
         counts: &mut Counts,
@@ -405,7 +405,7 @@ impl Login<'_> {
 /// The password of a brokered login, and its user where it comes with one.
 async fn password(
     gate: &Gate,
-    permit: &Permit,
+    permit: &mut Permit,
     upstream: Option<&Upstream>,
 ) -> Result<Option<Arc<Material>>, Failed> {
     let Some(reference) = upstream.and_then(|u| u.credential.as_deref()) else {

@@ -5,6 +5,7 @@
 //! workload) brings them together and writes to its `cell`, which the path of every operation reads without a lock;
 //! `life` is what connections wait on.
 
+mod approver;
 mod assertion;
 mod cell;
 mod error;
@@ -31,6 +32,7 @@ use arc_swap::ArcSwap;
 use rand::Rng as _;
 use tokio::task::AbortHandle;
 
+pub use approver::{Approvers, Attempt, DeviceCode, DevicePoll, SignIn, SignInError, SignInTerms};
 pub use error::IdentityError;
 pub use event::{Actor, Event, EventSink, LifecycleEvent};
 pub use life::Ended;

@@ -27,7 +27,7 @@ use crate::{clock::Clock, config, model::Reason};
 pub type Token = Zeroizing<String>;
 
 /// Bytes of a secret or a key file.
-const MAX_SECRET: u64 = 64 * 1024;
+pub(super) const MAX_SECRET: u64 = 64 * 1024;
 
 /// Where a workload's token comes from.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ pub async fn read_token(path: &Path) -> Result<Token, Failure> {
 }
 
 /// A file's text without the white space around it.
-async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, Failure> {
+pub(super) async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, Failure> {
     let missing = |what: &str| {
         Failure::new(
             Reason::IdentityMissing,
@@ -271,7 +271,7 @@ impl Client {
 }
 
 /// `client_secret_basic`: both parts form-encoded before they are joined (RFC 6749 section 2.3.1).
-fn basic(id: &str, secret: &str) -> Zeroizing<String> {
+pub(super) fn basic(id: &str, secret: &str) -> Zeroizing<String> {
     let mut pair = Form::default();
     pair.push(id);
     pair.0.push(':');
@@ -283,7 +283,7 @@ fn basic(id: &str, secret: &str) -> Zeroizing<String> {
 }
 
 /// `application/x-www-form-urlencoded` in memory that is wiped; grown by copying, so room is made at the start.
-struct Form(Zeroizing<String>);
+pub(super) struct Form(pub(super) Zeroizing<String>);
 
 impl Default for Form {
     fn default() -> Self {
@@ -292,7 +292,7 @@ impl Default for Form {
 }
 
 impl Form {
-    fn add(&mut self, key: &str, value: &str) {
+    pub(super) fn add(&mut self, key: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');
         }

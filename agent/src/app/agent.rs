@@ -17,9 +17,8 @@ use super::{
 use crate::{
     config::Config,
     connection::{Front, Tag},
-    gate,
     identity::Actor,
-    model::{CgroupId, EntryKind, Rfc3339, WorkloadName},
+    model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
 };
 
@@ -54,7 +53,7 @@ impl Agent {
         let Value::Object(members) = members else {
             bail!("an entry is an object")
         };
-        let entry = gate::other(kind, self.front.shared.clock.now_ns(), members);
+        let entry = Entry::of(kind, self.front.shared.clock.now_ns(), members);
         self.front
             .shared
             .ledger
@@ -278,6 +277,19 @@ impl Agent {
         });
         self.record(EntryKind::Agent, json!({ "event": "started", "detail": detail }))
             .await
+    }
+
+    /// Records in the background what an earlier run left open for approvers.
+    pub(super) fn lapse_orphans(&self) {
+        let approvals = self.front.shared.approvals.clone();
+        let Ok(path) = self.config.lock().map(|c| c.host.data_dir.join("ledger.db")) else {
+            return;
+        };
+        tokio::task::spawn_blocking(move || match approvals.lapse_orphans(&path) {
+            Ok(0) => {}
+            Ok(lapsed) => tracing::info!(lapsed, "approvals of an earlier run have lapsed"),
+            Err(e) => tracing::error!("approvals of an earlier run are not recorded as lapsed: {e}"),
+        });
     }
 
     pub(super) async fn record_stopped(&self, cut: usize) {

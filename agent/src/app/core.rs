@@ -6,15 +6,16 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use crate::{
+    approval::{self, Approvals},
     clock::Clock,
     config::Config,
     connection::{Front, Workloads},
     credential::Credentials,
     drain::Drain,
     gate::{Names, Shared, Upstreams},
-    identity::{Identities, LifecycleEvent},
+    identity::{self, Identities, LifecycleEvent},
     ledger::{self, Ledger},
-    mask::MaskRules,
+    mask::{self, MaskRules},
     policy::PolicyStore,
     protocol::Registry,
     telemetry::Metrics,
@@ -46,9 +47,19 @@ impl Core {
         let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
         let connector =
             Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
+        let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
         let recorder = ledger.clone();
+        let asked = approvals.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
-        let events = Arc::new(move |event: LifecycleEvent| recorder.enqueue_now(event.entry()));
+        let events = Arc::new(move |event: LifecycleEvent| {
+            match (event.event, &event.identity) {
+                (identity::Event::Revoked, _) => asked.end_workload(&event.workload, "identity_revoked"),
+                (identity::Event::Removed, _) => asked.end_workload(&event.workload, "workload_removed"),
+                (identity::Event::Bound, Some(identity)) => asked.rebind(&event.workload, identity),
+                _ => {}
+            }
+            recorder.enqueue_now(event.entry());
+        });
         let identities =
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
         let front = Front {
@@ -61,6 +72,7 @@ impl Core {
                 names: Names::default(),
                 drain: Drain::default(),
                 credentials: Credentials::new(&config.credential),
+                approvals,
             },
             workloads: Workloads::default(),
             identities,
@@ -78,6 +90,32 @@ impl Core {
             ca,
         })
     }
+}
+
+fn approvals(
+    config: &Config,
+    clock: &Clock,
+    host: &Arc<str>,
+    ledger: &Ledger,
+    policy: &PolicyStore,
+) -> anyhow::Result<Approvals> {
+    let key = host_key(&config.host.data_dir.join("mask.key")).context("the key for digests")?;
+    let rules = mask_rules(config)?;
+    let mask = move |text: &str| {
+        let mut counts = mask::Counts::default();
+        rules.mask_text(rules.all(), text, &mut counts).into_owned()
+    };
+    let approvals = Approvals::new(approval::Parts {
+        config: config.approvals.clone(),
+        clock: clock.clone(),
+        host: Arc::clone(host),
+        ledger: ledger.clone(),
+        policy: policy.clone(),
+        key: approval::digest_key(&key),
+        mask: Arc::new(mask),
+    });
+    approvals.run();
+    Ok(approvals)
 }
 
 /// Masking rules from the configuration, with this host's key for keyed hashes.

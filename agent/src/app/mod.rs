@@ -46,6 +46,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let agent = Arc::new(Agent::new(config_path.into(), config, core, control, mount));
     agent.record_started().await?;
+    agent.lapse_orphans();
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
@@ -75,6 +76,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         "stopping; live connections have {deadline:?}"
     );
     accepting.abort();
+    agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();
     agent.record_stopped(cut).await;

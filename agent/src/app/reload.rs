@@ -33,6 +33,8 @@ impl Agent {
                     "detail": { "added": change.added, "removed": change.removed, "changed": change.changed },
                 });
                 self.note(entry).await;
+                // What was asked and granted under the former set ends with it.
+                shared.approvals.sweep();
             }
             Err(e) => {
                 tracing::error!("the policy set before stays in force: {e}");
@@ -51,6 +53,7 @@ impl Agent {
         self.front.connector.store(connector.into());
         // Secrets are read at use; a new upstream must not meet old references.
         self.front.shared.credentials.reload(&new.credential);
+        self.front.shared.approvals.reload(new.approvals.clone());
         self.front.upstreams.store(Upstreams::new(&new.upstream).into());
         self.front.limits.store(new.limits.clone().into());
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());

@@ -6,9 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::model::{
-    Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason,
-    Rfc3339, Seq, SessionId, Value, WorkloadName,
+use crate::{
+    model::{
+        Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason,
+        Rfc3339, Seq, SessionId, Value, WorkloadName,
+    },
+    policy::Approval,
 };
 
 /// Serialises a body. Serialising these structs cannot fail: keys are text, and no map has other keys.
@@ -104,9 +107,49 @@ struct ResourceBody<'a> {
     kind: &'a str,
 }
 
+/// The approval that an operation passed with, or the request that it was held under.
+#[derive(Serialize)]
+pub(super) struct ApprovalBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    approvers: &'a [Arc<str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    groups: &'a [Arc<str>],
+    id: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
+}
+
+impl ApprovalBody<'_> {
+    pub(super) fn request(id: Uuid) -> Self {
+        Self {
+            approver: None,
+            approvers: &[],
+            groups: &[],
+            id: id.to_string().into(),
+            scope: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Approval> for ApprovalBody<'a> {
+    fn from(approval: &'a Approval) -> Self {
+        Self {
+            approver: Some(&approval.approver),
+            approvers: &approval.approvers,
+            groups: &approval.groups,
+            id: (&*approval.id).into(),
+            scope: Some(approval.scope.as_str()),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct OperationBody<'a> {
     action: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ApprovalBody<'a>>,
     at: Rfc3339,
     context: BTreeMap<&'a str, &'a Value>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -133,7 +176,7 @@ struct OperationBody<'a> {
 }
 
 /// What an operation's entry is made of.
-pub(crate) struct OperationParts<'a> {
+pub(super) struct OperationParts<'a> {
     pub at: i64,
     pub host: &'a str,
     pub session: SessionId,
@@ -142,10 +185,11 @@ pub(crate) struct OperationParts<'a> {
     pub identity: Option<&'a RawValue>,
     pub operation: &'a crate::model::Operation,
     pub decision: &'a Decision,
+    pub approval: Option<ApprovalBody<'a>>,
     pub mask: Vec<&'a str>,
 }
 
-pub(crate) fn operation(p: OperationParts<'_>) -> Entry {
+pub(super) fn operation(p: OperationParts<'_>) -> Entry {
     let (name, seen) = &p.operation.context;
     let context = p.operation.recorded_context.as_ref().unwrap_or(seen);
     let resource = p
@@ -155,6 +199,7 @@ pub(crate) fn operation(p: OperationParts<'_>) -> Entry {
         .unwrap_or(&p.operation.resource.id);
     let body = OperationBody {
         action: p.operation.action,
+        approval: p.approval,
         at: Rfc3339(p.at),
         context: BTreeMap::from([(*name, context)]),
         controls: &p.decision.controls,
@@ -400,19 +445,4 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
         workload: p.workload,
     };
     entry(id, EntryKind::Session, &body)
-}
-
-/// An entry about the agent, a workload or a change, from members beside `at`, `id`, `kind` and `v`.
-#[must_use]
-pub fn other(kind: EntryKind, at: i64, members: serde_json::Map<String, serde_json::Value>) -> Entry {
-    let id = Uuid::now_v7();
-    let mut body = members;
-    body.insert("at".into(), Rfc3339(at).to_string().into());
-    body.insert("id".into(), id.to_string().into());
-    body.insert("kind".into(), kind.as_str().into());
-    body.insert("v".into(), 1.into());
-    let mut body = serde_json::Value::Object(body);
-    // A dependency may have switched serde_json to insertion order.
-    body.sort_all_objects();
-    entry(id, kind, &body)
 }

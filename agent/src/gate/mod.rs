@@ -5,6 +5,7 @@
 mod body;
 mod dial;
 mod ending;
+mod hold;
 mod names;
 mod permit;
 #[cfg(any(test, feature = "testing"))]
@@ -23,13 +24,15 @@ use serde_json::value::RawValue;
 
 use self::ending::Ending;
 pub use self::{
-    body::{Closing, SessionParts, TlsBody, other, process as process_body, session as session_entry},
+    body::{Closing, SessionParts, TlsBody, process as process_body, session as session_entry},
     dial::{Dial, DialError, Secured, StartTls},
+    hold::{Held, Verdict, Verdicts, Waiting},
     names::Names,
     permit::Permit,
     upstream::Upstreams,
 };
 use crate::{
+    approval::{Approvals, Payload},
     clock::Clock,
     config::{Limits, Upstream},
     credential::{CredentialError, Credentials, Secret},
@@ -41,7 +44,7 @@ use crate::{
         Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason,
         SessionId, WorkloadName,
     },
-    policy::{DecisionCache, PolicySet, PolicyStore, Principal, Query},
+    policy::{Approval, DecisionCache, PolicySet, PolicyStore, Principal, Query},
     telemetry::Metrics,
 };
 
@@ -64,6 +67,8 @@ pub struct Shared {
     pub drain: Drain,
     /// What the agent logs in with.
     pub credentials: Credentials,
+    /// The humans who are asked.
+    pub approvals: Approvals,
 }
 
 /// TLS facts that a protocol needs of the downstream leg.
@@ -151,6 +156,8 @@ pub struct Denied {
     pub message: Option<Arc<str>>,
     /// Groups that could approve it.
     pub approval: Arc<[Arc<str>]>,
+    /// The request that it was held under, where it was.
+    pub request: Option<uuid::Uuid>,
 }
 
 impl Gate {
@@ -291,56 +298,132 @@ impl Gate {
         }
     }
 
-    /// Decides an operation and records the decision; the permit exists once the record is durable.
+    /// Decides an operation and records the decision; the permit exists once the record is durable. One that is held
+    /// waits here.
     ///
     /// # Errors
-    /// When identity, policy or ledger do not let it pass.
+    /// When identity, policy, approvers or ledger do not let it pass.
     pub async fn authorize(&self, operation: Operation) -> Result<Permit, Denied> {
+        match self.ask(operation).await {
+            Verdict::Permit(permit) => Ok(permit),
+            Verdict::Denied(denied) => Err(denied),
+            Verdict::Held(held) => {
+                let waiting = self.request(held, Payload::default()).await?;
+                waiting.permit(self).await
+            }
+        }
+    }
+
+    /// As [`Gate::authorize`], for a protocol that has something to do or to say while an operation is held.
+    pub async fn ask(&self, operation: Operation) -> Verdict {
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
         let known = match self.connection.identity.check() {
             Ok(identity) => self.known(identity),
             Err(reason) => {
                 let decision = self.denial(&set, reason);
-                return Err(self.deny(&operation, None, decision).await);
+                return Verdict::Denied(self.deny(&operation, None, decision, None).await);
             }
         };
-        let decision = self.decide(&set, &known, &operation);
-        if decision.effect != Effect::Allow {
-            return Err(self.deny(&operation, Some(&known), decision).await);
+        let decision = self.decide(&set, &known, &operation, None);
+        match decision.effect {
+            Effect::Deny => Verdict::Denied(self.deny(&operation, Some(&known), decision, None).await),
+            Effect::Hold => Verdict::Held(Held {
+                known,
+                operations: vec![(operation, decision)],
+            }),
+            Effect::Allow => match self.admit(&operation, &known, decision, None).await {
+                Ok(permit) => Verdict::Permit(permit),
+                Err(denied) => Verdict::Denied(denied),
+            },
         }
-        let seq = match self.write(&operation, Some(&known), &decision).await {
+    }
+
+    /// Records what is allowed; the permit exists once the record is durable.
+    async fn admit(
+        &self,
+        operation: &Operation,
+        known: &Known,
+        decision: Arc<Decision>,
+        approval: Option<&Approval>,
+    ) -> Result<Permit, Denied> {
+        let seq = match self
+            .write(operation, Some(known), &decision, approval.map(Into::into))
+            .await
+        {
             Ok(seq) => seq,
             Err(_) => {
-                self.count(&operation, Effect::Deny, Reason::LedgerUnavailable);
-                return Err(denied(&operation, &decision, Reason::LedgerUnavailable));
+                self.count(operation, Effect::Deny, Reason::LedgerUnavailable);
+                return Err(denied(operation, &decision, Reason::LedgerUnavailable));
             }
         };
         let permit = Permit::new(Arc::clone(&self.inner), operation.id, seq, Arc::clone(&decision));
         // The wait for the disk is long enough for a revocation to come in between.
         if let Err(reason) = self.connection.identity.check() {
-            self.count(&operation, Effect::Deny, reason);
+            self.count(operation, Effect::Deny, reason);
             let _ = permit.finish(reason, "").await;
-            return Err(denied(&operation, &decision, reason));
+            return Err(denied(operation, &decision, reason));
         }
         self.permitted.store(true, Ordering::Release);
-        self.count(&operation, Effect::Allow, decision.reason);
+        self.count(operation, Effect::Allow, decision.reason);
         Ok(permit)
     }
 
-    /// Decides operations that come in one message, in their order, and records all decisions: permits for all of them,
-    /// or the first denial. Where one is denied none may go, and the others are recorded as [`Reason::BatchDenied`].
-    ///
-    /// # Errors
-    /// When identity, policy or ledger do not let one pass.
-    pub async fn authorize_all(&self, operations: Vec<Operation>) -> Result<Vec<Permit>, Denied> {
+    /// Decides again what was allowed beside something that was held.
+    async fn admit_again(&self, operation: &Operation) -> Result<Permit, Denied> {
+        let set = self.inner.shared.policy.current();
+        let known = match self.connection.identity.check() {
+            Ok(identity) => self.known(identity),
+            Err(reason) => {
+                let decision = self.denial(&set, reason);
+                return Err(self.deny(operation, None, decision, None).await);
+            }
+        };
+        let decision = self.decide(&set, &known, operation, None);
+        if decision.effect == Effect::Allow {
+            return self.admit(operation, &known, decision, None).await;
+        }
+        let decision = Decision {
+            effect: Effect::Deny,
+            ..(*decision).clone()
+        };
+        Err(self.deny(operation, Some(&known), Arc::new(decision), None).await)
+    }
+
+    /// As [`Gate::ask`], for operations that come in one message. Where one is denied none may go, and the others are
+    /// recorded as [`Reason::BatchDenied`].
+    pub async fn ask_all(&self, operations: Vec<Operation>) -> Verdicts {
+        let set = self.inner.shared.policy.current();
+        if let Ok(identity) = self.connection.identity.check() {
+            let known = self.known(identity);
+            let decisions: Vec<_> = operations
+                .iter()
+                .map(|o| self.decide(&set, &known, o, None))
+                .collect();
+            let any = |effect| decisions.iter().any(|d| d.effect == effect);
+            if any(Effect::Hold) && !any(Effect::Deny) {
+                self.operations
+                    .fetch_add(operations.len() as u64, Ordering::Relaxed);
+                let operations = operations.into_iter().zip(decisions).collect();
+                return Verdicts::Held(Held { known, operations });
+            }
+        }
+        match self.authorize_all(operations).await {
+            Ok(permits) => Verdicts::Permits(permits),
+            Err(denied) => Verdicts::Denied(denied),
+        }
+    }
+
+    /// Decides operations of which none is held, in their order, and records all decisions: permits for all of them, or
+    /// the first denial.
+    async fn authorize_all(&self, operations: Vec<Operation>) -> Result<Vec<Permit>, Denied> {
         let set = self.inner.shared.policy.current();
         let refusing = match self.connection.identity.check() {
             Ok(identity) => {
                 let known = self.known(identity);
                 operations
                     .iter()
-                    .position(|o| self.decide(&set, &known, o).effect != Effect::Allow)
+                    .position(|o| self.decide(&set, &known, o, None).effect != Effect::Allow)
             }
             Err(_) => Some(0),
         };
@@ -390,6 +473,7 @@ impl Gate {
             policies: Arc::from([]),
             message: None,
             approval: Arc::from([]),
+            request: None,
         }
     }
 
@@ -403,35 +487,55 @@ impl Gate {
             .check()
             .ok()
             .map(|identity| self.known(identity));
-        self.deny(&operation, known.as_ref(), self.denial(&set, reason))
+        self.deny(&operation, known.as_ref(), self.denial(&set, reason), None)
             .await
     }
 
-    fn decide(&self, set: &Arc<PolicySet>, known: &Known, operation: &Operation) -> Arc<Decision> {
+    fn decide(
+        &self,
+        set: &Arc<PolicySet>,
+        known: &Known,
+        operation: &Operation,
+        approval: Option<&Approval>,
+    ) -> Arc<Decision> {
         let query = Query {
             principal: &known.principal,
             operation,
             process: &self.connection.process,
             now_ns: self.inner.shared.clock.now_ns(),
             classes: self.connection.mask.classes(),
-            approval: None,
+            approval,
         };
-        let decision = self.lock().cache.decide(set, &query);
-        if decision.effect != Effect::Hold {
-            return decision;
-        }
-        // Nobody can be asked yet: a hold is a denial that says which group would have to approve.
-        Arc::new(Decision {
-            reason: Reason::ApprovalRequired,
-            ..(*decision).clone()
-        })
+        self.lock().cache.decide(set, &query)
     }
 
-    async fn deny(&self, operation: &Operation, known: Option<&Known>, decision: Arc<Decision>) -> Denied {
+    async fn deny(
+        &self,
+        operation: &Operation,
+        known: Option<&Known>,
+        decision: Arc<Decision>,
+        approval: Option<&Approval>,
+    ) -> Denied {
         self.count(operation, Effect::Deny, decision.reason);
         // Where the ledger cannot take the denial either, it counts the loss and records it as a gap later.
-        let _ = self.write(operation, known, &decision).await;
+        let _ = self
+            .write(operation, known, &decision, approval.map(Into::into))
+            .await;
         denied(operation, &decision, decision.reason)
+    }
+
+    /// As `deny`, of what was held and is not approved.
+    async fn deny_held(
+        &self,
+        operation: &Operation,
+        known: Option<&Known>,
+        decision: Arc<Decision>,
+        request: Option<uuid::Uuid>,
+    ) -> Denied {
+        self.count(operation, Effect::Deny, decision.reason);
+        let approval = request.map(body::ApprovalBody::request);
+        let _ = self.write(operation, known, &decision, approval).await;
+        Denied::under(operation, &decision, request)
     }
 
     async fn write(
@@ -439,6 +543,7 @@ impl Gate {
         operation: &Operation,
         known: Option<&Known>,
         decision: &Decision,
+        approval: Option<body::ApprovalBody<'_>>,
     ) -> Result<crate::model::Seq, crate::ledger::LedgerError> {
         let classes = self.connection.mask.classes();
         let entry = body::operation(body::OperationParts {
@@ -450,6 +555,7 @@ impl Gate {
             identity: known.map(|k| &*k.body),
             operation,
             decision,
+            approval,
             mask: decision
                 .obligations
                 .mask
@@ -529,5 +635,6 @@ fn denied(operation: &Operation, decision: &Decision, reason: Reason) -> Denied 
         policies: Arc::clone(&decision.policies),
         message: decision.message.clone(),
         approval: Arc::clone(&decision.approval),
+        request: None,
     }
 }

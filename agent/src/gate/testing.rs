@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{Connection, Gate, Names, Shared, TlsFacts, Upstreams};
 use crate::{
+    approval::{self, Approvals},
     clock::Clock,
     config::{Durability, Limits, Mask, Upstream},
     credential::Credentials,
@@ -82,10 +83,25 @@ impl Rig {
         let config = crate::config::Policy { dirs: vec![policies] };
         let ledger = Ledger::open(dir.path(), Options::new("test", Durability::Process)).expect("a ledger");
         let mask = MaskRules::new(&Mask::default(), &[7; 32]).expect("masking rules");
+        let policy = PolicyStore::load(&config).expect("a policy that is valid");
+        let approvals = Approvals::new(approval::Parts {
+            config: crate::config::Approvals {
+                issuer: Some("people".into()),
+                break_glass_group: Some("breakers".into()),
+                ..Default::default()
+            },
+            clock: Clock::System,
+            host: "test".into(),
+            ledger: ledger.clone(),
+            policy: policy.clone(),
+            key: [3; 32],
+            mask: Arc::new(str::to_owned),
+        });
         let shared = Shared {
             clock: Clock::System,
             host: "test".into(),
-            policy: PolicyStore::load(&config).expect("a policy that is valid"),
+            policy,
+            approvals,
             ledger,
             metrics: Metrics::default(),
             names: Names::default(),

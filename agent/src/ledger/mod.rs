@@ -9,6 +9,7 @@
 //! Callers hash, salt and compress on their own threads; the writer only copies rows into SQLite, so that one thread
 //! carries the whole host.
 
+mod approvals;
 pub mod canonical;
 pub mod checkpoint;
 mod error;
@@ -38,6 +39,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
+pub use self::approvals::approvals;
 pub use self::{
     error::LedgerError,
     export::{ExportOptions, Exported, export},

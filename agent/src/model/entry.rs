@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use super::Rfc3339;
+
 /// What an entry speaks of; the `kind` member of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,4 +53,24 @@ pub struct Entry {
     /// Canonical JSON (RFC 8785 with integers only): keys sorted, no white space, members `at`, `id`, `kind`, `v`
     /// always there.
     pub body: String,
+}
+
+impl Entry {
+    /// An entry with a new id, from members beside `at`, `id`, `kind` and `v`.
+    #[must_use]
+    pub fn of(kind: EntryKind, at_ns: i64, mut members: serde_json::Map<String, serde_json::Value>) -> Self {
+        let id = Uuid::now_v7();
+        members.insert("at".into(), Rfc3339(at_ns).to_string().into());
+        members.insert("id".into(), id.to_string().into());
+        members.insert("kind".into(), kind.as_str().into());
+        members.insert("v".into(), 1.into());
+        let mut body = serde_json::Value::Object(members);
+        // A dependency may have switched serde_json to insertion order.
+        body.sort_all_objects();
+        Self {
+            id,
+            kind,
+            body: body.to_string(),
+        }
+    }
 }

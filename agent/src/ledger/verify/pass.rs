@@ -27,7 +27,8 @@ use super::{
 };
 use crate::model::EntryKind;
 
-const KINDS: [EntryKind; 7] = [
+const KINDS: [EntryKind; 8] = [
+    EntryKind::Approval,
     EntryKind::Operation,
     EntryKind::Outcome,
     EntryKind::Session,

@@ -146,6 +146,7 @@ impl Connection<'_> {
             policies: [].into(),
             message: None,
             approval: [].into(),
+            request: None,
         };
         let untouched = matches!(failure, Failure::Dial(_) | Failure::Request(Fault::Encoding));
         self.answer(&denied, status, &failure.to_string(), uploaded, untouched)

@@ -13,6 +13,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Notify,
     time::{Instant, timeout_at},
 };
 
@@ -45,6 +46,8 @@ struct Entry {
     real: Box<[u8]>,
     route: Route,
     target: Target,
+    /// Told of each cancel request that passed: what is held here the server does not know of.
+    cancelled: Notify,
 }
 
 /// A connection's place among them, for as long as it lasts.
@@ -73,6 +76,11 @@ impl Registered {
     pub fn key(&self) -> &[u8] {
         &self.entry.ours
     }
+
+    /// Resolves when the workload asks to cancel what runs on this connection.
+    pub async fn cancelled(&self) {
+        self.entry.cancelled.notified().await;
+    }
 }
 
 impl Cancels {
@@ -92,6 +100,7 @@ impl Cancels {
             real: real.into(),
             route: route.clone(),
             target: target.clone(),
+            cancelled: Notify::new(),
         });
         let at = (gate.original_dst().0, process);
         self.lock().entry(at).or_default().push(Arc::clone(&entry));
@@ -142,6 +151,8 @@ impl Cancels {
             Ok(permit) => permit,
             Err(denied) => return Err(ProtocolError::Refused(denied.reason)),
         };
+        // Whoever waits now, and nobody who begins to wait later.
+        entry.cancelled.notify_waiters();
         match entry.send(process, dial, &mut permit, until).await {
             Ok(()) => {
                 permit.finish(Reason::Completed, "").await?;

@@ -1,14 +1,12 @@
 //! The function call: a message without SQL.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
-    super::{
-        deny,
-        frame::{Fault, HEADER, Reader},
-    },
+    super::frame::{Fault, HEADER, Reader},
     Session,
     expect::Expect,
+    hold::Sent,
     plan::Proposal,
     running::Running,
 };
@@ -25,14 +23,12 @@ impl Session<'_> {
             return Err(self.cannot_carry(Fault::Fields).await);
         };
         let Proposal { plan, operation } = self.propose_call(oid);
-        let permit = match self.gate.authorize(operation).await {
-            Ok(permit) => permit,
-            Err(denied) => {
-                let mut said = BytesMut::new();
-                deny::denied(&denied, deny::Severity::Error, &mut said);
-                return self.refuse_query(said.freeze());
-            }
+        let permit = match self.decide(vec![operation], Sent::bytes(message)).await? {
+            Ok(mut permits) => permits.pop(),
+            Err(said) => return self.refuse_query(said),
         };
+        // One was asked for.
+        let Some(permit) = permit else { return Ok(()) };
         let mut running = Running::new(permit, plan, None);
         running.went_up(message.len() as u64);
         // It may do anything to the session.

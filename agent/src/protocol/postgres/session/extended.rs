@@ -28,9 +28,9 @@ use super::{
     running::{Plan, Running},
 };
 use crate::{
-    gate::{Denied, Gate, Permit},
+    gate::Permit,
     mask::Counts,
-    model::{Direction, Operation, Reason},
+    model::{Direction, Reason},
     protocol::ProtocolError,
 };
 
@@ -279,12 +279,11 @@ impl Session<'_> {
                 Err(said) => return self.refuse_batch(said).await,
             }
         }
-        let permits = match authorize(self.gate, operations).await {
+        let sent = self.sent(&uncovered, execute.as_ref().zip(plans.last()));
+        let permits = match self.decide(operations, sent).await? {
             Ok(permits) => permits,
-            Err(denied) => {
-                let mut said = BytesMut::new();
-                deny::denied(&denied, deny::Severity::Error, &mut said);
-                return self.refuse_batch(said.freeze()).await;
+            Err(said) => {
+                return self.refuse_batch(said).await;
             }
         };
         let mut decided: Vec<_> = plans.into_iter().zip(permits).collect();
@@ -527,17 +526,6 @@ pub(super) async fn not_run(decided: Vec<(Plan, Permit)>) -> Result<(), Protocol
         permit.finish(Reason::Completed, "not run").await?;
     }
     Ok(())
-}
-
-/// One decision takes the short way.
-pub(super) async fn authorize(gate: &Gate, mut operations: Vec<Operation>) -> Result<Vec<Permit>, Denied> {
-    match (operations.pop(), operations.is_empty()) {
-        (Some(operation), true) => Ok(vec![gate.authorize(operation).await?]),
-        (last, _) => {
-            operations.extend(last);
-            gate.authorize_all(operations).await
-        }
-    }
 }
 
 /// A statement with the types that its Parse gives to parameters. Which those are that did not come with PostgreSQL is

@@ -11,6 +11,7 @@ mod call;
 mod copy;
 mod expect;
 mod extended;
+mod hold;
 mod lookup;
 mod names;
 pub(super) mod notices;

@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     super::{
@@ -15,7 +15,8 @@ use super::{
     },
     Session, Transaction,
     expect::Expect,
-    extended::{authorize, not_run},
+    extended::not_run,
+    hold::Sent,
     plan::{Proposal, refusal},
     running::Running,
     unsettled::Earlier,
@@ -63,13 +64,9 @@ impl Session<'_> {
         }
         let (plans, operations): (Vec<_>, Vec<_>) =
             proposals.into_iter().map(|p| (p.plan, p.operation)).unzip();
-        let permits = match authorize(self.gate, operations).await {
+        let permits = match self.decide(operations, Sent::text(text)).await? {
             Ok(permits) => permits,
-            Err(denied) => {
-                let mut said = BytesMut::new();
-                deny::denied(&denied, deny::Severity::Error, &mut said);
-                return self.refuse_query(said.freeze());
-            }
+            Err(said) => return self.refuse_query(said),
         };
         let mut decided: Vec<_> = plans.into_iter().zip(permits).collect();
         self.describe_copies(&mut decided).await?;

@@ -56,7 +56,7 @@ mod tests;
 mod types;
 
 pub use copy::{CopyMasker, CopyOptions, CopySyntax};
-pub use parameters::{Parameter, Scope, bind, parameters};
+pub use parameters::{Parameter, Scope, bind, parameters, show};
 pub use row::RowMasker;
 pub use types::{BuiltIn, Type, Types};
 

@@ -8,6 +8,7 @@ use super::{
     Format, Treatment, Types,
     engine::{Engine, Outcome},
     kind::Node,
+    render,
 };
 use crate::{
     mask::{Counts, MaskRules},
@@ -85,6 +86,45 @@ pub fn bind(
     counts: &mut Counts,
     out: &mut BytesMut,
 ) -> Result<(), Fault> {
+    let (before, values, after) = read(body, type_oids)?;
+    let masked = parameters(scope, treatment, &values, counts);
+    frame::write(out, b'B', |out| {
+        out.put_slice(before);
+        for value in &masked {
+            frame::put_value(out, value.as_deref());
+        }
+        out.put_slice(after);
+    });
+    Ok(())
+}
+
+/// What people are shown of a Bind's parameters: masked, and as PostgreSQL writes them in text.
+///
+/// # Errors
+/// [`Fault::Fields`] when the body is no Bind.
+pub fn show(scope: Scope<'_>, treatment: Treatment, body: &[u8], type_oids: &[u32]) -> Result<String, Fault> {
+    let (_, values, _) = read(body, type_oids)?;
+    let masked = parameters(scope, treatment, &values, &mut Counts::default());
+    let mut shown = String::new();
+    for (n, (value, parameter)) in masked.iter().zip(&values).enumerate() {
+        if n > 0 {
+            shown.push('\n');
+        }
+        let node = Node::resolve(parameter.type_oid, -1, scope.types);
+        let text = match value {
+            None => "NULL".into(),
+            Some(value) => render::text(&node.kind, parameter.format, value)
+                .map_or_else(|| format!("{} bytes", value.len()), |text| format!("{text:?}")),
+        };
+        shown.push_str(&format!("${} = {text}", n + 1));
+    }
+    Ok(shown)
+}
+
+/// A Bind's body: what is before its parameters, they, and what is after them.
+type Parts<'a> = (&'a [u8], Vec<Parameter<'a>>, &'a [u8]);
+
+fn read<'a>(body: &'a [u8], type_oids: &[u32]) -> Result<Parts<'a>, Fault> {
     let mut reader = Reader::new(body);
     reader.cstr()?;
     reader.cstr()?;
@@ -110,15 +150,7 @@ pub fn bind(
     let after = reader.rest();
     self::formats(&mut reader)?;
     reader.end()?;
-    let masked = parameters(scope, treatment, &values, counts);
-    frame::write(out, b'B', |out| {
-        out.put_slice(before);
-        for value in &masked {
-            frame::put_value(out, value.as_deref());
-        }
-        out.put_slice(after);
-    });
-    Ok(())
+    Ok((before, values, after))
 }
 
 fn formats(reader: &mut Reader<'_>) -> Result<Vec<Format>, Fault> {

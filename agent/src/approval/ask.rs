@@ -1,0 +1,99 @@
+//! What approvers are asked: a held operation, and the digest that an answer is bound to.
+
+use std::{io, sync::Arc};
+
+use aws_lc_rs::hmac;
+use serde::Serialize;
+
+use crate::model::{Decision, Identity, Operation, Process, SessionId, Value, WorkloadName};
+
+/// A held operation.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Who asks.
+    pub workload: WorkloadName,
+    /// As whom.
+    pub identity: Arc<Identity>,
+    /// On which connection.
+    pub session: SessionId,
+    /// From which process.
+    pub process: Process,
+    /// For what.
+    pub operation: Arc<Operation>,
+    /// What policy said.
+    pub decision: Arc<Decision>,
+    /// What would be sent.
+    pub payload: Payload,
+}
+
+/// What would be sent: its digest for the answer to be bound to, and what approvers see of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// SHA-256 over everything in it that has an effect.
+    pub digest: [u8; 32],
+    /// Bytes in all; what is kept in memory while it is held.
+    pub bytes: u64,
+    /// Masked, and cut to a few kilobytes.
+    pub shown: Arc<str>,
+    /// Whether `shown` is not all of it.
+    pub truncated: bool,
+}
+
+/// What two requests must have in common to be the same.
+#[derive(Serialize)]
+struct Subject<'a> {
+    action: &'a str,
+    context: (&'a str, &'a Value),
+    issuer: &'a str,
+    on_behalf_of: Option<&'a str>,
+    port: u16,
+    protocol: &'a str,
+    resource: (&'a str, &'a str),
+    subject: &'a str,
+    /// The name that is proved, or the address: behind a proved name it may change from one attempt to the next.
+    to: String,
+    workload: &'a WorkloadName,
+}
+
+impl Ask {
+    /// The keyed digest (HMAC-SHA256) of the operation, whose it is, and what it sends. It is keyed because it is
+    /// kept: a plain hash of a short secret can be found by trying.
+    #[must_use]
+    pub fn digest(&self, key: &hmac::Key) -> [u8; 32] {
+        let operation = &self.operation;
+        let to = &operation.destination;
+        let named = to.name.as_ref().filter(|_| to.name_verified);
+        let subject = Subject {
+            action: operation.action,
+            context: (operation.context.0, &operation.context.1),
+            issuer: &self.identity.issuer,
+            on_behalf_of: self.identity.on_behalf_of.as_deref(),
+            port: to.port,
+            protocol: operation.protocol,
+            resource: (operation.resource.kind, &operation.resource.id),
+            subject: &self.identity.subject,
+            to: named.map_or_else(|| to.address.to_string(), |name| name.to_string()),
+            workload: &self.workload,
+        };
+        let mut signing = Signing(hmac::Context::with_key(key));
+        // Neither the values nor the writer can fail.
+        let _ = serde_json::to_writer(&mut signing, &subject);
+        signing.0.update(&self.payload.digest);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(signing.0.sign().as_ref());
+        digest
+    }
+}
+
+struct Signing(hmac::Context);
+
+impl io::Write for Signing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Entries about approvals, newest first: for the page's history, and for what an earlier run left open.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::{LedgerError, read};
+use crate::model::Rfc3339;
+
+/// The bodies of entries about approvals since a time (nanoseconds since 1970 UTC), newest first, at most `limit`.
+/// Reads backwards through everything in between, so this is for a thread of its own.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn approvals(path: &Path, since_ns: i64, limit: usize) -> Result<Vec<Json>, LedgerError> {
+    let conn = read::open(path)?;
+    let since = Rfc3339(since_ns).to_string();
+    let mut statement = conn.prepare("SELECT body FROM entry ORDER BY seq DESC")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Ok(body) = row.get_ref(0)?.as_str() else {
+            continue;
+        };
+        // Members stand in the order of their names, so that `at` is found without reading the whole body.
+        if let Some(at) = member(body, "\"at\":\"")
+            && at < since.as_str()
+        {
+            break;
+        }
+        if body.contains("\"kind\":\"approval\"")
+            && let Ok(body) = serde_json::from_str::<Json>(body)
+            // A text inside another entry may look the same.
+            && body["kind"] == "approval"
+        {
+            found.push(body);
+            if found.len() >= limit {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn member<'a>(body: &'a str, key: &str) -> Option<&'a str> {
+    let rest = &body[body.find(key)? + key.len()..];
+    rest.split('"').next()
+}

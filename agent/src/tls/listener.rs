@@ -89,7 +89,12 @@ fn config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError>
         .map_err(TlsError::Config)?
         .with_no_client_auth()
         .with_single_cert(chain, private)
-        .map_err(|e| wrong(key, &format!("it does not go with {}: {e}", certificate.display())))?;
+        .map_err(|e| {
+            wrong(
+                key,
+                &format!("it does not go with {}: {e}", certificate.display()),
+            )
+        })?;
     config.alpn_protocols = super::alpn_vec(super::ALPN_HTTP1);
     Ok(Arc::new(config))
 }
@@ -107,7 +112,11 @@ mod tests {
         let pair = rcgen::generate_simple_self_signed(["page".to_owned()]).unwrap();
         std::fs::write(&cert, pair.cert.pem()).unwrap();
         std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-        let said = || ListenerTls::load(&cert, &key).map(|_| ()).map_err(|e| e.to_string());
+        let said = || {
+            ListenerTls::load(&cert, &key)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
         let private = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         private(0o644);
         assert!(said().unwrap_err().contains("chmod 0600"));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod gate;
+mod people;
 mod postgres;
 mod postgres_login;
 mod rig;

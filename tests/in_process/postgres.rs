@@ -2,6 +2,7 @@
 
 mod adversarial;
 mod faults;
+mod hold;
 mod login;
 mod stream;
 mod wire;

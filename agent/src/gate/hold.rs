@@ -114,7 +114,14 @@ impl Gate {
         };
         let decision = self.decide(&set, &known, operation, Some(approval));
         match decision.effect {
-            Effect::Allow => self.admit(operation, &known, decision, Some(approval)).await,
+            Effect::Allow => {
+                let decision = Decision {
+                    reason: Reason::ApprovalGranted,
+                    ..(*decision).clone()
+                };
+                self.admit(operation, &known, Arc::new(decision), Some(approval))
+                    .await
+            }
             Effect::Deny => Err(self.deny(operation, Some(&known), decision, Some(approval)).await),
             // The author of the policy left out what makes an approval count.
             Effect::Hold => {

@@ -379,7 +379,7 @@ fn about_rows(options: &ExportOptions, done: &Exported, key: &str) -> [(&'static
     [
         ("what", "What AI agents (workloads) did through Portcullis on one host: every operation with the decision on \
           it and how it ended, masked. Start with the views: operations, sessions, workload_events, changes, \
-          agent_events, payloads. The table columns explains every column.".into()),
+          agent_events, approvals, approval_events, payloads. The table columns explains every column.".into()),
         ("format", FORMAT.to_string()),
         ("exported_at", Rfc3339(options.now_ns).to_string()),
         ("key", key.into()),

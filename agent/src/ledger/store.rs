@@ -214,8 +214,33 @@ fn create(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
             path: path.into(),
             why: format!("application_id {id:#x}, format {format}").into(),
         });
+    } else {
+        renew_views(conn)?;
     }
     Ok(())
+}
+
+/// Gives a ledger of another version this version's views. They are derived: nothing of them is evidence.
+fn renew_views(conn: &mut Connection) -> Result<(), LedgerError> {
+    let views = |conn: &Connection| -> Result<Vec<(String, String)>, rusqlite::Error> {
+        let sql = "SELECT name, coalesce(sql, '') FROM sqlite_master WHERE type = 'view' ORDER BY name";
+        let mut statement = conn.prepare(sql)?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        rows.collect()
+    };
+    let model = Connection::open_in_memory()?;
+    model.execute_batch(SCHEMA)?;
+    model.execute_batch(VIEWS)?;
+    let found = views(conn)?;
+    if found == views(&model)? {
+        return Ok(());
+    }
+    let tx = conn.transaction()?;
+    for (name, _) in &found {
+        tx.execute_batch(&format!("DROP VIEW \"{}\"", name.replace('"', "\"\"")))?;
+    }
+    tx.execute_batch(VIEWS)?;
+    Ok(tx.commit()?)
 }
 
 /// The tree from the stored compact range and the leaves after it; from all leaves where there is none that fits.

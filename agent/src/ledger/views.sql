@@ -61,6 +61,37 @@ SELECT seq AS entry, json_extract(body, '$.at') AS at, json_extract(body, '$.kin
   json_extract(body, '$.detail') AS detail
 FROM entry WHERE json_extract(body, '$.kind') IN ('agent', 'gap');
 
+CREATE VIEW approvals AS
+WITH event AS MATERIALIZED (
+  SELECT seq, body, json_extract(body, '$.approval') AS approval, json_extract(body, '$.event') AS event
+  FROM entry WHERE +json_extract(body, '$.kind') = 'approval'),
+last AS MATERIALIZED (
+  SELECT approval, min(seq) AS seq, event, json_extract(body, '$.at') AS at, json_extract(body, '$.covers') AS covers
+  FROM event WHERE event IN ('denied', 'expired', 'lapsed')
+    OR (event = 'approved' AND json_extract(body, '$.complete')) GROUP BY approval),
+said AS MATERIALIZED (
+  SELECT approval, json_group_array(json_object('approver', json_extract(body, '$.approver.subject'),
+      'groups', json_extract(body, '$.counts_for'), 'answer', event, 'reason', json_extract(body, '$.reason'),
+      'at', json_extract(body, '$.at'), 'via', json_extract(body, '$.approver.via'))) AS answers
+  FROM event WHERE event IN ('approved', 'denied') GROUP BY approval)
+SELECT r.approval AS approval, r.seq AS entry, json_extract(r.body, '$.at') AS asked_at,
+  json_extract(r.body, '$.workload') AS workload, json_extract(r.body, '$.identity.subject') AS subject,
+  json_extract(r.body, '$.identity.on_behalf_of') AS on_behalf_of, json_extract(r.body, '$.action') AS action,
+  json_extract(r.body, '$.resource.id') AS resource, json_extract(r.body, '$.operation') AS operation,
+  json_extract(r.body, '$.requirements') AS requirements, json_extract(r.body, '$.policy_set') AS policy_set,
+  json_extract(r.body, '$.digest') AS digest, coalesce(last.event, 'open') AS state, last.at AS ended_at,
+  last.covers AS covers, said.answers AS answers
+FROM event AS r LEFT JOIN last ON last.approval = r.approval LEFT JOIN said ON said.approval = r.approval
+WHERE r.event = 'requested';
+
+CREATE VIEW approval_events AS
+SELECT seq AS entry, json_extract(body, '$.at') AS at, json_extract(body, '$.approval') AS approval,
+  json_extract(body, '$.event') AS event, json_extract(body, '$.workload') AS workload,
+  json_extract(body, '$.approver.subject') AS approver, json_extract(body, '$.approver.issuer') AS approver_issuer,
+  json_extract(body, '$.approver.via') AS via, json_extract(body, '$.reason') AS reason,
+  json_extract(body, '$.covers') AS covers
+FROM entry WHERE json_extract(body, '$.kind') = 'approval';
+
 CREATE VIEW payloads AS
 SELECT operation, direction, number, size, lower(hex(sha256)) AS sha256,
   CASE codec WHEN 0 THEN 'raw' WHEN 1 THEN 'zstd' END AS codec, length(bytes) AS stored,

@@ -170,3 +170,25 @@ async fn order_is_kept_and_the_queue_holds_callers_back() {
         *expected += 1;
     }
 }
+
+#[tokio::test]
+async fn a_ledger_of_another_version_gets_the_views_of_this_one() {
+    let dir = dir();
+    let path = dir.path().join("ledger.db");
+    open(&dir, Durability::Process).close();
+    let count = |sql: &str| -> i64 {
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        conn.query_row(sql, [], |r| r.get(0)).unwrap()
+    };
+    let before = count("SELECT count(*) FROM sqlite_master WHERE type = 'view'");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP VIEW approvals; CREATE VIEW \"of \"\"another\" AS SELECT 1")
+        .unwrap();
+    open(&dir, Durability::Process).close();
+    assert_eq!(
+        count("SELECT count(*) FROM sqlite_master WHERE type = 'view'"),
+        before
+    );
+    assert_eq!(count("SELECT count(*) FROM approvals"), 0);
+}

@@ -80,6 +80,9 @@ pub fn denied(denied: &Denied, severity: Severity, out: &mut BytesMut) {
         detail.push_str(" approval=");
         detail.push_str(&denied.approval.join(","));
     }
+    if let Some(request) = denied.request {
+        detail.push_str(&format!(" request={request}"));
+    }
     Error {
         severity,
         code: code_of(denied.reason),

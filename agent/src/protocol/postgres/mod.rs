@@ -78,11 +78,9 @@ impl Protocol for Postgres {
 
 impl Postgres {
     async fn carry(&self, wire: &mut Wire, dial: &dyn Dial, gate: &Gate) -> Result<(), ProtocolError> {
-        let Some(mut established) = login::login(wire, dial, gate, &self.shared).await? else {
+        let Some(established) = login::login(wire, dial, gate, &self.shared).await? else {
             return Ok(());
         };
-        // It can be cancelled for as long as this is there.
-        let _cancel = established.cancel.take();
         session::serve(established, wire, gate, &self.understanding).await
     }
 }

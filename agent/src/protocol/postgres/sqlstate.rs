@@ -39,6 +39,10 @@ pub fn code_of(reason: Reason) -> &'static str {
         Reason::Timeout => "57P05",
         // feature_not_supported
         Reason::EncodingUnreadable => "0A000",
+        // query_canceled
+        Reason::ApprovalTimeout | Reason::ApprovalLapsed => "57014",
+        // configuration_limit_exceeded
+        Reason::ApprovalOverloaded => "53400",
         // insufficient_privilege
         _ => "42501",
     }

@@ -202,7 +202,7 @@ impl Desk {
         tracing::warn!(via, why, before, "an approver's request was refused");
         self.note(
             EntryKind::Approval,
-            json!({ "event": "stranger", "via": via, "detail": { "why": why, "more": before } }),
+            json!({ "event": "stranger", "approver": { "via": via }, "reason": why, "more": before }),
         );
     }
 }

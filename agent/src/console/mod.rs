@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 pub use self::{
     api::{Looking, Watched},
     desk::{Desk, Parts},
-    notify::{Notifier, TargetStatus},
+    notify::{Notifier, Pace, TargetStatus},
 };
 use self::{
     guard::{Guard, guard},

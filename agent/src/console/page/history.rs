@@ -124,7 +124,6 @@ fn line(body: &Value, now: i64) -> Line {
         word("/resource/id"),
         word("/approver/name"),
         word("/reason"),
-        word("/detail/why"),
     ];
     let event = word("/event").unwrap_or_default().replace('_', " ");
     Line {

@@ -139,8 +139,8 @@ pub(super) async fn done(
         EntryKind::Approval,
         json!({
             "event": if admitted { "signed_in" } else { "not_admitted" },
-            "via": "web",
             "approver": {
+                "via": "web",
                 "issuer": approver.issuer, "subject": approver.subject, "name": approver.name,
                 "groups": approver.groups, "token_id": approver.token_id,
             },

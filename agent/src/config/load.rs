@@ -191,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_for_approvers_are_valid() {
+        let readme = include_str!("../console/README.md");
+        let blocks = readme.split("```toml\n").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|b| b.split("```").next()).collect();
+        let [approvers, notify, slack] = blocks.as_slice() else {
+            panic!("three examples")
+        };
+        let all = format!("{approvers}{}{notify}", slack.replace("[console]\n", ""));
+        let config = parse(&all.replace("# client_secret_file", "client_secret_file")).unwrap();
+        assert_eq!((config.notify.len(), config.console.slack_users.len()), (3, 1));
+    }
+
+    #[test]
     fn upstreams_and_credentials_go_together() {
         let base = "[[credential]]\nname = \"pw\"\nfile = \"/p\"\n\
                     [[credential]]\nname = \"cert\"\ncertificate_file = \"/c\"\nkey_file = \"/k\"\n\

@@ -94,8 +94,8 @@ impl Desk {
         Some(config.break_glass_time.as_secs() / 60)
     }
 
-    /// The groups whose members may look at the queue: those that some policy asks, those that something open was
-    /// held for, and the break-glass group. Whether one may answer is for each request to say.
+    /// The groups whose members may look at the queue: those that some policy asks, and the break-glass group. Whether
+    /// one may answer is for each request to say.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<String> {
         let parts = &self.0.parts;
@@ -105,9 +105,6 @@ impl Desk {
             .iter()
             .flat_map(|rule| rule.approval.iter().map(ToString::to_string))
             .collect();
-        for view in &parts.approvals.overview().open {
-            groups.extend(view.requirements.iter().flat_map(|r| r.groups.iter().cloned()));
-        }
         groups.extend(self.0.config.load().break_glass_group.clone());
         groups
     }

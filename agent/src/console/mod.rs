@@ -63,7 +63,6 @@ pub enum ConsoleError {
 }
 
 /// The API alone, for the control socket: admins may look, but an answer takes an approver.
-#[must_use]
 pub fn control_api(desk: Desk) -> Router {
     api::router(desk, Looking::Free)
 }

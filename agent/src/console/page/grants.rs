@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Form, Frame, Page, SignedIn, done, own_form, render, when::When};
+use super::{Form, Frame, Page, SignedIn, done, foreign, render, when::When};
 use crate::{
     approval::{BreakGlassView, GrantView},
     console::{refusal::Refusal, session::Session},
@@ -89,7 +89,7 @@ pub(super) async fn end(
     Path(id): Path<Uuid>,
     Form(form): Form<Why>,
 ) -> Response {
-    if let Err(refused) = own_form(&page, &session, &form.csrf) {
+    if let Some(refused) = foreign(&page, &session, &form.csrf) {
         return refused;
     }
     let approvals = &page.desk.parts().approvals;
@@ -162,7 +162,7 @@ pub(super) async fn ask_glass(
     SignedIn(session): SignedIn,
     Form(form): Form<Asked>,
 ) -> Response {
-    if let Err(refused) = own_form(&page, &session, &form.csrf) {
+    if let Some(refused) = foreign(&page, &session, &form.csrf) {
         return refused;
     }
     let approvals = &page.desk.parts().approvals;
@@ -188,7 +188,7 @@ pub(super) async fn confirm_glass(
     Path(id): Path<Uuid>,
     Form(form): Form<Why>,
 ) -> Response {
-    if let Err(refused) = own_form(&page, &session, &form.csrf) {
+    if let Some(refused) = foreign(&page, &session, &form.csrf) {
         return refused;
     }
     let approvals = &page.desk.parts().approvals;

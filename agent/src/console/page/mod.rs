@@ -219,13 +219,13 @@ impl FromRequestParts<Page> for SignedIn {
     }
 }
 
-/// Refuses a form that is not the session's own.
-fn own_form(page: &Page, session: &Session, csrf: &str) -> Result<(), Response> {
+/// The refusal of a form that is not the session's own.
+fn foreign(page: &Page, session: &Session, csrf: &str) -> Option<Response> {
     if session.owns(csrf) {
-        return Ok(());
+        return None;
     }
     page.desk.refused("web", "the form's token is not the session's");
-    Err(page.message(
+    Some(page.message(
         StatusCode::FORBIDDEN,
         "Nothing was done",
         "The form is not this session's. Open the page again and repeat what you did.",

@@ -11,7 +11,7 @@ use axum::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Form, Frame, Page, SignedIn, done, own_form, render, when::When};
+use super::{Form, Frame, Page, SignedIn, done, foreign, render, when::When};
 use crate::{
     approval::{Answer, Scope, State as Stands, View},
     console::{refusal::Refusal, session::Session},
@@ -225,7 +225,7 @@ pub(super) async fn answer(
     Path(id): Path<Uuid>,
     Form(form): Form<AnswerForm>,
 ) -> Response {
-    if let Err(refused) = own_form(&page, &session, &form.csrf) {
+    if let Some(refused) = foreign(&page, &session, &form.csrf) {
         return refused;
     }
     let approvals = &page.desk.parts().approvals;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Form, Frame, Page, SignedIn, own_form, render};
+use super::{Form, Frame, Page, SignedIn, foreign, render};
 use crate::{console::refusal::Refusal, model::EntryKind};
 
 #[derive(Template)]
@@ -149,6 +149,9 @@ pub(super) async fn done(
     if !admitted {
         return page.failed(&super::super::api::no_approver(&approver));
     }
+    if let Some(former) = page.cookie_of(&headers, "session") {
+        page.sessions.close(&former);
+    }
     let ends_at = page.desk.ends_at(&approver);
     let cookie = page.sessions.open(approver, ends_at, now);
     let set = AppendHeaders([
@@ -172,7 +175,7 @@ pub(super) async fn out(
     SignedIn(session): SignedIn,
     Form(form): Form<Out>,
 ) -> Response {
-    if let Err(refused) = own_form(&page, &session, &form.csrf) {
+    if let Some(refused) = foreign(&page, &session, &form.csrf) {
         return refused;
     }
     if let Some(cookie) = page.cookie_of(&headers, "session") {

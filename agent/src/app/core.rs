@@ -10,10 +10,11 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::{Front, Workloads},
+    console::{self, Desk},
     credential::{CredentialEvent, Credentials},
     drain::Drain,
     gate::{Names, Shared, Upstreams},
-    identity::{self, Identities, LifecycleEvent},
+    identity::{self, Approvers, Identities, LifecycleEvent},
     ledger::{self, Ledger},
     mask::{self, MaskRules, Secrets},
     policy::PolicyStore,
@@ -28,6 +29,8 @@ pub struct Core {
     pub front: Arc<Front>,
     /// The host CA.
     pub ca: Arc<HostCa>,
+    /// Where approvers answer.
+    pub desk: Desk,
 }
 
 impl Core {
@@ -71,6 +74,8 @@ impl Core {
         let identities =
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
         credentials.tokens(identities.tokens());
+        let approvers = Approvers::start(config, clock.clone(), identity::Timing::default())
+            .context("[approvals] issuer cannot be used")?;
         let front = Front {
             shared: Shared {
                 clock,
@@ -94,10 +99,13 @@ impl Core {
             upstreams: ArcSwap::from_pointee(Upstreams::new(&config.upstream)),
             protocols: Registry::default(),
             own_port: config.redirect.port,
+            console: config.console.listen,
         };
+        let desk = desk(config, &front.shared, approvers);
         Ok(Self {
             front: Arc::new(front),
             ca,
+            desk,
         })
     }
 }
@@ -139,6 +147,20 @@ fn approvals(
     });
     approvals.run();
     Ok(approvals)
+}
+
+fn desk(config: &Config, shared: &Shared, approvers: Approvers) -> Desk {
+    let parts = console::Parts {
+        approvals: shared.approvals.clone(),
+        approvers,
+        policy: shared.policy.clone(),
+        ledger: shared.ledger.clone(),
+        ledger_file: config.host.data_dir.join("ledger.db"),
+        credentials: shared.credentials.clone(),
+        clock: shared.clock.clone(),
+        host: Arc::clone(&shared.host),
+    };
+    Desk::new(parts, &config.approvals)
 }
 
 /// Masking rules from the configuration, with this host's key for keyed hashes.

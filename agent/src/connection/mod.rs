@@ -56,6 +56,8 @@ pub struct Front {
     pub protocols: Registry,
     /// The port of the agent's own listeners.
     pub own_port: u16,
+    /// Where the approvers' page listens, which no workload may reach.
+    pub console: Option<std::net::SocketAddr>,
 }
 
 /// What is known of a connection once it has been accepted.
@@ -208,6 +210,7 @@ impl Front {
             credentials: &self.shared.credentials,
             limits: &limits,
             own_port: self.own_port,
+            console: self.console,
             legs: Legs::new(tls),
         };
         // The reason is stored before the protocol's future is dropped: permits dropped with it record it.

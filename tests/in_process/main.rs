@@ -3,6 +3,7 @@
 
 mod approvals;
 mod gate;
+mod inject;
 mod people;
 mod postgres;
 mod postgres_login;

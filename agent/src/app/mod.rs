@@ -3,6 +3,7 @@
 mod agent;
 pub mod control;
 mod core;
+mod credentials;
 mod events;
 mod reload;
 mod status;
@@ -13,7 +14,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{agent::Agent, status as report};
-pub use self::{core::Core, status::Status};
+pub use self::{core::Core, credentials::CredentialStatus, status::Status};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},

@@ -104,7 +104,10 @@ impl Slot {
         }
         let token = self.workload.as_ref().and_then(|w| self.context.token(w));
         match (&self.workload, &token) {
-            (Some(_), Some(token)) => self.meet(token),
+            (Some(_), Some(token)) => {
+                self.meet(token);
+                self.greet(flight, Some(token)).await;
+            }
             (Some(workload), None) => {
                 let message = format!("workload '{workload}' has no valid token to renew it with");
                 self.fail(flight, Failure::new("its source", message));

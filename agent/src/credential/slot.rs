@@ -79,6 +79,8 @@ impl Held {
 #[derive(Default)]
 pub(super) struct Flight {
     pub(super) memory: Memory,
+    /// For whom the source was asked last.
+    party: Option<Party>,
     failed: Option<(Instant, CredentialError)>,
     pub(super) failures: u32,
     /// When the source may be asked again, nanoseconds since 1970 UTC.
@@ -168,6 +170,23 @@ impl Slot {
         }
     }
 
+    /// What the source remembers of another subject is forgotten: a login, what went wrong.
+    pub(super) async fn greet(&self, flight: &mut Flight, token: Option<&WorkloadToken>) {
+        let Some(token) = token.filter(|_| self.workload.is_some()) else {
+            return;
+        };
+        let party = Party::of(token);
+        if flight
+            .party
+            .as_ref()
+            .is_some_and(|former| !former.is_same(&party))
+        {
+            self.source.forget(&mut flight.memory).await;
+            flight.failed = None;
+        }
+        flight.party = Some(party);
+    }
+
     fn is_due(&self, now: i64, latest: bool) -> bool {
         if self.source.path().is_none() {
             return false;
@@ -181,7 +200,8 @@ impl Slot {
         latest: bool,
     ) -> Result<Arc<Material>, CredentialError> {
         let mut flight = self.flight.lock().await;
-        let now = self.context.clock.now_ns();
+        self.greet(&mut flight, token).await;
+        let now = self.context.clock.coarse_ns();
         if let Some(held) = self.current.load_full().filter(|held| now < held.until_ns) {
             if !self.is_due(now, latest) || self.is_unchanged(&held).await {
                 self.checked_at.store(now, Ordering::Relaxed);

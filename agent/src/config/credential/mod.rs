@@ -196,3 +196,151 @@ fn check_text(key: &str, text: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Credential, String> {
+        let text = format!("[[credential]]\nname = \"c\"\n{text}");
+        super::super::load::parse("test".as_ref(), &text)
+            .map(|mut config| config.credential.remove(0))
+            .map_err(|e| e.to_string())
+    }
+
+    const VAULT: &str =
+        "[credential.vault]\naddress = \"https://v:8200\"\npath = \"apps/crm\"\njwt = { role = \"r\" }\n";
+    const AWS: &str =
+        "[credential.aws]\nrole_arn = \"arn:aws:iam::123456789012:role/x/y\"\nregion = \"eu-central-1\"\n";
+    const OAUTH: &str =
+        "[credential.oauth]\nissuer = \"https://i\"\nclient_id = \"c\"\nclient_secret_file = \"/s\"\n";
+
+    #[test]
+    fn sources_and_what_they_give() {
+        for (text, source, gives, per_workload) in [
+            ("file = \"/f\"\n", "file", Gives::Secret, false),
+            ("systemd = \"f\"\n", "systemd", Gives::Secret, false),
+            (
+                "aws_keys_file = \"/f\"\nprofile = \"p\"\n",
+                "aws_keys_file",
+                Gives::AwsKeys,
+                false,
+            ),
+            (
+                "certificate_file = \"/c\"\nkey_file = \"/k\"\n",
+                "file",
+                Gives::Certificate,
+                false,
+            ),
+            (VAULT, "vault", Gives::Secret, true),
+            (
+                &VAULT
+                    .replace("path = \"apps/crm\"", "database_role = \"r\"")
+                    .replace("jwt = { role = \"r\" }", "token_file = \"/t\""),
+                "vault",
+                Gives::Login,
+                false,
+            ),
+            (AWS, "aws", Gives::AwsKeys, true),
+            (OAUTH, "oauth", Gives::Secret, false),
+            (
+                &format!("{OAUTH}grant = \"token_exchange\"\n"),
+                "oauth",
+                Gives::Secret,
+                true,
+            ),
+        ] {
+            let c = parse(text).unwrap();
+            assert_eq!(
+                (c.source(), c.gives(), c.is_per_workload()),
+                (source, gives, per_workload),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            parse(AWS).unwrap().aws.unwrap().endpoint(),
+            "https://sts.eu-central-1.amazonaws.com"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_to_write() {
+        let swap = |text: &str, from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        };
+        for (text, word) in [
+            (String::new(), "a secret needs one of"),
+            (
+                format!("file = \"/f\"\n{VAULT}"),
+                "keep one of file or systemd, vault",
+            ),
+            (format!("{VAULT}{AWS}"), "keep one of vault, aws"),
+            (
+                "file = \"/f\"\nprofile = \"p\"\n".into(),
+                "profile is for aws_keys_file",
+            ),
+            (swap(VAULT, "https", "http"), "plain http is for loopback"),
+            (swap(VAULT, "8200", "8200/?x"), "neither user, query"),
+            (swap(VAULT, "address", "addres"), "nearest valid key is `address`"),
+            (swap(VAULT, "apps/crm", "data/apps/crm"), "without data/"),
+            (swap(VAULT, "apps/crm", "secret/apps/crm"), "without the mount"),
+            (swap(VAULT, "apps/crm", "../x"), "names with / between them"),
+            (swap(VAULT, "apps/crm", "/apps"), "names with / between them"),
+            (swap(VAULT, "path = \"apps/crm\"\n", ""), "either path"),
+            (format!("{VAULT}database_role = \"r\"\n"), "either path"),
+            (format!("{VAULT}refresh = \"0s\"\n"), "between 1s and 1h"),
+            (format!("{VAULT}token_file = \"/t\"\n"), "one way to log in"),
+            (swap(VAULT, "jwt = { role = \"r\" }\n", ""), "one way to log in"),
+            (
+                swap(VAULT, "role = \"r\"", "rolle = \"r\""),
+                "nearest valid key is `role`",
+            ),
+            (swap(AWS, ":role/", ":user/"), "arn:aws:iam::ACCOUNT:role/NAME"),
+            (
+                swap(AWS, "eu-central-1", "evil.example/"),
+                "one such as eu-central-1",
+            ),
+            (format!("{AWS}duration = \"5m\"\n"), "between 15m and 12h"),
+            (format!("{AWS}session_name = \"a b\"\n"), "session_name is"),
+            (format!("{AWS}endpoint = \"http://sts.example\"\n"), "plain http"),
+            (
+                format!("{OAUTH}token_endpoint = \"https://t\"\n"),
+                "either issuer or token_endpoint",
+            ),
+            (
+                format!("{OAUTH}private_key_file = \"/k\"\n"),
+                "either client_secret_file or",
+            ),
+            (
+                format!("{OAUTH}private_key_id = \"k\"\n"),
+                "is for private_key_file",
+            ),
+            (format!("{OAUTH}subject_token_type = \"jwt\"\n"), "is for grant"),
+            (format!("{OAUTH}grant = \"password\"\n"), "client_credentials"),
+            (swap(OAUTH, "https://i", "http://10.0.0.1"), "plain http"),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(word), "{error}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_that_is_made_is_not_named() {
+        let vault = "[[credential]]\nname = \"c\"\n[credential.vault]\naddress = \"https://v\"\ndatabase_role = \"r\"\n\
+                     token_file = \"/t\"\n[[upstream]]\nname = \"db\"\nprotocol = \"postgres\"\nhost = \"h\"\nport = 1\n\
+                     login = \"brokered\"\ncredential = \"c\"\n";
+        let parse = |text: &str| super::super::load::parse("test".as_ref(), text).map_err(|e| e.to_string());
+        parse(&format!("{vault}database = \"app\"\n")).unwrap();
+        for (more, word) in [
+            ("", "database is needed"),
+            (
+                "database = \"app\"\nuser = \"svc\"\n",
+                "another one each time: leave it out",
+            ),
+        ] {
+            let error = parse(&format!("{vault}{more}")).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

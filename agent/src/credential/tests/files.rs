@@ -85,3 +85,90 @@ async fn certificates_need_both_parts() {
     let error = credentials.certificate("cert").await.unwrap_err().to_string();
     assert!(error.contains("no PEM certificate"), "{error}");
 }
+
+#[tokio::test]
+async fn a_file_is_replaced_while_it_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let toml = format!("[[credential]]\nname = \"t\"\nfile = \"{}\"\n", path.display());
+    let (all, told) = rig::start(&toml, rig::timing());
+    rig::put(&path, "first-s3cret\n");
+    let held = all.get("t", &anyone()).await.unwrap();
+    assert!(
+        held.version.starts_with("20") && held.version.ends_with('Z'),
+        "{}",
+        held.version
+    );
+    for _ in 0..50 {
+        let same = all.get("t", &anyone()).await.unwrap();
+        assert!(Arc::ptr_eq(&held, &same), "nothing changed");
+    }
+    rig::put(&path, "second-s3cret\n");
+    assert_eq!(rig::secret(&all, "t", &anyone()).await.unwrap(), "second-s3cret");
+    assert_eq!(told.announced("t"), ["second-s3cret"]);
+    // Who holds the one before has it still.
+    assert_eq!(held.secret().unwrap().expose(), b"first-s3cret");
+    // In place, of the same size, in the same tick of the clock.
+    std::fs::write(&path, "thirds-s3cret\n").unwrap();
+    assert_eq!(rig::secret(&all, "t", &anyone()).await.unwrap(), "thirds-s3cret");
+    std::fs::remove_file(&path).unwrap();
+    let error = rig::secret(&all, "t", &anyone()).await.unwrap_err();
+    assert!(error.contains("not there"), "{error}");
+    assert!(told.announced("t").is_empty());
+    rig::put(&path, "fourth-s3cret");
+    assert_eq!(rig::secret(&all, "t", &anyone()).await.unwrap(), "fourth-s3cret");
+    let words: Vec<String> = told
+        .words()
+        .iter()
+        .map(|w| w.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(words, ["obtained", "renewed", "renewed", "failed", "obtained"]);
+    told.says_none_of(&["s3cret"]);
+}
+
+#[tokio::test]
+async fn a_file_is_looked_at_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let toml = format!("[[credential]]\nname = \"t\"\nfile = \"{}\"\n", path.display());
+    let seldom = Timing {
+        check: std::time::Duration::from_secs(3600),
+        ..rig::timing()
+    };
+    let (all, _) = rig::start(&toml, seldom);
+    rig::put(&path, "first");
+    assert_eq!(rig::secret(&all, "t", &anyone()).await.unwrap(), "first");
+    rig::put(&path, "second");
+    assert_eq!(rig::secret(&all, "t", &anyone()).await.unwrap(), "first");
+    // A login does not make do with that.
+    let login = all.password("t", &anyone()).await.unwrap();
+    assert_eq!(login.secret().unwrap().expose(), b"second");
+    assert_eq!(rig::secret(&all, "t", &anyone()).await.unwrap(), "second");
+}
+
+#[tokio::test]
+async fn aws_keys_by_profile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    let toml = format!(
+        "[[credential]]\nname = \"k\"\naws_keys_file = \"{}\"\nprofile = \"ci\"\n",
+        path.display()
+    );
+    let (all, told) = rig::start(&toml, rig::timing());
+    rig::put(
+        &path,
+        "[ci]\naws_access_key_id = AKIA1\naws_secret_access_key = s3cret\n",
+    );
+    let material = all.get("k", &anyone()).await.unwrap();
+    assert_eq!(&*material.aws().unwrap().access_key_id, "AKIA1");
+    assert_eq!(told.announced("k"), ["s3cret"]);
+    rig::put(
+        &path,
+        "[other]\naws_access_key_id = AKIA1\naws_secret_access_key = s3cret\n",
+    );
+    let error = all.get("k", &anyone()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("no profile [ci]") && !error.contains("s3cret"),
+        "{error}"
+    );
+}

@@ -58,6 +58,10 @@ impl Vault {
         }
         let renewed: Renewed = serde_json::from_slice(&answer.body)
             .map_err(|_| Failure::new(shown(&url), "its answer is none of a lease"))?;
+        // Here zero is not for ever: there is no longer life to be had.
+        if renewed.lease_duration <= 0 {
+            return Ok(now_ns);
+        }
         Ok(lease.ends(now_ns, renewed.lease_duration))
     }
 

@@ -4,6 +4,7 @@
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod console;
 mod credentials;
 mod postgres;
 mod streams;

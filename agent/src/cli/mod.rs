@@ -1,5 +1,6 @@
 //! Arguments, and one file per command.
 
+mod approvals;
 mod cgroup;
 mod credentials;
 mod daemon;
@@ -70,6 +71,8 @@ enum Command {
     /// List workloads; revoke or restore one's identity.
     #[command(subcommand)]
     Workload(workload::Command),
+    /// Look at what waits for approval, and answer it.
+    Approvals(approvals::Args),
     /// Check, test and explain policy.
     Policy(policy::Args),
     /// List and show recorded sessions.
@@ -111,6 +114,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Enter(args) => Ok(enter::enter(&args)),
         Command::Credentials(args) => credentials::run(&args, &config()?),
         Command::Workload(command) => workload::run(&command, &config()?),
+        Command::Approvals(args) => approvals::run(&args, config),
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => ledger::export(&args, &config()?),

@@ -115,6 +115,7 @@ fn check(config: &Config) -> Result<(), String> {
         }
     }
     super::upstream::check(&config.credential, &config.upstream, &workloads)?;
+    super::console_check::check(config)?;
     if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
         return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());
     }
@@ -294,6 +295,19 @@ mod tests {
             let error = parse(&format!("{postgres}{key}\n")).unwrap_err();
             assert!(error.contains("for protocol = \"http\""), "{error}");
         }
+    }
+
+    #[test]
+    fn the_examples_for_approvers_are_valid() {
+        let readme = include_str!("../console/README.md");
+        let blocks = readme.split("```toml\n").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|b| b.split("```").next()).collect();
+        let [approvers, notify, slack] = blocks.as_slice() else {
+            panic!("three examples")
+        };
+        let all = format!("{approvers}{}{notify}", slack.replace("[console]\n", ""));
+        let config = parse(&all.replace("# client_secret_file", "client_secret_file")).unwrap();
+        assert_eq!((config.notify.len(), config.console.slack_users.len()), (3, 1));
     }
 
     #[test]

@@ -175,7 +175,9 @@ impl Desk<'_, '_> {
     /// Signs an account in for the command, by the device flow.
     fn login(&self, account: &str) -> Result<()> {
         let mut login = self.approvals(&["login"])?;
-        let mut process = Process::start(&format!("login-{account}"), self.site.world.dir(), &mut login)?;
+        // Each with a log of its own, in which its code is the first.
+        let name = format!("login-{account}-{}", uuid::Uuid::now_v7());
+        let mut process = Process::start(&name, self.site.world.dir(), &mut login)?;
         let word = |key: &str, log: &str| {
             let line = log.lines().find_map(|l| l.strip_prefix(key));
             line.map(|l| l.trim().to_owned())

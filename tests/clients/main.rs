@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod console;
+mod credentials;
 mod postgres;
 mod streams;
 mod tools;

@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod closed;
+mod held;
 mod postgres;
 mod rounds;
 

@@ -108,6 +108,7 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
     let desk = agent.approving.desk.clone();
     let app = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/credentials", get(credentials))
         .route("/metrics", get(metrics))
         .route("/v1/tag", post(tag))
         .route("/v1/untag", post(untag))
@@ -163,6 +164,10 @@ fn within(cgroup: &str, ancestor: &str) -> bool {
 
 async fn status(State(agent): State<Arc<Agent>>) -> Json<super::Status> {
     Json(agent.status())
+}
+
+async fn credentials(State(agent): State<Arc<Agent>>) -> Json<Vec<super::CredentialStatus>> {
+    Json(agent.credentials())
 }
 
 async fn metrics(State(agent): State<Arc<Agent>>) -> ([(&'static str, &'static str); 1], String) {

@@ -11,12 +11,12 @@ use crate::{
     config::Config,
     connection::{Front, Workloads},
     console::{self, Desk},
-    credential::Credentials,
+    credential::{CredentialEvent, Credentials},
     drain::Drain,
     gate::{Names, Shared, Upstreams},
     identity::{self, Approvers, Identities, LifecycleEvent},
     ledger::{self, Ledger},
-    mask::{self, MaskRules},
+    mask::{self, MaskRules, Secrets},
     policy::PolicyStore,
     protocol::Registry,
     telemetry::Metrics,
@@ -53,8 +53,16 @@ impl Core {
         let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
         let recorder = ledger.clone();
         let asked = approvals.clone();
+        let secrets = Secrets::default();
+        let credentials = credentials(config, &clock, &ledger, &secrets);
+        let had = credentials.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
         let events = Arc::new(move |event: LifecycleEvent| {
+            if let identity::Event::Revoked | identity::Event::Removed | identity::Event::Expired =
+                event.event
+            {
+                had.end_workload(&event.workload);
+            }
             match (event.event, &event.identity) {
                 (identity::Event::Revoked, _) => asked.end_workload(&event.workload, "identity_revoked"),
                 (identity::Event::Removed, _) => asked.end_workload(&event.workload, "workload_removed"),
@@ -67,6 +75,7 @@ impl Core {
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
         let approvers = Approvers::start(config, clock.clone(), identity::Timing::default())
             .context("[approvals] issuer cannot be used")?;
+        credentials.tokens(identities.tokens());
         let front = Front {
             shared: Shared {
                 clock,
@@ -76,7 +85,8 @@ impl Core {
                 metrics: Metrics::default(),
                 names: Names::default(),
                 drain: Drain::default(),
-                credentials: Credentials::new(&config.credential),
+                credentials,
+                secrets,
                 approvals,
             },
             workloads: Workloads::default(),
@@ -98,6 +108,19 @@ impl Core {
             desk,
         })
     }
+}
+
+/// Credentials, whose life is on record.
+fn credentials(config: &Config, clock: &Clock, ledger: &Ledger, secrets: &Secrets) -> Credentials {
+    let recorder = ledger.clone();
+    // As above.
+    let events = Arc::new(move |event: CredentialEvent| recorder.enqueue_now(event.entry()));
+    Credentials::start(
+        &config.credential,
+        clock.clone(),
+        Arc::new(secrets.clone()),
+        events,
+    )
 }
 
 fn approvals(

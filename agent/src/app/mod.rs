@@ -4,6 +4,7 @@ mod agent;
 mod approving;
 pub mod control;
 mod core;
+mod credentials;
 mod events;
 mod reload;
 mod status;
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{agent::Agent, approving::Approving, status as report};
-pub use self::{core::Core, status::Status};
+pub use self::{core::Core, credentials::CredentialStatus, status::Status};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},
@@ -85,6 +86,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();
+    agent.front.shared.credentials.close().await;
     agent.record_stopped(cut).await;
     let ledger = agent.front.shared.ledger.clone();
     tokio::task::spawn_blocking(move || ledger.close()).await?;

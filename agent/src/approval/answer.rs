@@ -74,7 +74,10 @@ impl Approvals {
             } else if complete {
                 complete_with(&mut book, id, &config, now)
             } else {
-                (Some(Arc::new(request.view(State::Open, None))), Vec::new())
+                (
+                    Some(Arc::new(request.view(State::Open, None).brief())),
+                    Vec::new(),
+                )
             }
         };
         for view in ended {

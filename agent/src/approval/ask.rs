@@ -56,6 +56,16 @@ struct Subject<'a> {
 }
 
 impl Ask {
+    /// Bytes that the request keeps in memory for as long as it is open, about.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        let operation = &self.operation;
+        let recorded = operation.recorded_context.as_ref().map_or(0, size);
+        let bytes =
+            size(&operation.context.1) + recorded + operation.resource.id.len() + self.payload.shown.len();
+        bytes as u64
+    }
+
     /// The keyed digest (HMAC-SHA256) of the operation, whose it is, and what it sends. It is keyed because it is
     /// kept: a plain hash of a short secret can be found by trying.
     #[must_use]
@@ -82,6 +92,15 @@ impl Ask {
         let mut digest = [0; 32];
         digest.copy_from_slice(signing.0.sign().as_ref());
         digest
+    }
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 16,
+        Value::Set(items) => items.iter().map(size).sum(),
+        Value::Record(members) => members.values().map(|v| size(v) + 16).sum(),
+        Value::Bool(_) | Value::Long(_) | Value::Ip(_) | Value::Time(_) => 16,
     }
 }
 

@@ -80,7 +80,7 @@ pub struct Load {
     pub open: usize,
     /// Operations in flight.
     pub held: usize,
-    /// Bytes that these keep.
+    /// Bytes that requests and operations keep.
     pub bytes: u64,
     /// Operations turned away since there was last room.
     pub refused: u64,
@@ -159,6 +159,7 @@ impl Book {
     pub fn open(&mut self, request: Request) {
         let load = self.loads.entry(request.ask.workload.clone()).or_default();
         load.open += 1;
+        load.bytes = load.bytes.saturating_add(request.ask.kept_bytes());
         self.by_digest.insert(request.digest, request.id);
         self.requests.insert(request.id, request);
     }
@@ -215,12 +216,14 @@ impl Book {
         }
         if let Some(load) = self.loads.get_mut(&request.ask.workload) {
             load.open = load.open.saturating_sub(1);
+            load.bytes = load.bytes.saturating_sub(request.ask.kept_bytes());
+            load.refused = 0;
         }
         self.settle(&request.ask.workload);
         if !request.recorded {
             return None;
         }
-        let view = Arc::new(request.view(state, Some(now_ns)));
+        let view = Arc::new(request.view(state, Some(now_ns)).brief());
         self.ended.push_front(Arc::clone(&view));
         self.ended.truncate(ENDED);
         Some(view)

@@ -151,7 +151,13 @@ impl Approvals {
         self.0.config.store(Arc::new(config));
     }
 
-    /// What is open, granted and ended.
+    /// The most bytes of a payload that is held.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.0.config.load().payload_bytes
+    }
+
+    /// What is open, granted and ended; long texts cut ([`Approvals::get`] has them whole).
     #[must_use]
     pub fn overview(&self) -> Overview {
         let now = self.0.now();
@@ -162,7 +168,7 @@ impl Approvals {
                 .requests
                 .values()
                 .filter(|r| r.recorded)
-                .map(|r| Arc::new(r.view(State::Open, None)))
+                .map(|r| Arc::new(r.view(State::Open, None).brief()))
                 .collect(),
             ended: book.ended.iter().cloned().collect(),
             grants: book
@@ -184,7 +190,7 @@ impl Approvals {
         }
     }
 
-    /// One request, open or ended in this run of the agent.
+    /// One request, open (whole) or ended in this run of the agent (long texts cut).
     #[must_use]
     pub fn get(&self, id: Uuid) -> Option<Arc<View>> {
         let book = self.0.book();
@@ -230,11 +236,14 @@ impl Approvals {
             let load = book.load(&ask.workload);
             let bytes = ask.payload.bytes;
             let found = book.find(&digest);
+            let kept = if found.is_some() { 0 } else { ask.kept_bytes() };
             let full = if found.is_none() && load.open >= config.open_per_workload {
                 Some("this workload has as many open requests as it may have")
             } else if load.held >= config.held_per_workload {
                 Some("as many operations of this workload are held as may be")
-            } else if load.bytes.saturating_add(bytes) > config.held_bytes_per_workload as u64 {
+            } else if load.bytes.saturating_add(bytes).saturating_add(kept)
+                > config.held_bytes_per_workload as u64
+            {
                 Some("what is held of this workload fills the memory that it may")
             } else {
                 None
@@ -284,7 +293,7 @@ impl Approvals {
             let mut book = inner.book();
             book.requests.get_mut(&id).map(|request| {
                 request.recorded = true;
-                Arc::new(request.view(State::Open, None))
+                Arc::new(request.view(State::Open, None).brief())
             })
         };
         if let Some(view) = view {

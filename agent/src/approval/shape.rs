@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::show::authority;
 use crate::model::{Operation, Value};
 
 /// What must hold of an operation.
@@ -70,7 +71,11 @@ type Kind = (String, Vec<Condition>);
 fn http(operation: &Operation) -> Vec<Kind> {
     let facts = record(operation);
     let (method, path) = (text(facts, "method"), text(facts, "path"));
-    let place = format!("{}://{}", text(facts, "scheme"), text(facts, "host"));
+    let port = match facts.get("port") {
+        Some(Value::Long(port)) => Some(*port),
+        _ => None,
+    };
+    let place = authority(text(facts, "scheme"), text(facts, "host"), port);
     let fixed = ["method", "scheme", "host", "port", "host_verified"].map(Condition::Same);
     let mut kinds = vec![(
         format!("any {method} of {place}{path}, with any query and body"),

@@ -76,6 +76,46 @@ impl Request {
     }
 }
 
+/// The longest text of a brief view, in bytes.
+const BRIEF: usize = 2 * 1024;
+
+impl View {
+    /// With long texts cut: for lists, histories and notices, of which many are kept.
+    pub(super) fn brief(mut self) -> Self {
+        fn cut_all(json: &mut Json) {
+            match json {
+                Json::String(text) => cut(text),
+                Json::Array(items) => {
+                    items.truncate(64);
+                    items.iter_mut().for_each(cut_all);
+                }
+                Json::Object(members) => members.values_mut().for_each(cut_all),
+                _ => {}
+            }
+        }
+        cut_all(&mut self.context);
+        self.payload_truncated |= self.payload.len() > BRIEF;
+        for text in [&mut self.payload, &mut self.summary, &mut self.resource] {
+            cut(text);
+        }
+        self.shapes.iter_mut().for_each(cut);
+        self
+    }
+}
+
+fn cut(text: &mut String) {
+    if text.len() <= BRIEF {
+        return;
+    }
+    let whole = text.len();
+    let mut end = BRIEF;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str(&format!(" [... {whole} bytes]"));
+}
+
 /// The resource's id, masked.
 pub fn resource(operation: &Operation) -> &str {
     operation
@@ -103,13 +143,10 @@ pub fn summary(operation: &Operation) -> String {
     };
     let resource = resource(operation);
     match operation.action {
-        "http:request" => format!(
-            "{} {}://{}{}",
-            text("method"),
-            text("scheme"),
-            text("host"),
-            text("path")
-        ),
+        "http:request" => {
+            let authority = authority(text("scheme"), text("host"), facts["port"].as_i64());
+            format!("{} {authority}{}", text("method"), text("path"))
+        }
         "sql:statement" => {
             let mut relations = list("writes");
             if relations.is_empty() {
@@ -127,6 +164,19 @@ pub fn summary(operation: &Operation) -> String {
             of => format!("{} of {of}", text("action")),
         },
         action => format!("{action} to {resource}"),
+    }
+}
+
+/// `https://api.internal:8443`, the port only where it is not the scheme's own.
+pub fn authority(scheme: &str, host: &str, port: Option<i64>) -> String {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    match (scheme, port) {
+        ("http", Some(80)) | ("https", Some(443)) | (_, None) => format!("{scheme}://{host}"),
+        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
     }
 }
 

@@ -577,7 +577,7 @@ async fn what_one_workload_fills_is_bounded() {
     let world = world_with(|config| {
         config.open_per_workload = 2;
         config.held_per_workload = 3;
-        config.held_bytes_per_workload = 100;
+        config.held_bytes_per_workload = 2_000;
     });
     let mut tickets = Vec::new();
     for path in ["/a", "/b"] {
@@ -586,7 +586,7 @@ async fn what_one_workload_fills_is_bounded() {
     let full = async |ask: Ask| matches!(world.approvals.request(ask).await, Err(RequestError::Full(_)));
     assert!(full(world.ask("/c")).await, "two requests are open");
     let mut large = world.ask("/a");
-    large.payload.bytes = 101;
+    large.payload.bytes = 2_001;
     // The same operation as the first, so that only its bytes are in the way.
     assert!(full(large).await);
     tickets.push(world.held(world.ask("/a")).await.1);
@@ -598,6 +598,14 @@ async fn what_one_workload_fills_is_bounded() {
     drop(tickets);
     assert!(!full(world.ask("/a")).await);
     assert!(world.approvals.overview().floods.is_empty());
+    // What an open request keeps counts without anybody in its line.
+    let long = world_with(|config| config.held_bytes_per_workload = 3_000);
+    let path = format!("/{}", "x".repeat(900));
+    drop(long.held(long.ask(&path)).await);
+    assert!(matches!(
+        long.approvals.request(long.ask(&format!("{path}y"))).await,
+        Err(RequestError::Full(_))
+    ));
 }
 
 #[tokio::test]

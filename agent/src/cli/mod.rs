@@ -2,6 +2,7 @@
 
 mod approvals;
 mod cgroup;
+mod credentials;
 mod daemon;
 mod enter;
 mod ledger;
@@ -66,6 +67,7 @@ enum Command {
     Untag(tag::UntagArgs),
     /// Start a command inside a fresh tagged cgroup, and pass on its exit status and signals.
     Run(run::Args),
+    Credentials(credentials::Args),
     /// List workloads; revoke or restore one's identity.
     #[command(subcommand)]
     Workload(workload::Command),
@@ -110,6 +112,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Untag(args) => tag::untag(&args, &config()?),
         Command::Run(args) => Ok(run::run(&args, config())),
         Command::Enter(args) => Ok(enter::enter(&args)),
+        Command::Credentials(args) => credentials::run(&args, &config()?),
         Command::Workload(command) => workload::run(&command, &config()?),
         Command::Approvals(args) => approvals::run(&args, config),
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),

@@ -188,6 +188,12 @@ mod tests {
             .replace("# server_name", "server_name")
             .replace("# database", "database");
         parse(&format!("{issuer}{}", all.replace("# workloads", "workloads"))).unwrap();
+        let credentials = include_str!("../credential/README.md");
+        let blocks = credentials.split("```toml\n").skip(1);
+        let blocks: Vec<_> = blocks.map(|rest| rest.split("```").next().unwrap()).collect();
+        assert_eq!(blocks.len(), 4);
+        let all = parse(&blocks.concat()).unwrap();
+        assert_eq!((all.credential.len(), all.upstream.len()), (9, 1));
     }
 
     #[test]

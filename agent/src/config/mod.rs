@@ -3,6 +3,7 @@
 mod approvals;
 mod console_check;
 mod credential;
+mod http_upstream;
 mod load;
 mod upstream;
 
@@ -11,7 +12,8 @@ use std::{path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
-pub use credential::Credential;
+pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use http_upstream::Inject;
 pub use load::{ConfigError, load, parse};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 

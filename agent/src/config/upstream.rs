@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use super::credential::{Credential, check_credential};
+use super::{
+    credential::{Credential, Gives, check_credential},
+    http_upstream::{self, Inject},
+};
 use crate::model::WorkloadName;
 
 /// The longest name that PostgreSQL keeps whole (NAMEDATALEN - 1).
@@ -16,7 +19,8 @@ pub struct Upstream {
     pub name: String,
     /// What it speaks. A connection to it is carried by that protocol whatever its first bytes are.
     pub protocol: UpstreamProtocol,
-    /// Its name, as this host's resolver knows it, or its address.
+    /// Its name, as this host's resolver knows it, or its address. For HTTP the name in the request, which has to be
+    /// verified; `*.` in front stands for any names before the rest.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -32,7 +36,7 @@ pub struct Upstream {
     /// Who logs in.
     #[serde(default)]
     pub login: Login,
-    /// The user of a brokered login.
+    /// The user of a brokered login; a credential that makes users gives it itself.
     #[serde(default)]
     pub user: Option<String>,
     /// The `[[credential]]` with its password.
@@ -41,6 +45,15 @@ pub struct Upstream {
     /// The `[[credential]]` with its client certificate.
     #[serde(default)]
     pub certificate: Option<String>,
+    /// HTTP: requests whose path is this or below it; all unless set.
+    #[serde(default)]
+    pub path_prefix: Option<String>,
+    /// HTTP: what is put into requests.
+    #[serde(default)]
+    pub inject: Option<Inject>,
+    /// HTTP: whether requests without TLS get it, too.
+    #[serde(default)]
+    pub plaintext: bool,
     /// The database of a brokered login that names none.
     #[serde(default)]
     pub database: Option<String>,
@@ -58,6 +71,8 @@ pub struct Upstream {
 pub enum UpstreamProtocol {
     /// PostgreSQL.
     Postgres,
+    /// HTTP/1.1 and 1.0.
+    Http,
 }
 
 impl UpstreamProtocol {
@@ -66,6 +81,7 @@ impl UpstreamProtocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Http => "http",
         }
     }
 }
@@ -173,40 +189,56 @@ fn check_upstream(
         if other.name == upstream.name {
             return Err("it is there twice".into());
         }
-        let same = other.port == upstream.port && other.host.eq_ignore_ascii_case(&upstream.host);
-        if same && other.workloads.is_empty() {
+        let same = other.port == upstream.port
+            && other.host.eq_ignore_ascii_case(&upstream.host)
+            && other.protocol == UpstreamProtocol::Postgres
+            && upstream.protocol == UpstreamProtocol::Postgres;
+        if (same && other.workloads.is_empty()) || http_upstream::shadows(other, upstream) {
             return Err(format!(
                 "it is never used: '{}' before it has the same host and port, and is for every workload",
                 other.name
             ));
         }
     }
-    for (key, reference, certificate) in [
-        ("credential", &upstream.credential, false),
-        ("certificate", &upstream.certificate, true),
+    if upstream.protocol == UpstreamProtocol::Http && upstream.credential.is_some() {
+        return Err("credential is for protocol = \"postgres\"; what goes into requests is in inject".into());
+    }
+    for (key, reference, wants) in [
+        ("credential", &upstream.credential, "a password"),
+        ("certificate", &upstream.certificate, "a client certificate"),
     ] {
         let Some(reference) = reference else { continue };
-        match credentials.get(reference.as_str()) {
-            None => {
-                return Err(format!(
-                    "{key} is '{reference}', and there is no [[credential]] of that name"
-                ));
-            }
-            Some(c) if c.is_certificate() != certificate => {
-                let (is, wants) = if certificate {
-                    ("a password", "a client certificate")
-                } else {
-                    ("a client certificate", "a password")
-                };
-                return Err(format!("{key} is '{reference}', which is {is}, not {wants}"));
-            }
-            Some(_) => {}
+        let Some(credential) = credentials.get(reference.as_str()) else {
+            return Err(format!(
+                "{key} is '{reference}', and there is no [[credential]] of that name"
+            ));
+        };
+        let gives = credential.gives();
+        let fits = match gives {
+            Gives::Secret | Gives::Login => key == "credential",
+            Gives::Certificate => key == "certificate",
+            Gives::AwsKeys => false,
+        };
+        if !fits {
+            let is = gives.as_str();
+            return Err(format!("{key} is '{reference}', which is {is}, not {wants}"));
         }
     }
-    check_login(upstream)
+    let makes_user = upstream
+        .credential
+        .as_deref()
+        .and_then(|reference| credentials.get(reference))
+        .is_some_and(|credential| credential.gives() == Gives::Login);
+    match upstream.protocol {
+        UpstreamProtocol::Http => http_upstream::check(upstream, credentials),
+        UpstreamProtocol::Postgres => {
+            http_upstream::check_absent(upstream)?;
+            check_login(upstream, makes_user)
+        }
+    }
 }
 
-fn check_login(upstream: &Upstream) -> Result<(), String> {
+fn check_login(upstream: &Upstream, makes_user: bool) -> Result<(), String> {
     if upstream.login == Login::PassThrough {
         let brokered = [
             ("user", upstream.user.is_some()),
@@ -220,13 +252,20 @@ fn check_login(upstream: &Upstream) -> Result<(), String> {
             None => Ok(()),
         };
     }
-    let Some(user) = &upstream.user else {
-        return Err("login = \"brokered\" needs user".into());
-    };
+    match (&upstream.user, makes_user) {
+        (None, false) => return Err("login = \"brokered\" needs user".into()),
+        (Some(_), true) => {
+            return Err("user comes with its credential, another one each time: leave it out".into());
+        }
+        (None, true) if upstream.database.is_none() => {
+            return Err("database is needed: a user that its credential makes has none of its own".into());
+        }
+        _ => {}
+    }
     if upstream.certificate.is_some() && upstream.tls == Some(UpstreamTlsMode::Disable) {
         return Err("a client certificate needs TLS".into());
     }
-    let names = std::iter::once(("user", user))
+    let names = (upstream.user.iter().map(|u| ("user", u)))
         .chain(upstream.database.iter().map(|d| ("database", d)))
         .chain(upstream.roles.iter().map(|r| ("role", &r.role)));
     for (key, name) in names {

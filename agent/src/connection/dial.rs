@@ -100,15 +100,22 @@ impl UpstreamDial<'_> {
         Ok(stream)
     }
 
-    async fn open(&self) -> Result<BoxStream, DialError> {
+    async fn open(&self, certificate: Option<&str>) -> Result<BoxStream, DialError> {
         let stream: BoxStream = Box::new(self.tcp().await?);
-        let Some(tls) = &self.tls else {
-            return Ok(stream);
+        let tls = match (&self.tls, certificate) {
+            (Some(tls), _) => tls,
+            (None, None) => return Ok(stream),
+            (None, Some(_)) => {
+                return Err(DialError {
+                    reason: Reason::CredentialUnavailable,
+                    detail: "a client certificate needs TLS".into(),
+                });
+            }
         };
         let how = StartTls {
             server_name: tls.server_name.clone(),
             alpn: ALPN_HTTP1,
-            certificate: None,
+            certificate,
         };
         Ok(self.secure(stream, &how).await?.stream)
     }
@@ -215,7 +222,15 @@ fn reaches(to: SocketAddr, listener: SocketAddr) -> bool {
 
 impl Dial for UpstreamDial<'_> {
     fn connect<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
-        Box::pin(self.open())
+        Box::pin(self.open(None))
+    }
+
+    fn connect_as<'a>(
+        &'a self,
+        _permit: &'a Permit,
+        certificate: &'a str,
+    ) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+        Box::pin(self.open(Some(certificate)))
     }
 
     fn connect_plain<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {

@@ -247,7 +247,7 @@ impl Front {
         let fallback = accepted.original_dst.0.ip();
         let alpn = match upstream.map(|u| u.protocol) {
             Some(UpstreamProtocol::Postgres) => ALPN_POSTGRES,
-            None => ALPN_ANY,
+            Some(UpstreamProtocol::Http) | None => ALPN_ANY,
         };
         let (stream, tls) = self
             .acceptor

@@ -29,7 +29,8 @@ pub struct Material {
     pub value: MaterialValue,
 }
 
-/// The secret part.
+/// The secret part; clones share it.
+#[derive(Clone)]
 pub enum MaterialValue {
     /// A password, a token, an API key.
     Secret(Secret),
@@ -45,6 +46,7 @@ pub enum MaterialValue {
 }
 
 /// AWS keys, long-lived or of a session.
+#[derive(Clone)]
 pub struct AwsKeys {
     /// `AKIA...` or `ASIA...`; not secret.
     pub access_key_id: Arc<str>,
@@ -62,6 +64,56 @@ impl Material {
             MaterialValue::Secret(secret) | MaterialValue::Login { password: secret, .. } => Some(secret),
             MaterialValue::Aws(_) => None,
         }
+    }
+
+    /// The user, where it comes with one.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<str>> {
+        match &self.value {
+            MaterialValue::Login { user, .. } => Some(user),
+            MaterialValue::Secret(_) | MaterialValue::Aws(_) => None,
+        }
+    }
+
+    /// AWS keys, where it is some.
+    #[must_use]
+    pub fn aws(&self) -> Option<&AwsKeys> {
+        match &self.value {
+            MaterialValue::Aws(keys) => Some(keys),
+            MaterialValue::Secret(_) | MaterialValue::Login { .. } => None,
+        }
+    }
+
+    /// The same for longer.
+    pub(super) fn until(&self, expires_at: Option<i64>) -> Self {
+        Self {
+            reference: Arc::clone(&self.reference),
+            version: Arc::clone(&self.version),
+            expires_at,
+            value: self.value.clone(),
+        }
+    }
+
+    /// What must not be seen anywhere.
+    pub(super) fn secrets(&self) -> Vec<&[u8]> {
+        match &self.value {
+            MaterialValue::Secret(secret) | MaterialValue::Login { password: secret, .. } => {
+                vec![secret.expose()]
+            }
+            MaterialValue::Aws(keys) => std::iter::once(&keys.secret_access_key)
+                .chain(&keys.session_token)
+                .map(Secret::expose)
+                .collect(),
+        }
+    }
+
+    /// Whether someone else than its one keeper holds it.
+    pub(super) fn is_held(self: &Arc<Self>) -> bool {
+        let secret = match &self.value {
+            MaterialValue::Secret(secret) | MaterialValue::Login { password: secret, .. } => secret,
+            MaterialValue::Aws(keys) => &keys.secret_access_key,
+        };
+        Arc::strong_count(self) > 1 || secret.holders() > 1
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::credential::Used;
 use crate::{
     model::{
         Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason,
@@ -154,6 +155,8 @@ struct OperationBody<'a> {
     context: BTreeMap<&'a str, &'a Value>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     controls: &'a [Arc<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
     decision: &'a str,
     destination: DestinationBody<'a>,
     host: &'a str,
@@ -203,6 +206,7 @@ pub(super) fn operation(p: OperationParts<'_>) -> Entry {
         at: Rfc3339(p.at),
         context: BTreeMap::from([(*name, context)]),
         controls: &p.decision.controls,
+        credential: p.operation.credential.as_deref(),
         // A hold that nobody can answer is a denial; `reason` says which.
         decision: if p.decision.effect == Effect::Allow {
             "allow"
@@ -256,6 +260,8 @@ struct OutcomeBody<'a> {
     at: Rfc3339,
     bytes_down: u64,
     bytes_up: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    credentials: &'a [Used],
     duration_us: u64,
     id: Uuid,
     kind: EntryKind,
@@ -279,6 +285,7 @@ pub(crate) struct OutcomeParts<'a> {
     pub workload: &'a WorkloadName,
     pub bytes_up: u64,
     pub bytes_down: u64,
+    pub credentials: &'a [Used],
     pub duration_us: u64,
     pub masked: &'a BTreeMap<&'a str, u64>,
     pub up: Option<&'a PayloadBody>,
@@ -293,6 +300,7 @@ pub(crate) fn outcome(p: &OutcomeParts<'_>) -> Entry {
         at: Rfc3339(p.at),
         bytes_down: p.bytes_down,
         bytes_up: p.bytes_up,
+        credentials: p.credentials,
         duration_us: p.duration_us,
         id,
         kind: EntryKind::Outcome,

@@ -45,6 +45,15 @@ pub trait Dial: Send + Sync {
     /// Connects to the original destination, with TLS where the downstream leg has it.
     fn connect<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>>;
 
+    /// The same, with a client certificate, by reference, in the handshake.
+    fn connect_as<'a>(
+        &'a self,
+        _permit: &'a Permit,
+        _certificate: &'a str,
+    ) -> BoxFuture<'a, Result<BoxStream, DialError>> {
+        not_here()
+    }
+
     /// Connects to the original destination without TLS, for a protocol that begins it in band.
     fn connect_plain<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
         not_here()

@@ -49,6 +49,8 @@ impl Held {
 /// Operations whose approvers have been asked. Dropped, they stop waiting; the requests stay open, for a retry.
 pub struct Waiting {
     items: Vec<Item>,
+    /// For the metrics.
+    _held: Vec<crate::telemetry::Held>,
 }
 
 struct Item {
@@ -95,11 +97,38 @@ impl Gate {
             items.push(Item { operation, asked });
             decisions.push(decision);
         }
-        let waiting = Waiting { items };
+        let asked = items.iter().filter(|i| i.asked.is_some());
+        let _held = asked.map(|_| self.inner.shared.metrics.held()).collect();
+        let waiting = Waiting { items, _held };
         match failed {
             None => Ok(waiting),
             Some(ended) => Err(waiting.deny(self, &ended).await),
         }
+    }
+
+    /// Records that what is held cannot even be asked about: too large, malformed, a leak.
+    pub async fn refuse_held(&self, held: Held, reason: Reason) -> Denied {
+        let items = held.operations.into_iter().map(|(operation, _)| Item {
+            operation: Arc::new(operation),
+            asked: None,
+        });
+        let waiting = Waiting {
+            items: items.collect(),
+            _held: Vec::new(),
+        };
+        let ended = Ended {
+            at: 0,
+            reason,
+            message: None,
+            request: None,
+        };
+        waiting.deny(self, &ended).await
+    }
+
+    /// The most bytes of a payload that is held.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.inner.shared.approvals.payload_bytes()
     }
 
     /// Decides an operation again, with what humans said.

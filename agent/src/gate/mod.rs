@@ -3,8 +3,10 @@
 //! [`Gate::authorize`] asks them in that order, and a [`Permit`] exists only when the operation's entry is durable.
 
 mod body;
+mod credential;
 mod dial;
 mod ending;
+mod hide;
 mod hold;
 mod names;
 mod permit;
@@ -29,17 +31,17 @@ pub use self::{
     hold::{Held, Verdict, Verdicts, Waiting},
     names::Names,
     permit::Permit,
-    upstream::Upstreams,
+    upstream::{Requested, Upstreams},
 };
 use crate::{
     approval::{Approvals, Payload},
     clock::Clock,
     config::{Limits, Upstream},
-    credential::{CredentialError, Credentials, Secret},
+    credential::Credentials,
     drain::{Drain, Raised},
     identity::IdentityHandle,
     ledger::Ledger,
-    mask::MaskRules,
+    mask::{MaskRules, Secrets},
     model::{
         Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason,
         SessionId, WorkloadName,
@@ -67,6 +69,8 @@ pub struct Shared {
     pub drain: Drain,
     /// What the agent logs in with.
     pub credentials: Credentials,
+    /// The secrets that it gave out, wherever they turn up.
+    pub secrets: Secrets,
     /// The humans who are asked.
     pub approvals: Approvals,
 }
@@ -232,20 +236,29 @@ impl Gate {
         self.connection.upstreams.has_name(name)
     }
 
+    /// The destination of the configuration that a request is for, by its name; `wire` is the path as it goes upstream.
+    /// `verified` is what [`Gate::name_verified`] said of the host.
+    #[must_use]
+    pub fn http_upstream(&self, host: &str, verified: bool, path: &str, wire: &str) -> Option<Arc<Upstream>> {
+        let request = Requested {
+            host,
+            port: self.original_dst().0.port(),
+            path,
+            wire,
+            tls: self.tls().is_some(),
+        };
+        let upstreams = &self.connection.upstreams;
+        verified
+            .then(|| upstreams.find_http(&request, self.workload()))
+            .flatten()
+    }
+
     /// Who the workload is now.
     ///
     /// # Errors
     /// When its identity is not valid.
     pub fn identity(&self) -> Result<Arc<Identity>, Reason> {
         self.connection.identity.check()
-    }
-
-    /// Reads the password that an allowed operation logs in with.
-    ///
-    /// # Errors
-    /// When it cannot be had: the operation must not go upstream.
-    pub async fn password(&self, _: &Permit, reference: &str) -> Result<Secret, CredentialError> {
-        self.inner.shared.credentials.password(reference).await
     }
 
     /// How many operations were decided.
@@ -315,7 +328,8 @@ impl Gate {
     }
 
     /// As [`Gate::authorize`], for a protocol that has something to do or to say while an operation is held.
-    pub async fn ask(&self, operation: Operation) -> Verdict {
+    pub async fn ask(&self, mut operation: Operation) -> Verdict {
+        hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
         let known = match self.connection.identity.check() {
@@ -392,7 +406,10 @@ impl Gate {
 
     /// As [`Gate::ask`], for operations that come in one message. Where one is denied none may go, and the others are
     /// recorded as [`Reason::BatchDenied`].
-    pub async fn ask_all(&self, operations: Vec<Operation>) -> Verdicts {
+    pub async fn ask_all(&self, mut operations: Vec<Operation>) -> Verdicts {
+        for operation in &mut operations {
+            hide::hide(self.secrets(), operation);
+        }
         let set = self.inner.shared.policy.current();
         if let Ok(identity) = self.connection.identity.check() {
             let known = self.known(identity);
@@ -478,7 +495,8 @@ impl Gate {
     }
 
     /// Records a denial that the protocol itself decided: ambiguous, malformed, too large.
-    pub async fn refuse(&self, operation: Operation, reason: Reason) -> Denied {
+    pub async fn refuse(&self, mut operation: Operation, reason: Reason) -> Denied {
+        hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
         let known = self

@@ -8,10 +8,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Inner, body};
+use super::{Inner, body, credential::Used};
 use crate::{
     ledger::{FrameDigest, Ledger, LedgerError},
-    mask::Counts,
+    mask::{Counts, INJECTED_SECRET, Secrets},
     model::{Decision, Direction, Obligations, OperationId, Reason, Seq},
 };
 
@@ -33,6 +33,8 @@ pub struct Permit {
     up: Recording,
     down: Recording,
     masked: BTreeMap<u8, u64>,
+    injected: u64,
+    used: Vec<Used>,
     finished: bool,
     /// The outcome, while the ledger is asked to take it.
     unsent: Option<crate::model::Entry>,
@@ -117,6 +119,8 @@ impl Permit {
             up: Recording::new(Direction::Up, now),
             down: Recording::new(Direction::Down, now),
             masked: BTreeMap::new(),
+            injected: 0,
+            used: Vec::new(),
             finished: false,
             unsent: None,
         }
@@ -157,6 +161,28 @@ impl Permit {
         }
     }
 
+    /// The secrets that are in use.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.inner.shared.secrets
+    }
+
+    /// Counts injected secrets that were masked.
+    pub fn add_injected(&mut self, n: u64) {
+        self.injected = self.injected.saturating_add(n);
+    }
+
+    pub(super) fn uses(&mut self, used: Used) {
+        if !self.used.contains(&used) {
+            self.used.push(used);
+        }
+    }
+
+    /// Says that the operation goes over a connection made with this client certificate.
+    pub fn uses_certificate(&mut self, reference: &str) {
+        self.uses(Used::named(reference));
+    }
+
     /// Ends the operation and records how; `status` is the protocol's own word for it, e.g. `200`.
     ///
     /// # Errors
@@ -184,6 +210,10 @@ impl Permit {
                 shared.metrics.masked(name, *n);
             }
         }
+        if self.injected > 0 {
+            masked.insert(INJECTED_SECRET, self.injected);
+            shared.metrics.masked(INJECTED_SECRET, self.injected);
+        }
         self.inner.bytes_up.fetch_add(self.up.wire, Ordering::Relaxed);
         self.inner.bytes_down.fetch_add(self.down.wire, Ordering::Relaxed);
         shared.metrics.bytes(Direction::Up, self.up.wire);
@@ -196,6 +226,7 @@ impl Permit {
             workload: &self.inner.workload,
             bytes_up: self.up.wire,
             bytes_down: self.down.wire,
+            credentials: &self.used,
             duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             masked: &masked,
             up: up.as_ref(),

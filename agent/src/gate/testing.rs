@@ -11,7 +11,7 @@ use crate::{
     drain::Drain,
     identity::testing::Held,
     ledger::{Ledger, Options},
-    mask::MaskRules,
+    mask::{MaskRules, Secrets},
     model::{OriginalDst, Process, SessionId, WorkloadName},
     policy::PolicyStore,
     telemetry::Metrics,
@@ -107,6 +107,7 @@ impl Rig {
             names: Names::default(),
             drain: Drain::default(),
             credentials: Credentials::default(),
+            secrets: Secrets::default(),
         };
         Self {
             shared,

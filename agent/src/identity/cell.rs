@@ -12,6 +12,7 @@ use super::{
     event::{Actor, Event, EventSink, LifecycleEvent},
     life::{Ended, Life},
     revoked::Revocation,
+    source::Token,
     verify::Failure,
 };
 use crate::{
@@ -35,6 +36,8 @@ struct Published {
     /// Nanoseconds since 1970 UTC from which the verdict is "expired".
     until_ns: i64,
     life: Arc<Life>,
+    /// The token itself; wiped when the last holder drops it.
+    token: Option<Arc<Token>>,
 }
 
 struct Inner {
@@ -52,6 +55,7 @@ struct Inner {
 struct Held {
     identity: Arc<Identity>,
     until_ns: i64,
+    token: Option<Arc<Token>>,
 }
 
 /// What went wrong last, and has not been made good since.
@@ -96,6 +100,7 @@ impl Cell {
                 verdict: Err(reason),
                 until_ns: i64::MAX,
                 life: Life::over(reason),
+                token: None,
             }),
             inner: Mutex::new(Inner {
                 token: Err(Reason::IdentityMissing),
@@ -118,6 +123,13 @@ impl Cell {
             Ok(_) => Err(Reason::IdentityExpired),
             Err(reason) => Err(*reason),
         }
+    }
+
+    /// The token that the identity was verified from, if that may be used at this moment.
+    pub fn token(&self) -> Option<Arc<Token>> {
+        let published = self.published.load();
+        let token = published.token.as_ref()?;
+        (self.clock.coarse_ns() < published.until_ns).then(|| Arc::clone(token))
     }
 
     /// The identity and its end, from the same moment.
@@ -162,7 +174,7 @@ impl Cell {
     }
 
     /// A token was verified.
-    pub fn verified(&self, seat: u64, identity: Identity, until_ns: i64) {
+    pub fn verified(&self, seat: u64, identity: Identity, until_ns: i64, token: Option<Arc<Token>>) {
         let mut inner = self.lock();
         if inner.seat != seat {
             return;
@@ -180,6 +192,7 @@ impl Cell {
         inner.token = Ok(Held {
             identity: Arc::clone(&identity),
             until_ns,
+            token: same_token(inner.token.as_ref().ok(), token),
         });
         inner.last_error = None;
         inner.provisional = false;
@@ -293,11 +306,11 @@ impl Cell {
     }
 
     fn publish(&self, inner: &Inner) {
-        let (verdict, until_ns) = match &inner.token {
-            _ if inner.removed => (Err(Reason::WorkloadUnknown), i64::MAX),
-            _ if inner.revoked.is_some() => (Err(Reason::IdentityRevoked), i64::MAX),
-            Ok(held) => (Ok(Arc::clone(&held.identity)), held.until_ns),
-            Err(reason) => (Err(*reason), i64::MAX),
+        let (verdict, until_ns, token) = match &inner.token {
+            _ if inner.removed => (Err(Reason::WorkloadUnknown), i64::MAX, None),
+            _ if inner.revoked.is_some() => (Err(Reason::IdentityRevoked), i64::MAX, None),
+            Ok(held) => (Ok(Arc::clone(&held.identity)), held.until_ns, held.token.clone()),
+            Err(reason) => (Err(*reason), i64::MAX, None),
         };
         let former = self.published.load_full();
         let life = match (&former.verdict, &verdict) {
@@ -317,6 +330,7 @@ impl Cell {
             verdict,
             until_ns,
             life,
+            token,
         }));
         if !goes_on {
             former.life.end(reason);
@@ -341,6 +355,15 @@ impl Cell {
             actor,
             detail,
         });
+    }
+}
+
+/// The one that is held, where a token was only verified again: who compares pointers sees no other.
+fn same_token(held: Option<&Held>, token: Option<Arc<Token>>) -> Option<Arc<Token>> {
+    let former = held.and_then(|held| held.token.as_ref());
+    match (former, token) {
+        (Some(former), Some(token)) if **former == *token => Some(Arc::clone(former)),
+        (_, token) => token,
     }
 }
 
@@ -415,7 +438,7 @@ mod tests {
     #[test]
     fn wakes_once_and_whoever_polled_last() {
         let rig = rig();
-        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        rig.cell.verified(rig.seat, identity("a", "1"), 100, None);
         let (first, second) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
         let mut ended = rig.cell.ended();
         let never_polled = rig.cell.ended();
@@ -423,9 +446,9 @@ mod tests {
             assert!(poll(&mut ended, &first).is_pending());
         }
         assert!(poll(&mut ended, &second).is_pending());
-        rig.cell.verified(rig.seat, identity("a", "2"), 200);
+        rig.cell.verified(rig.seat, identity("a", "2"), 200, None);
         assert_eq!(second.0.load(Ordering::Relaxed), 0, "a refresh is no end");
-        rig.cell.verified(rig.seat, identity("b", "3"), 200);
+        rig.cell.verified(rig.seat, identity("b", "3"), 200, None);
         assert_eq!(
             (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)),
             (0, 1)
@@ -439,7 +462,7 @@ mod tests {
     fn expires_by_the_clock_alone() {
         let rig = rig();
         assert_eq!(rig.cell.check(), Err(Reason::IdentityMissing));
-        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        rig.cell.verified(rig.seat, identity("a", "1"), 100, None);
         rig.at.store(99, Ordering::Release);
         assert!(rig.cell.check().is_ok());
         rig.cell.expire();
@@ -458,7 +481,7 @@ mod tests {
     #[test]
     fn failures_are_told_once_and_keep_what_they_may() {
         let rig = rig();
-        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        rig.cell.verified(rig.seat, identity("a", "1"), 100, None);
         let ended = rig.cell.ended();
         for _ in 0..3 {
             rig.cell
@@ -491,9 +514,9 @@ mod tests {
     #[test]
     fn a_former_keeper_writes_nothing() {
         let rig = rig();
-        rig.cell.verified(rig.seat, identity("a", "1"), 100);
+        rig.cell.verified(rig.seat, identity("a", "1"), 100, None);
         let next = rig.cell.seat();
-        rig.cell.verified(rig.seat, identity("b", "2"), 100);
+        rig.cell.verified(rig.seat, identity("b", "2"), 100, None);
         rig.cell
             .failed(rig.seat, &failure(Reason::IdentityInvalid), false);
         assert_eq!(&*rig.cell.check().unwrap().subject, "a");
@@ -510,9 +533,9 @@ mod tests {
             on_behalf_of: Some(human.into()),
             ..identity("a", human)
         };
-        rig.cell.verified(rig.seat, for_human("x"), 100);
+        rig.cell.verified(rig.seat, for_human("x"), 100, None);
         let ended = rig.cell.ended();
-        rig.cell.verified(rig.seat, for_human("y"), 100);
+        rig.cell.verified(rig.seat, for_human("y"), 100, None);
         assert_eq!(ended.reason(), Some(Reason::IdentityReplaced));
     }
 }

@@ -1,18 +1,16 @@
 //! HTTP to an issuer, with every bound that a hostile or broken one could lean on: time, size, scheme, redirects.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Url, header, redirect};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use reqwest::{Method, Url};
 use zeroize::Zeroizing;
 
 use super::error::IdentityError;
-use crate::{config, model::Reason};
-
-/// Bytes of any answer of an issuer: metadata, key set, token.
-pub const MAX_BODY: usize = 256 * 1024;
+use crate::{
+    config,
+    io::fetch::{self, Request, is_loopback, oauth_error, shown},
+    model::Reason,
+};
 
 /// Why an issuer's answer could not be had. Holds no secret and nothing of a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,10 +68,19 @@ impl FetchError {
     }
 }
 
+impl From<fetch::FetchError> for FetchError {
+    fn from(error: fetch::FetchError) -> Self {
+        match error {
+            fetch::FetchError::Unreachable { url, message } => Self::Unreachable { url, message },
+            fetch::FetchError::TooLarge { url } => Self::TooLarge { url },
+        }
+    }
+}
+
 /// An HTTP client for one issuer.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    client: Client,
+    inner: fetch::Fetcher,
     /// The issuer itself is on loopback over plain http, so its endpoints may be too.
     plain_loopback: bool,
 }
@@ -89,23 +96,19 @@ impl Fetcher {
         timeout: Duration,
     ) -> Result<Self, IdentityError> {
         let url = issuer_url(issuer)?;
-        let tls = |message: String| IdentityError::Tls {
-            issuer: issuer.name.clone(),
-            message,
-        };
-        let builder = Client::builder()
-            .timeout(timeout)
-            .connect_timeout(timeout)
-            // An answer from where we were not told to ask is no answer.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // The agent's environment does not decide whom it believes.
-            .no_proxy()
-            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-            .pool_max_idle_per_host(1)
-            .tls_backend_preconfigured(tls_config(issuer, ca_pem)?);
+        let name = issuer.name.clone();
         Ok(Self {
-            client: builder.build().map_err(|e| tls(chain(&e)))?,
+            inner: fetch::Fetcher::new(ca_pem, timeout).map_err(|e| match e {
+                fetch::SetupError::Roots(message) => IdentityError::CaFile {
+                    issuer: name,
+                    path: issuer.ca_file.clone().unwrap_or_default(),
+                    message: message.into(),
+                },
+                fetch::SetupError::Tls(message) => IdentityError::Tls {
+                    issuer: name,
+                    message,
+                },
+            })?,
             plain_loopback: url.scheme() == "http",
         })
     }
@@ -132,7 +135,7 @@ impl Fetcher {
     /// # Errors
     /// When there is no answer, or it is not 200, or too long.
     pub async fn get(&self, url: &Url) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-        self.send(url, self.client.get(url.clone())).await
+        self.send(url, Request::new(Method::GET)).await
     }
 
     /// POST of a form, `authorization` being a whole header value.
@@ -145,48 +148,23 @@ impl Fetcher {
         form: Zeroizing<String>,
         authorization: Option<Zeroizing<String>>,
     ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-        let mut request = self
-            .client
-            .post(url.clone())
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            // Owned, not copied: wiped when the library drops it.
-            .body(Bytes::from_owner(form));
-        if let Some(value) = authorization
-            && let Ok(mut value) = header::HeaderValue::from_maybe_shared(Bytes::from_owner(value))
-        {
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
+        let mut request = Request::new(Method::POST).form(form);
+        if let Some(value) = authorization {
+            request = request.secret_header("authorization", value);
         }
         self.send(url, request).await
     }
 
-    async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-        let name = shown(url);
-        let unreachable = |e: reqwest::Error| FetchError::Unreachable {
-            url: shown(url),
-            message: chain(&e.without_url()),
-        };
-        let mut response = request
-            .header(header::ACCEPT, "application/json")
-            .send()
-            .await
-            .map_err(unreachable)?;
-        let status = response.status().as_u16();
-        let mut body = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(FetchError::TooLarge { url: name });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        if status != 200 {
+    async fn send(&self, url: &Url, request: Request) -> Result<Zeroizing<Vec<u8>>, FetchError> {
+        let answer = self.inner.send(url, request).await?;
+        if answer.status != 200 {
             return Err(FetchError::Status {
-                url: name,
-                status,
-                error: oauth_error(&body),
+                url: shown(url),
+                status: answer.status,
+                error: oauth_error(&answer.body),
             });
         }
-        Ok(body)
+        Ok(answer.body)
     }
 }
 
@@ -212,82 +190,6 @@ pub fn issuer_url(issuer: &config::Issuer) -> Result<Url, IdentityError> {
         "http" if is_loopback(&url) => Ok(url),
         _ => Err(wrong("use https; plain http is for loopback only")),
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback()),
-        None => false,
-    }
-}
-
-/// The URL without what may be a secret.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
-}
-
-/// An error with its causes: the outermost alone says "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-fn oauth_error(body: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let word = value.get("error")?.as_str()?;
-    let plain =
-        !word.is_empty() && word.len() <= 64 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    plain.then(|| word.to_owned())
-}
-
-fn tls_config(issuer: &config::Issuer, ca_pem: Option<&[u8]>) -> Result<ClientConfig, IdentityError> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::warn!(issuer = issuer.name, %error, "a root certificate of the host cannot be read");
-    }
-    roots.add_parsable_certificates(native.certs);
-    if let Some(pem) = ca_pem {
-        let wrong = |message: &str| IdentityError::CaFile {
-            issuer: issuer.name.clone(),
-            path: issuer.ca_file.clone().unwrap_or_default(),
-            message: message.into(),
-        };
-        let certificates = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| wrong("is not PEM"))?;
-        let count = certificates.len();
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        if added == 0 || added < count {
-            return Err(wrong("holds no certificate, or one that cannot be read"));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| IdentityError::Tls {
-            issuer: issuer.name.clone(),
-            message: e.to_string(),
-        })?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -332,15 +234,5 @@ mod tests {
         let local = Fetcher::new(&issuer("http://127.0.0.1:1"), None, timeout).unwrap();
         assert!(local.endpoint("http://127.0.0.1:2/k").is_ok());
         assert!(local.endpoint("http://a.example/k").is_err());
-    }
-
-    #[test]
-    fn only_oauth_words_are_repeated() {
-        assert_eq!(
-            oauth_error(br#"{"error":"invalid_client"}"#).as_deref(),
-            Some("invalid_client")
-        );
-        assert_eq!(oauth_error(br#"{"error":"Secret s3cr3t!"}"#), None);
-        assert_eq!(oauth_error(b"<html>"), None);
     }
 }

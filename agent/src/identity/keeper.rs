@@ -14,11 +14,12 @@ use super::{
     cell::Cell,
     fetch::FetchError,
     issuer::Issuer,
-    source::{self, Client, ObtainError, Source, Stamp, Token},
+    source::{self, Client, ObtainError, Source, Token},
     verify::{Failure, verify},
 };
 use crate::{
     clock::Clock,
+    io::Stamp,
     model::{Identity, Reason},
 };
 
@@ -48,7 +49,7 @@ struct Memory {
     /// The version that was read once and found wrong, and what was wrong.
     doubted: Option<(Stamp, Failure)>,
     /// The token obtained, and when to renew it.
-    held: Option<(Token, i64)>,
+    held: Option<(Arc<Token>, i64)>,
     /// The issuer's keys that were used.
     generation: u64,
     failures: u32,
@@ -148,17 +149,20 @@ impl Keeper {
     async fn attempt_file(&self, path: &std::path::Path, memory: &mut Memory) -> Again {
         // Taken before reading: a change in between is seen as one.
         memory.stamp = source::stamp(path).await;
-        let result = match source::read_token(path).await {
-            Ok(token) => self.identify(&token, memory).await,
+        let result = match source::read_token(path).await.map(Arc::new) {
+            Ok(token) => self
+                .identify(&token, memory)
+                .await
+                .map(|identity| (identity, token)),
             Err(failure) => Err(Wrong {
                 is_answer: failure.reason != Reason::IdentityMissing,
                 failure,
             }),
         };
         match result {
-            Ok(identity) => {
+            Ok((identity, token)) => {
                 memory.doubted = None;
-                self.accept(identity, memory);
+                self.accept(identity, token, memory);
                 match memory.stamp {
                     Some(stamp) if stamp.is_fresh() => Again::In(self.timing.file_poll),
                     _ => Again::At(i64::MAX),
@@ -195,9 +199,9 @@ impl Keeper {
             // Here because of other keys, or because it is due.
             match self.identify(&token, memory).await {
                 Ok(identity) => {
-                    memory.held = Some((token, renew_at));
+                    memory.held = Some((Arc::clone(&token), renew_at));
                     if !due {
-                        self.accept(identity, memory);
+                        self.accept(identity, token, memory);
                         return Again::At(renew_at);
                     }
                 }
@@ -220,8 +224,8 @@ impl Keeper {
                     .saturating_sub(now)
                     .max(0);
                 let renew_at = now + (left / 3 * 2).max(SECOND);
-                memory.held = Some((token, renew_at));
-                self.accept(identity, memory);
+                memory.held = Some((Arc::clone(&token), renew_at));
+                self.accept(identity, token, memory);
                 Again::At(renew_at)
             }
             // That the issuer cannot be asked for another does not make good the one it disowned.
@@ -229,7 +233,7 @@ impl Keeper {
         }
     }
 
-    async fn obtain(&self, client: &Client, memory: &mut Memory) -> Result<(Token, Identity), Wrong> {
+    async fn obtain(&self, client: &Client, memory: &mut Memory) -> Result<(Arc<Token>, Identity), Wrong> {
         let snapshot = self.issuer.snapshot().await?;
         let token = client
             .obtain(&self.issuer, &snapshot.metadata, self.clock.now_seconds())
@@ -245,6 +249,7 @@ impl Keeper {
                     Wrong::no_answer(Failure::new(reason, error.to_string()))
                 }
             })?;
+        let token = Arc::new(token);
         let identity = self.identify(&token, memory).await?;
         Ok((token, identity))
     }
@@ -280,11 +285,11 @@ impl Keeper {
         })
     }
 
-    fn accept(&self, identity: Identity, memory: &mut Memory) {
+    fn accept(&self, identity: Identity, token: Arc<Token>, memory: &mut Memory) {
         memory.failures = 0;
         let until = identity.expires_at.saturating_add(self.issuer.rules.skew);
         self.cell
-            .verified(self.seat, identity, until.saturating_mul(SECOND));
+            .verified(self.seat, identity, until.saturating_mul(SECOND), Some(token));
     }
 
     /// Backs off, with jitter.

@@ -6,7 +6,6 @@
 //! `life` is what connections wait on.
 
 mod approver;
-mod assertion;
 mod cell;
 mod error;
 mod event;
@@ -31,6 +30,7 @@ use std::{
 use arc_swap::ArcSwap;
 use rand::Rng as _;
 use tokio::task::AbortHandle;
+use zeroize::Zeroizing;
 
 pub use approver::{Approvers, Attempt, DeviceCode, DevicePoll, SignIn, SignInError, SignInTerms};
 pub use error::IdentityError;
@@ -83,6 +83,9 @@ impl Default for Timing {
 /// The identities of all workloads of the configuration. Its tasks end with its last clone.
 #[derive(Clone)]
 pub struct Identities(Arc<Shared>);
+
+/// See [`Identities::tokens`].
+pub type Tokens = dyn Fn(&WorkloadName) -> Option<Arc<Zeroizing<String>>> + Send + Sync;
 
 struct Shared {
     clock: Clock,
@@ -273,6 +276,13 @@ impl Identities {
         Some(IdentityHandle(Arc::clone(&entry.value.cell)))
     }
 
+    /// Where the present token of a workload is had. Does not keep the identities alive.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<Tokens> {
+        let shared = Arc::downgrade(&self.0);
+        Arc::new(move |workload: &WorkloadName| Self(shared.upgrade()?).handle(workload)?.token())
+    }
+
     /// Revokes a workload: new operations are denied and live connections end at once, and so after a restart, until
     /// [`Identities::restore`]. Blocks for as long as a small file takes to be durable. Again on one that is revoked
     /// changes nothing.
@@ -365,6 +375,13 @@ impl IdentityHandle {
     #[inline]
     pub fn check(&self) -> Result<Arc<Identity>, Reason> {
         self.0.check()
+    }
+
+    /// The token that the identity was verified from, for who exchanges it for something else; none as soon as the
+    /// identity is over. It is wiped when its last holder drops it: hold it no longer than one exchange takes.
+    #[must_use]
+    pub fn token(&self) -> Option<Arc<Zeroizing<String>>> {
+        self.0.token()
     }
 
     /// Resolves when the identity that is in force at the time of the call is over: expired, revoked, invalid, or

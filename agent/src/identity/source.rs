@@ -9,19 +9,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
-    assertion,
     error::IdentityError,
     fetch::FetchError,
     issuer::{Issuer, Metadata},
     verify::{Failure, MAX_TOKEN},
 };
-use crate::{clock::Clock, config, model::Reason};
+use crate::{
+    config,
+    io::{
+        Stamp,
+        client::{self, Key},
+        form::Form,
+    },
+    model::Reason,
+};
 
 /// A token; wiped when dropped.
 pub type Token = Zeroizing<String>;
@@ -51,16 +57,6 @@ enum ClientKey {
     Secret(PathBuf),
     /// `private_key_jwt`, with the key's `kid`.
     PrivateKey(PathBuf, Option<String>),
-}
-
-/// What tells one version of a file from the next, however it was written: renamed over, or in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Source {
@@ -100,27 +96,9 @@ impl Source {
     }
 }
 
-impl Stamp {
-    /// Whether the file was changed so short a time ago that a further change might leave the same stamp: file times
-    /// advance by ticks of up to 10 ms.
-    #[must_use]
-    pub fn is_fresh(&self) -> bool {
-        let (seconds, nanos) = self.changed;
-        let changed = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-        Clock::System.now_ns().saturating_sub(changed) < 50_000_000
-    }
-}
-
 /// The present version of a token file; `None` when it is not there.
 pub async fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = tokio::fs::metadata(path).await.ok()?;
-    Some(Stamp {
-        device: meta.dev(),
-        inode: meta.ino(),
-        size: meta.size(),
-        modified: (meta.mtime(), meta.mtime_nsec()),
-        changed: (meta.ctime(), meta.ctime_nsec()),
-    })
+    Some(Stamp::of(&tokio::fs::metadata(path).await.ok()?))
 }
 
 /// Reads a token file.
@@ -220,7 +198,7 @@ impl Client {
         }
         form.add("audience", audience);
         let authorization = self.authenticate(&mut form, metadata, endpoint, now).await?;
-        let body = issuer.fetcher.post(&url, form.0, authorization).await?;
+        let body = issuer.fetcher.post(&url, form.into_body(), authorization).await?;
         let mut answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| content(endpoint, "the answer holds no access_token"))?;
         let token = Zeroizing::new(std::mem::take(&mut answer.access_token));
@@ -241,99 +219,34 @@ impl Client {
         endpoint: &str,
         now: i64,
     ) -> Result<Option<Zeroizing<String>>, ObtainError> {
-        match &self.key {
-            ClientKey::Secret(path) => {
-                let secret = read(path, MAX_SECRET, "client_secret_file").await?;
-                let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
-                let has = |method| methods.is_some_and(|all| all.iter().any(|one| one == method));
-                if methods.is_none() || has("client_secret_basic") || !has("client_secret_post") {
-                    return Ok(Some(basic(&self.id, &secret)));
-                }
-                form.add("client_id", &self.id);
-                form.add("client_secret", &secret);
-            }
-            ClientKey::PrivateKey(path, key_id) => {
-                let pem = read(path, MAX_SECRET, "private_key_file").await?;
-                let accepted = metadata
+        let (text, key_id) = match &self.key {
+            ClientKey::Secret(path) => (read(path, MAX_SECRET, "client_secret_file").await?, None),
+            ClientKey::PrivateKey(path, id) => (
+                read(path, MAX_SECRET, "private_key_file").await?,
+                Some(id.as_deref()),
+            ),
+        };
+        let key = match key_id {
+            None => Key::Secret {
+                secret: &text,
+                methods: metadata.token_endpoint_auth_methods_supported.as_deref(),
+            },
+            Some(id) => Key::Private {
+                pem: &text,
+                id,
+                accepted: metadata
                     .token_endpoint_auth_signing_alg_values_supported
-                    .as_deref();
-                let signed = assertion::sign(&pem, key_id.as_deref(), &self.id, endpoint, accepted, now)?;
-                form.add("client_id", &self.id);
-                form.add(
-                    "client_assertion_type",
-                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                );
-                form.add("client_assertion", &signed);
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// `client_secret_basic`: both parts form-encoded before they are joined (RFC 6749 section 2.3.1).
-pub(super) fn basic(id: &str, secret: &str) -> Zeroizing<String> {
-    let mut pair = Form::default();
-    pair.push(id);
-    pair.0.push(':');
-    pair.push(secret);
-    let mut encoded = STANDARD.encode(pair.0.as_bytes());
-    let value = Zeroizing::new(format!("Basic {encoded}"));
-    encoded.zeroize();
-    value
-}
-
-/// `application/x-www-form-urlencoded` in memory that is wiped; grown by copying, so room is made at the start.
-pub(super) struct Form(pub(super) Zeroizing<String>);
-
-impl Default for Form {
-    fn default() -> Self {
-        Self(Zeroizing::new(String::with_capacity(MAX_TOKEN)))
-    }
-}
-
-impl Form {
-    pub(super) fn add(&mut self, key: &str, value: &str) {
-        if !self.0.is_empty() {
-            self.0.push('&');
-        }
-        self.push(key);
-        self.0.push('=');
-        self.push(value);
-    }
-
-    fn push(&mut self, text: &str) {
-        for byte in text.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => {
-                    self.0.push(char::from(byte));
-                }
-                b' ' => self.0.push('+'),
-                _ => {
-                    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                    self.0.push('%');
-                    self.0.push(char::from(HEX[usize::from(byte >> 4)]));
-                    self.0.push(char::from(HEX[usize::from(byte & 15)]));
-                }
-            }
-        }
+                    .as_deref(),
+            },
+        };
+        client::authenticate(form, &self.id, &key, endpoint, now)
+            .map_err(|e| Failure::new(Reason::IdentityMissing, format!("private_key_file: {e}")).into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn forms_and_basic() {
-        let mut form = Form::default();
-        form.add("a", "x y&z=%ü");
-        form.add("b", "1");
-        assert_eq!(form.0.as_str(), "a=x+y%26z%3D%25%C3%BC&b=1");
-        assert_eq!(
-            basic("a:b", "c d").as_str(),
-            format!("Basic {}", STANDARD.encode("a%3Ab:c+d"))
-        );
-    }
 
     #[tokio::test]
     async fn token_files() {

@@ -28,7 +28,8 @@ impl Held {
             expires_at: 4_102_444_800,
             on_behalf_of: None,
         };
-        cell.verified(cell.seat(), identity, i64::MAX);
+        let token = super::source::Token::new(format!("{subject}-token"));
+        cell.verified(cell.seat(), identity, i64::MAX, Some(Arc::new(token)));
         Self(cell)
     }
 

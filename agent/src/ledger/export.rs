@@ -367,7 +367,11 @@ impl ExportOptions {
             Some(workload) if entry.workload.as_deref() == Some(workload) => true,
             Some(_) => match &*entry.kind {
                 "agent" | "gap" => true,
-                "change" => matches!(entry.subject.as_deref(), Some("config" | "policy" | "key")),
+                "change" => match entry.subject.as_deref() {
+                    Some("config" | "policy" | "key") => true,
+                    Some("credential") => entry.workload.is_none(),
+                    _ => false,
+                },
                 _ => false,
             },
         }

@@ -19,6 +19,7 @@ mod json;
 mod names;
 mod out;
 mod rules;
+mod secrets;
 mod segment;
 mod strategy;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use counts::Counts;
 pub(crate) use format::looks_wide;
 pub use format::{Format, Handling};
 pub use rules::{MaskError, MaskRules};
+pub use secrets::{INJECTED_SECRET, Scrubber, Secrets, percent_decoded};
 
 use crate::model::{ClassId, ClassSet};
 use detect::Active;

@@ -447,7 +447,9 @@ fn class_names(config: &config::Mask) -> Result<Vec<String>, MaskError> {
         .chain(config.class.iter().map(|c| &c.name));
     for name in own {
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(valid) {
+        // What injected secrets are counted under is no class that policy could reveal.
+        let reserved = name == super::INJECTED_SECRET;
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(valid) || reserved {
             return Err(MaskError::ClassName { class: name.clone() });
         }
         if !is_builtin(name) && !names.contains(name) {

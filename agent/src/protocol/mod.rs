@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod http;
 pub mod postgres;
 pub mod tcp;
+mod watch;
 mod wire;
 
 use std::{io, net::SocketAddr};

@@ -1,6 +1,6 @@
 //! A connection whose protocol is not recognised: one operation, then bytes both ways.
 //!
-//! Only metadata and byte counts are claimed of it; nothing is masked, and no payload is recorded.
+//! Only metadata and byte counts are claimed of it; nothing but secrets in use is masked, and no payload is recorded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Detection, Hint, Protocol, ProtocolError,
+    watch::{PAUSE, Watch},
     wire::{Leg, Pumped, Reading, Wire},
 };
 use crate::{
@@ -63,16 +64,25 @@ async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -> Result<()
     relay(&mut wire, permit, gate.limits().idle_timeout).await
 }
 
-/// Moves bytes both ways, unread, until both sides have ended; they count for the permit from here on.
+/// Moves bytes both ways, searched for secrets in use and otherwise unread, until both sides have ended; they count for the permit from here on.
 pub(super) async fn relay(wire: &mut Wire, mut permit: Permit, idle: Duration) -> Result<(), ProtocolError> {
     let mut counted = (wire.up.as_ref().map_or(0, |up| up.written), wire.down.written);
     let (mut up_shut, mut down_shut) = (false, false);
+    let mut watch = Watch::new(permit.secrets());
+    let mut masked = 0;
     let (reason, result) = loop {
         let Some(up) = &mut wire.up else {
             break (Reason::Completed, Ok(()));
         };
-        move_bytes(&mut wire.down, up);
-        move_bytes(up, &mut wire.down);
+        if !watch.up(&mut wire.down, up) {
+            // What it was in has not gone up.
+            wire.up = None;
+            let reason = Reason::SecretLeak;
+            break (reason, Err(ProtocolError::Refused(reason)));
+        }
+        let hits = watch.down(up, &mut wire.down);
+        permit.add_injected(hits - masked);
+        masked = hits;
         let (up_now, down_now) = (up.written, wire.down.written);
         permit.add_bytes(Direction::Up, up_now - counted.0);
         permit.add_bytes(Direction::Down, down_now - counted.1);
@@ -93,8 +103,15 @@ pub(super) async fn relay(wire: &mut Wire, mut permit: Permit, idle: Duration) -
             downstream: up.output.len() < ROOM,
             upstream: wire.down.output.len() < ROOM,
         };
-        match wire.pump(reading, Instant::now() + idle).await {
+        let pauses = watch.pauses();
+        let patience = if pauses { PAUSE.min(idle) } else { idle };
+        match wire.pump(reading, Instant::now() + patience).await {
             Ok(Pumped::Progress) => {}
+            Ok(Pumped::TimedOut) if pauses => {
+                if let Some(up) = &mut wire.up {
+                    watch.release(&mut wire.down, up);
+                }
+            }
             Ok(Pumped::TimedOut) => break (Reason::Timeout, Err(ProtocolError::Timeout)),
             Err(broken) => {
                 let error = match broken.side {
@@ -107,16 +124,6 @@ pub(super) async fn relay(wire: &mut Wire, mut permit: Permit, idle: Duration) -
     };
     permit.finish(reason, "").await?;
     result
-}
-
-/// Input of one side becomes output of the other; the buffers change places where that saves the copy.
-fn move_bytes(from: &mut Leg, to: &mut Leg) {
-    if to.output.is_empty() {
-        std::mem::swap(&mut from.input, &mut to.output);
-    } else {
-        to.output.extend_from_slice(&from.input);
-        from.input.clear();
-    }
 }
 
 fn operation(gate: &Gate) -> Operation {
@@ -187,6 +194,34 @@ mod tests {
         let went = exchange(&rig, &Tcp, None, &upstream, &[b"QUIT\r\n"]).await;
         assert_eq!(went.text(), "220 hello\r\n221 bye\r\n");
         assert_eq!((went.operations, went.up), (1, b"QUIT\r\n".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn secrets_pass_neither_way_and_nobody_waits_for_long() {
+        use crate::model::SecretSink as _;
+        let rig = Rig::new(ALLOW);
+        rig.shared.secrets.replace("a", &[b"secret-value"]);
+        // Both sides end their messages like a secret begins.
+        let turns = [
+            Turn::new(b"any s", b"220 se"),
+            Turn {
+                until: b"more".to_vec(),
+                say: [&b"x secret-"[..], b"value y"].map(<[u8]>::to_vec).into(),
+                close: true,
+            },
+        ];
+        let upstream = Upstream::new(&turns);
+        let went = exchange(&rig, &Tcp, None, &upstream, &[b"any s", b" and more"]).await;
+        assert_eq!(went.text(), "220 sex ************ y");
+        for pieces in [&[&b"x secret-value"[..]][..], &[b"x secret-", b"valu", b"e"]] {
+            let upstream = Upstream::new(&[Turn::new(b"never", b"")]);
+            let went = exchange(&rig, &Tcp, None, &upstream, pieces).await;
+            assert!(
+                matches!(went.result, Some(Err(ProtocolError::Refused(Reason::SecretLeak)))),
+                "{went:?}"
+            );
+            assert!(b"x ".starts_with(&went.up), "{went:?}");
+        }
     }
 
     #[tokio::test]

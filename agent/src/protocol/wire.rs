@@ -136,6 +136,14 @@ impl Leg {
         self.input.advance(n);
     }
 
+    /// Drops what was to be written, wiped where it is secret.
+    fn forget_output(&mut self) {
+        if self.secret {
+            self.output[..].zeroize();
+        }
+        self.output.clear();
+    }
+
     /// Gives back buffers that a large message left behind.
     pub(super) fn trim(&mut self) {
         self.room = SMALL;
@@ -149,6 +157,12 @@ impl Leg {
     /// Tells the peer that nothing more comes.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
         poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        self.forget_output();
     }
 }
 
@@ -220,7 +234,7 @@ impl Wire {
                         return Poll::Ready(Err(up_error(error)));
                     }
                     up.deaf = true;
-                    up.output.clear();
+                    up.forget_output();
                     up.unflushed = false;
                     progress = true;
                 }

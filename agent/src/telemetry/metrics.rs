@@ -44,6 +44,7 @@ pub struct Metrics {
     bytes: Family<DirectionLabel, Counter>,
     masked: Family<ClassLabel, Counter>,
     durable: Histogram,
+    held: Gauge,
 }
 
 impl Default for Metrics {
@@ -87,6 +88,12 @@ impl Default for Metrics {
             Unit::Seconds,
             durable.clone(),
         );
+        let held = Gauge::default();
+        registry.register(
+            "operations_held",
+            "Operations that wait for approval now",
+            held.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             operations,
@@ -97,6 +104,7 @@ impl Default for Metrics {
             bytes,
             masked,
             durable,
+            held,
         }
     }
 }
@@ -115,6 +123,13 @@ impl Metrics {
     /// How long an entry took to become durable.
     pub fn durable(&self, took: std::time::Duration) {
         self.durable.observe(took.as_secs_f64());
+    }
+
+    /// An operation waits for approval, until what this gives is dropped.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.held.inc();
+        Held(self.held.clone())
     }
 
     /// A connection was accepted.
@@ -164,6 +179,16 @@ impl Metrics {
     }
 }
 
+/// Counts an operation as held for as long as it is there.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +199,10 @@ mod tests {
         metrics.operation("http", Effect::Deny, Reason::PolicyForbid);
         metrics.bytes(Direction::Up, 7);
         metrics.masked("email", 2);
+        let _held = metrics.held();
+        drop(metrics.held());
         let text = metrics.text();
+        assert!(text.contains("portcullis_operations_held 1"), "{text}");
         let line =
             "portcullis_operations_total{protocol=\"http\",decision=\"deny\",reason=\"policy_forbid\"} 1";
         assert!(text.contains(line), "{text}");

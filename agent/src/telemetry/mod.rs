@@ -4,4 +4,4 @@ mod log;
 mod metrics;
 
 pub use log::{LogError, init};
-pub use metrics::Metrics;
+pub use metrics::{Held, Metrics};

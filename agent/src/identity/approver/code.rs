@@ -5,7 +5,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{SignIn, SignInError};
-use crate::identity::{fetch::FetchError, source::Form};
+use crate::{identity::fetch::FetchError, io::form::Form};
 
 /// Bytes of a code that an issuer may give.
 const MAX_CODE: usize = 4096;
@@ -121,7 +121,11 @@ impl SignIn {
         form.add("redirect_uri", redirect);
         form.add("code_verifier", &attempt.verifier);
         let authorization = self.authenticate(&mut form, metadata).await?;
-        let body = self.issuer.fetcher.post(&url, form.0, authorization).await?;
+        let body = self
+            .issuer
+            .fetcher
+            .post(&url, form.into_body(), authorization)
+            .await?;
         id_token(&body, endpoint)
     }
 }

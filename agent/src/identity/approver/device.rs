@@ -6,7 +6,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{SignIn, SignInError, code};
-use crate::identity::{fetch::FetchError, source::Form};
+use crate::{identity::fetch::FetchError, io::form::Form};
 
 /// The least time between two questions (RFC 8628 section 3.2), unless the issuer says another.
 const INTERVAL: u64 = 5;
@@ -73,7 +73,11 @@ impl SignIn {
         let mut form = Form::default();
         form.add("scope", &self.terms.scope);
         let authorization = self.authenticate(&mut form, &snapshot.metadata).await?;
-        let body = self.issuer.fetcher.post(&url, form.0, authorization).await?;
+        let body = self
+            .issuer
+            .fetcher
+            .post(&url, form.into_body(), authorization)
+            .await?;
         let wrong = |message: &str| FetchError::Content {
             url: endpoint.to_owned(),
             message: message.into(),
@@ -106,7 +110,12 @@ impl SignIn {
         form.add("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
         form.add("device_code", &code.device_code);
         let authorization = self.authenticate(&mut form, &snapshot.metadata).await?;
-        match self.issuer.fetcher.post(&url, form.0, authorization).await {
+        match self
+            .issuer
+            .fetcher
+            .post(&url, form.into_body(), authorization)
+            .await
+        {
             Ok(body) => Ok(DevicePoll::Done(code::id_token(&body, endpoint)?)),
             Err(FetchError::Status {
                 error: Some(word), ..

@@ -65,7 +65,8 @@ impl<'a> Codec<'a> {
         if side == Side::Downstream {
             self.request.parse(head, self.setting)?;
             let mut written = Vec::new();
-            self.request.write(super::request::Edits::default(), &mut written);
+            self.request
+                .write(super::request::Edits::default(), None, &mut written);
             self.awaited.push_back(self.request.method.clone());
             let event = Event::Request(self.request.method.clone(), self.request.host.clone(), written);
             return Ok((event, Some(BodyDecoder::new(self.request.framing))));

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     fault::Fault,
+    inject::InjectError,
     problem, record,
     reply::Reply,
     request::Edits,
@@ -13,13 +14,15 @@ use super::{
     upload::Upload,
 };
 use crate::{
+    config::Upstream,
+    credential::CredentialError,
     gate::{Denied, DialError, Permit},
     ledger::LedgerError,
     mask::Counts,
     model::{Direction, OperationId, Reason, Side},
     protocol::{
         ProtocolError,
-        wire::{Leg, Pumped, Reading},
+        wire::{Pumped, Reading},
     },
 };
 
@@ -50,6 +53,15 @@ pub(super) enum Failure {
     /// The workload went away.
     #[error("the workload closed the connection")]
     Gone,
+    /// What the request is sent with cannot be had.
+    #[error("{0}")]
+    Credential(#[from] CredentialError),
+    /// It cannot stand in its place.
+    #[error("{0}")]
+    Inject(#[from] InjectError),
+    /// The request holds a secret in use.
+    #[error("the request holds a credential that belongs to another destination")]
+    Leak,
     /// The record cannot take it.
     #[error("the ledger: {0}")]
     Ledger(#[from] LedgerError),
@@ -64,6 +76,8 @@ impl Failure {
             Self::NoAnswer => Reason::UpstreamProtocolError,
             Self::Timeout => Reason::Timeout,
             Self::Gone => Reason::PeerClosed,
+            Self::Credential(_) | Self::Inject(_) => Reason::CredentialUnavailable,
+            Self::Leak => Reason::SecretLeak,
             Self::Ledger(_) => Reason::LedgerUnavailable,
         }
     }
@@ -78,13 +92,19 @@ impl Failure {
 
 impl Connection<'_> {
     /// Carries one permitted request through to its outcome entry.
-    pub(super) async fn forward(&mut self, mut permit: Permit) -> Result<Next, ProtocolError> {
+    pub(super) async fn forward(
+        &mut self,
+        mut permit: Permit,
+        upstream: Option<&Upstream>,
+    ) -> Result<Next, ProtocolError> {
         let written = self.wire.down.written;
         let up_before = self.wire.up.as_ref().map_or(0, |up| up.written);
         let id = permit.id();
         let mut reply = Reply::new(&permit, self.gate);
         let mut upload = None;
-        let result = self.carry(&mut permit, &mut reply, &mut upload).await;
+        let result = self.carry(&mut permit, &mut reply, &mut upload, upstream).await;
+        // What it holds is wiped with it.
+        self.injected = None;
         let up_after = self.wire.up.as_ref().map_or(up_before, |up| up.written);
         permit.add_bytes(Direction::Up, up_after.saturating_sub(up_before));
         permit.add_bytes(Direction::Down, self.wire.down.written - written);
@@ -148,7 +168,13 @@ impl Connection<'_> {
             approval: [].into(),
             request: None,
         };
-        let untouched = matches!(failure, Failure::Dial(_) | Failure::Request(Fault::Encoding));
+        let untouched = matches!(
+            failure,
+            Failure::Dial(_)
+                | Failure::Credential(_)
+                | Failure::Inject(_)
+                | Failure::Request(Fault::Encoding)
+        );
         self.answer(&denied, status, &failure.to_string(), uploaded, untouched)
             .await
     }
@@ -158,17 +184,22 @@ impl Connection<'_> {
         permit: &mut Permit,
         reply: &mut Reply<'_>,
         upload: &mut Option<Upload>,
+        upstream: Option<&Upstream>,
     ) -> Result<(), Failure> {
         let classes = permit.obligations().mask;
+        self.attach(permit, upstream).await?;
+        reply.carries = self.injected.as_ref().is_some_and(|i| i.echoes);
         let edits = Edits {
-            readable: !classes.is_empty(),
+            readable: !classes.is_empty() || permit.secrets().is_active(),
+            whole: !classes.is_empty() || reply.carries,
         };
         let upload = upload.insert(Upload::new(&self.request, permit, self.gate).map_err(Failure::Request)?);
         let mut counts = Counts::default();
         self.scratch.clear();
         record::request_head(
             &self.request,
-            self.gate.mask(),
+            self.injected.as_ref(),
+            self.gate,
             classes,
             &mut counts,
             &mut self.scratch,
@@ -178,7 +209,7 @@ impl Connection<'_> {
 
         let mut reused = self.wire.up.is_some();
         if !reused {
-            self.wire.up = Some(Leg::new(self.dial.connect(permit).await?));
+            self.wire.up = Some(self.open_upstream(permit).await?);
         }
         self.send_head(edits);
         let idle = self.gate.limits().idle_timeout;
@@ -187,7 +218,9 @@ impl Connection<'_> {
                 return Err(Failure::NoAnswer);
             };
             if !up.deaf {
-                upload.advance(&mut self.wire.down, up, permit).await?;
+                upload
+                    .advance(&mut self.wire.down, up, permit, self.injected.as_ref())
+                    .await?;
             }
             // A final answer before the body was asked for: whether the body still comes is anyone's guess.
             let last = self.request.expects_continue && !reply.continued && !upload.begun;
@@ -212,7 +245,7 @@ impl Connection<'_> {
                 if reused && untouched && self.request.is_idempotent() && !self.request.has_body() {
                     // It was closed while idle, and this request crossed with that.
                     reused = false;
-                    self.wire.up = Some(Leg::new(self.dial.connect(permit).await?));
+                    self.wire.up = Some(self.open_upstream(permit).await?);
                     self.send_head(edits);
                     continue;
                 }
@@ -223,15 +256,6 @@ impl Connection<'_> {
                 return Err(Failure::Gone);
             }
             self.step(upload, idle).await?;
-        }
-    }
-
-    fn send_head(&mut self, edits: Edits) {
-        self.scratch.clear();
-        self.request.write(edits, &mut self.scratch);
-        if let Some(up) = &mut self.wire.up {
-            self.read_before = up.read;
-            up.output.extend_from_slice(&self.scratch);
         }
     }
 

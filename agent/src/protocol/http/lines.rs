@@ -20,6 +20,9 @@ use crate::{
     protocol::wire::Leg,
 };
 
+/// `HTTP/1.1 200`.
+const STATUS: usize = 12;
+
 /// How the head's framing lines are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lines {
@@ -45,10 +48,14 @@ impl Reply<'_> {
         close: bool,
     ) -> Result<(), Failure> {
         let rules = self.gate.mask();
+        let secrets = self.gate.secrets();
+        let mut injected = 0;
         let facts = response.facts();
         let mut counts = Counts::default();
         let mut out = Vec::with_capacity(response.head().bytes().len() + 64);
         out.extend_from_slice(response.head().start_line());
+        // The version and the status stay what they are.
+        injected += out.get_mut(STATUS..).map_or(0, |phrase| secrets.mask(phrase));
         let mut kept = out.clone();
         for header in response.head().headers() {
             let field = known(header.name);
@@ -56,7 +63,7 @@ impl Reply<'_> {
                 Known::ContentLength => lines != Lines::Verbatim,
                 Known::TransferEncoding => matches!(lines, Lines::Close | Lines::Length(_)),
                 Known::Validator => changed,
-                Known::AcceptRanges => !self.classes.is_empty(),
+                Known::AcceptRanges => !self.classes.is_empty() || self.carries,
                 Known::Connection => close || facts.rewrite_connection,
                 _ => headers::ends_here(field, header.name, header.value, facts),
             };
@@ -69,11 +76,20 @@ impl Reply<'_> {
                 continue;
             }
             let value = record::shown(rules, self.classes, &header, &mut counts);
+            let (from, kept_from) = (out.len(), kept.len());
             match &value {
                 Some(value) => record::line(header.name, value, &mut out),
                 None => out.extend_from_slice(header.line),
             }
             record::keep(rules, &header, value.as_deref(), &mut kept);
+            // A length of so many digits is no secret, whatever a secret looks like.
+            if !matches!(
+                field,
+                Known::ContentLength | Known::TransferEncoding | Known::Connection
+            ) {
+                injected += secrets.mask(&mut out[from..]);
+                secrets.mask(&mut kept[kept_from..]);
+            }
         }
         let mut tail = Vec::new();
         if lines == Lines::Chunked && !facts.chunked {
@@ -89,6 +105,7 @@ impl Reply<'_> {
         kept.extend_from_slice(&tail);
         down.output.extend_from_slice(&out);
         permit.add_masked(&counts);
+        permit.add_injected(injected);
         Ok(permit.record(Direction::Down, &kept).await?)
     }
 }
@@ -123,6 +140,8 @@ pub(super) fn trailers(
         }
     }
     permit.add_masked(&counts);
+    permit.add_injected(permit.secrets().mask(&mut shown));
+    permit.secrets().mask(&mut kept);
     (shown, kept)
 }
 

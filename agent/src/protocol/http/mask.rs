@@ -7,7 +7,8 @@ use super::{
     fault::Fault,
 };
 use crate::{
-    mask::{Counts, Format, Handling, MaskRules, Masker, looks_wide},
+    gate::Gate,
+    mask::{Counts, Format, Handling, MaskRules, Masker, Scrubber, looks_wide},
     model::ClassSet,
 };
 
@@ -87,6 +88,8 @@ pub struct MaskedBody {
     content_type: Option<String>,
     boundary: Boundary,
     masker: Masker,
+    scrubber: Scrubber,
+    clean: Vec<u8>,
     /// How it is read: known once its first bytes are.
     handling: Option<Handling>,
     /// The first bytes of the content, until there are enough to tell the writing by.
@@ -107,7 +110,7 @@ impl MaskedBody {
     /// A body of this type and encoding; `reencode` gives it back in the encoding it came in.
     #[must_use]
     pub fn new(
-        rules: &Arc<MaskRules>,
+        gate: &Gate,
         classes: ClassSet,
         content_type: Option<&str>,
         coding: Coding,
@@ -118,7 +121,9 @@ impl MaskedBody {
             classes,
             content_type: content_type.map(str::to_owned),
             boundary: Boundary::of(content_type),
-            masker: Masker::new(Arc::clone(rules), classes, Format::Text),
+            masker: Masker::new(Arc::clone(gate.mask()), classes, Format::Text),
+            scrubber: Scrubber::new(gate.secrets()),
+            clean: Vec::new(),
             handling: None,
             prefix: Vec::new(),
             counts: Counts::default(),
@@ -197,6 +202,23 @@ impl MaskedBody {
         if plain.is_empty() {
             return Ok(());
         }
+        if self.scrubber.is_idle() {
+            return self.mask_clean(plain, out);
+        }
+        let mut clean = std::mem::take(&mut self.clean);
+        clean.clear();
+        self.scrubber.push(plain, &mut clean);
+        let done = self.mask_clean(&clean, out);
+        self.clean = clean;
+        done
+    }
+
+    /// Masks data classes in what no secret is in any more.
+    fn mask_clean(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        // Read for secrets alone, whatever it is.
+        if plain.is_empty() || self.classes.is_empty() {
+            return self.encode(plain, out);
+        }
         let Some(format) = self.settle(plain)? else {
             return self.encode(plain, out);
         };
@@ -268,6 +290,10 @@ impl MaskedBody {
         if let Some(gunzip) = &self.gunzip {
             gunzip.finish()?;
         }
+        let mut clean = std::mem::take(&mut self.clean);
+        clean.clear();
+        self.scrubber.finish(&mut clean);
+        self.mask_clean(&clean, out)?;
         let mut masked = std::mem::take(&mut self.masked);
         masked.clear();
         if let Some(Handling::Mask(format)) = self.handling {
@@ -278,6 +304,12 @@ impl MaskedBody {
             Some(gzip) => gzip.finish(out),
             None => Ok(()),
         }
+    }
+
+    /// How many secrets in use were masked; complete after [`Self::finish`].
+    #[must_use]
+    pub fn injected(&self) -> u64 {
+        self.scrubber.hits()
     }
 
     /// What was masked; complete after [`Self::finish`].

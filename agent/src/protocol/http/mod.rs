@@ -13,8 +13,12 @@ mod fault;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gather;
+mod guard;
 mod head;
 mod headers;
+mod hold;
+mod inject;
 mod lines;
 mod mask;
 mod operation;
@@ -23,10 +27,12 @@ mod record;
 mod reply;
 mod request;
 mod response;
+mod scrub;
 mod serve;
 mod target;
 #[cfg(test)]
 mod tests;
+mod through;
 mod upload;
 
 use futures_util::future::BoxFuture;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{mask, request::Request};
+use super::{inject::leak, mask, request::Request};
 use crate::{
     gate::Gate,
     model::{Destination, Operation, OperationId, Resource, Value},
@@ -17,7 +17,8 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
         ("http", 80)
     };
     // A request that could not be read has no host of its own.
-    let host: Arc<str> = if request.host.is_empty() {
+    let hidden = request.host.is_empty() || leak::in_host(gate.secrets(), request);
+    let host: Arc<str> = if hidden {
         to.ip().to_canonical().to_string().into()
     } else {
         request.host.as_str().into()
@@ -86,7 +87,7 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
         destination: Destination {
             address: to.ip(),
             port: to.port(),
-            name: (!request.host.is_empty()).then(|| Arc::clone(&host)),
+            name: (!hidden).then(|| Arc::clone(&host)),
             name_verified: host_verified,
         },
         context: (

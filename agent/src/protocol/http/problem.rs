@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
-use crate::{gate::Denied, model::Reason};
+use crate::{gate::Denied, mask::Secrets, model::Reason};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -15,8 +15,33 @@ struct Problem<'a> {
     policies: &'a [std::sync::Arc<str>],
     entry: String,
     guidance: &'static str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    approval: &'a [std::sync::Arc<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Approval<'a>>,
+}
+
+/// What approvers have to do with it.
+#[derive(Serialize)]
+struct Approval<'a> {
+    /// Any of these groups may answer.
+    groups: &'a [std::sync::Arc<str>],
+    /// What they are asked about, for `portcullis approvals show`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    /// When to send it again.
+    retry: &'static str,
+}
+
+/// How to come back after a denial that approvers could have prevented.
+fn retry(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ApprovalTimeout => {
+            "Send exactly the same request again, headers and body, later: the question stays open, and a yes lets it pass."
+        }
+        Reason::ApprovalDenied => "Do not retry: a human said no.",
+        Reason::ApprovalOverloaded => "Retry when fewer requests of this workload wait.",
+        Reason::ApprovalLapsed => "Send it again to ask anew.",
+        _ => "Nobody could be asked. Tell the host's administrator.",
+    }
 }
 
 /// What an answer says beside the denial.
@@ -40,6 +65,7 @@ pub fn status_of(reason: Reason) -> u16 {
     match reason {
         Reason::ProtocolAmbiguous | Reason::ProtocolError => 400,
         Reason::TooLarge => 413,
+        Reason::ApprovalOverloaded => 429,
         Reason::NameMismatch => 421,
         Reason::LedgerUnavailable | Reason::Overloaded | Reason::Draining | Reason::Interrupted => 503,
         Reason::Timeout => 504,
@@ -47,6 +73,7 @@ pub fn status_of(reason: Reason) -> u16 {
         | Reason::UpstreamUntrusted
         | Reason::UpstreamProtocolError
         | Reason::UpstreamIsAgent
+        | Reason::CredentialUnavailable
         | Reason::EncodingUnreadable
         | Reason::PeerClosed => 502,
         _ => 403,
@@ -63,6 +90,7 @@ fn title(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -91,6 +119,12 @@ pub fn detail_of(denied: &Denied) -> &str {
         Reason::UpstreamProtocolError => "The destination's answer could not be understood.",
         Reason::UpstreamIsAgent => "The destination is the agent itself.",
         Reason::EncodingUnreadable => "The content's encoding cannot be read.",
+        Reason::ApprovalTimeout => "Nobody answered while the request was held.",
+        Reason::ApprovalDenied => "A human said no to this request.",
+        Reason::ApprovalLapsed => "What this request was held for ended before anybody answered.",
+        Reason::ApprovalOverloaded => "Too much of this workload waits for approval already.",
+        Reason::SecretLeak => "The request holds a credential that belongs to another destination.",
+        Reason::CredentialUnavailable => "The credential for this destination could not be had.",
         Reason::Timeout => "The other side took too long.",
         Reason::PeerClosed => "The destination closed the connection without an answer.",
         _ => "The workload has no valid identity.",
@@ -98,7 +132,7 @@ pub fn detail_of(denied: &Denied) -> &str {
 }
 
 /// Writes the whole answer.
-pub fn write(denied: &Denied, answer: Answer<'_>, out: &mut BytesMut) {
+pub fn write(denied: &Denied, answer: Answer<'_>, secrets: &Secrets, out: &mut BytesMut) {
     let problem = Problem {
         r#type: format!("urn:portcullis:reason:{}", denied.reason),
         title: title(answer.status),
@@ -108,10 +142,15 @@ pub fn write(denied: &Denied, answer: Answer<'_>, out: &mut BytesMut) {
         policies: &denied.policies,
         entry: denied.entry.to_string(),
         guidance: denied.reason.guidance(),
-        approval: &denied.approval,
+        approval: (!denied.approval.is_empty() || denied.request.is_some()).then(|| Approval {
+            groups: &denied.approval,
+            request: denied.request.map(|id| id.to_string()),
+            retry: retry(denied.reason),
+        }),
     };
     // Strings and numbers always serialise; an empty body would still carry the status.
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut body = serde_json::to_vec(&problem).unwrap_or_default();
+    secrets.mask(&mut body);
     let connection = match (answer.close, answer.minor) {
         (true, _) => "connection: close\r\n",
         (false, 0) => "connection: keep-alive\r\n",

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::{
     head::{Head, Header},
     headers::{Known, known},
+    inject::Injected,
     request::Request,
 };
 use crate::{
+    gate::Gate,
     mask::{Counts, MaskRules},
     model::ClassSet,
 };
@@ -49,18 +51,34 @@ pub fn line(name: &str, value: &[u8], out: &mut Vec<u8>) {
 /// Appends a request's head as it is stored.
 pub fn request_head(
     request: &Request,
+    injected: Option<&Injected>,
+    gate: &Gate,
+    classes: ClassSet,
+    counts: &mut Counts,
+    out: &mut Vec<u8>,
+) {
+    let rules = gate.mask();
+    start_line(request, injected, rules, classes, counts, out);
+    lines(request.head(), injected, rules, classes, counts, out);
+    if let Some(injected) = injected {
+        out.extend_from_slice(&injected.shown_lines);
+    }
+    out.extend_from_slice(b"\r\n");
+    gate.secrets().mask(out);
+}
+
+fn lines(
+    head: &Head,
+    injected: Option<&Injected>,
     rules: &Arc<MaskRules>,
     classes: ClassSet,
     counts: &mut Counts,
     out: &mut Vec<u8>,
 ) {
-    start_line(request, rules, classes, counts, out);
-    lines(request.head(), rules, classes, counts, out);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn lines(head: &Head, rules: &Arc<MaskRules>, classes: ClassSet, counts: &mut Counts, out: &mut Vec<u8>) {
     for header in head.headers() {
+        if injected.is_some_and(|i| i.drops(header.name)) {
+            continue;
+        }
         let value = shown(rules, classes, &header, counts);
         keep(rules, &header, value.as_deref(), out);
     }
@@ -68,22 +86,38 @@ fn lines(head: &Head, rules: &Arc<MaskRules>, classes: ClassSet, counts: &mut Co
 
 fn start_line(
     request: &Request,
+    injected: Option<&Injected>,
     rules: &Arc<MaskRules>,
     classes: ClassSet,
     counts: &mut Counts,
     out: &mut Vec<u8>,
 ) {
+    let changed = injected.and_then(|i| i.shown_query.as_deref());
     if classes.is_empty() {
-        return request.write_start_line(out);
+        return match changed {
+            Some(query) => request.write_target(Some(query), out),
+            None => request.write_start_line(out),
+        };
     }
     let path = rules.mask_path(classes, request.target.wire(), counts);
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(path.as_bytes());
-    if let Some(query) = &request.target.query {
-        let query = rules.mask_query(classes, query, counts);
+    if let Some(query) = changed.or(request.target.query.as_deref()) {
         out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
+        // What stands for the credential says which one it is; masking would take that away.
+        let (rest, marker) = match (changed, query.rsplit_once('&')) {
+            (Some(_), Some((rest, marker))) => (rest, Some(marker)),
+            (Some(_), None) => ("", Some(query)),
+            (None, _) => (query, None),
+        };
+        out.extend_from_slice(rules.mask_query(classes, rest, counts).as_bytes());
+        if let Some(marker) = marker {
+            if !rest.is_empty() {
+                out.push(b'&');
+            }
+            out.extend_from_slice(marker.as_bytes());
+        }
     }
     out.extend_from_slice(if request.minor == 1 {
         b" HTTP/1.1\r\n"

@@ -13,6 +13,7 @@ use super::{
     mask::{Boundary, MaskedBody},
     request::Request,
     response::Response,
+    through::Through,
     upload::ENCODED,
 };
 use crate::{
@@ -35,7 +36,7 @@ enum Phase {
 
 /// How the body goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// As it came, with its framing.
     Verbatim,
     /// Content only: the end of the connection delimits it.
@@ -51,13 +52,17 @@ pub(super) struct Reply<'a> {
     pub(super) gate: &'a Gate,
     pub(super) classes: ClassSet,
     phase: Phase,
-    mode: Mode,
-    decoder: BodyDecoder,
+    pub(super) mode: Mode,
+    pub(super) decoder: BodyDecoder,
     body: Option<MaskedBody>,
+    /// Looks for secrets in use in what is not read otherwise, from when there are any.
+    pub(super) through: Option<Through>,
+    /// The request holds a secret that the answer could.
+    pub(super) carries: bool,
     encoded: bool,
     held: Vec<u8>,
     original: Vec<u8>,
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
     pub(super) trailers: Vec<u8>,
     interim: usize,
     /// Bytes of the final response were handed downstream.
@@ -79,6 +84,8 @@ impl<'a> Reply<'a> {
             mode: Mode::Verbatim,
             decoder: BodyDecoder::new(Framing::None),
             body: None,
+            through: None,
+            carries: false,
             encoded: false,
             held: Vec::new(),
             original: Vec::new(),
@@ -229,11 +236,15 @@ impl<'a> Reply<'a> {
         self.decoder = BodyDecoder::new(framing);
         self.close = last || !request.keep_alive || !response.keep_alive;
         let content_type = response.content_type.as_deref();
-        if !self.classes.is_empty() && response.status == 206 {
+        let clear = self.classes.is_empty();
+        if (!clear || self.carries) && response.status == 206 {
             return Err(Fault::PartialContent);
         }
         let readable = match response.encoding {
-            _ if self.classes.is_empty() || is_empty(framing) => false,
+            _ if is_empty(framing) => false,
+            Coding::Identity if clear => false,
+            Coding::Gzip if clear && !self.gate.secrets().is_active() => false,
+            Coding::Other if clear && !self.carries => false,
             Coding::Identity => match Format::of(content_type, start) {
                 Handling::Mask(_) => true,
                 Handling::Binary => false,
@@ -252,7 +263,7 @@ impl<'a> Reply<'a> {
         }
         self.encoded = response.encoding == Coding::Gzip;
         self.body = Some(MaskedBody::new(
-            self.gate.mask(),
+            self.gate,
             self.classes,
             content_type,
             response.encoding,
@@ -316,6 +327,15 @@ impl<'a> Reply<'a> {
             let sent = self.send(&out, down, permit).await;
             self.scratch = out;
             return sent.map(|()| true);
+        }
+        // What is in an encoding that cannot be read is searched as well: it costs little and may be mislabelled.
+        if self.through.is_none() && permit.secrets().is_active() {
+            self.through = Some(Through::new(permit.secrets()));
+        }
+        if self.through.is_some() {
+            let done = self.scrub(&up.input, &step, down, permit).await;
+            up.input.advance(step.consumed);
+            return done.map(|()| true);
         }
         if !data.is_empty() {
             permit.record(Direction::Down, data).await?;
@@ -398,16 +418,18 @@ impl<'a> Reply<'a> {
         permit: &mut Permit,
     ) -> Result<(), Failure> {
         let Some(mut body) = self.body.take() else {
-            return Ok(());
+            return self.end_scrub(down, permit).await;
         };
         if self.mode == Mode::Held && !self.encoded {
+            let injected = permit.secrets().mask(&mut self.original);
+            permit.add_injected(injected);
             let masked = body.whole(&self.original).map_err(Failure::Response)?;
             permit.add_masked(body.counts());
             let lines = masked
                 .as_ref()
                 .map_or(Lines::Verbatim, |m| Lines::Length(m.len()));
-            self.head(request, response, lines, masked.is_some(), down, permit)
-                .await?;
+            let changed = masked.is_some() || injected > 0;
+            self.head(request, response, lines, changed, down, permit).await?;
             let content = masked.as_deref().unwrap_or(&self.original);
             down.output.extend_from_slice(content);
             return Ok(permit.record(Direction::Down, content).await?);
@@ -416,6 +438,7 @@ impl<'a> Reply<'a> {
         body.finish(&mut self.scratch).map_err(Failure::Response)?;
         let rest = std::mem::take(&mut self.scratch);
         permit.add_masked(body.counts());
+        permit.add_injected(body.injected());
         if self.mode != Mode::Held {
             self.send(&rest, down, permit).await?;
             if self.mode == Mode::Chunks {
@@ -428,7 +451,7 @@ impl<'a> Reply<'a> {
             }
             return Ok(());
         }
-        let changed = !body.counts().is_empty();
+        let changed = !body.counts().is_empty() || body.injected() > 0;
         let content = if changed {
             self.held.extend_from_slice(&rest);
             std::mem::take(&mut self.held)

@@ -7,6 +7,7 @@ use super::{
     fault::Fault,
     head::Head,
     headers::{self, Facts, Framing, Known, Upgrade, known},
+    inject::Injected,
     target::{self, Target},
 };
 
@@ -53,8 +54,10 @@ pub struct Request {
 /// What has to change on the way up so that the response can be masked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
-    /// Ask for the whole content in an encoding that can be read.
+    /// Ask for an encoding that can be read.
     pub readable: bool,
+    /// Ask for the whole content.
+    pub whole: bool,
 }
 
 impl Request {
@@ -171,6 +174,12 @@ impl Request {
         &self.head
     }
 
+    /// What its header lines say to both hops.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Whether the method is one that may be sent again when the connection broke (RFC 9110 section 9.2.2).
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
@@ -186,17 +195,24 @@ impl Request {
         !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
-    /// Writes the head that goes upstream: the workload's own lines, but for those that end at this hop.
-    pub fn write(&self, edits: Edits, out: &mut Vec<u8>) {
-        self.write_start_line(out);
+    /// Writes the head that goes upstream: the workload's own lines, but for those that end at this hop or make room
+    /// for what is injected.
+    pub fn write(&self, edits: Edits, injected: Option<&Injected>, out: &mut Vec<u8>) {
+        match injected.and_then(|i| i.query.as_ref()) {
+            Some(query) => self.write_target(Some(query), out),
+            None => self.write_start_line(out),
+        }
         let mut te = false;
         for header in self.head.headers() {
             let field = known(header.name);
             if headers::ends_here(field, header.name, header.value, &self.facts) {
                 continue;
             }
+            if injected.is_some_and(|i| i.drops(header.name)) {
+                continue;
+            }
             match field {
-                Known::Range | Known::IfRange if edits.readable => continue,
+                Known::Range | Known::IfRange if edits.whole => continue,
                 Known::Expect if !self.expects_continue => continue,
                 Known::AcceptEncoding if edits.readable => continue,
                 Known::Te => te = true,
@@ -210,6 +226,9 @@ impl Request {
         if self.facts.rewrite_connection {
             headers::write_connection(&self.facts, te, out);
         }
+        if let Some(injected) = injected {
+            out.extend_from_slice(&injected.lines);
+        }
         out.extend_from_slice(b"\r\n");
     }
 
@@ -219,10 +238,15 @@ impl Request {
             out.extend_from_slice(self.head.start_line());
             return;
         }
+        self.write_target(self.target.query.as_deref(), out);
+    }
+
+    /// Writes the start line with this query.
+    pub fn write_target(&self, query: Option<&str>, out: &mut Vec<u8>) {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.wire().as_bytes());
-        if let Some(query) = &self.target.query {
+        if let Some(query) = query {
             out.push(b'?');
             out.extend_from_slice(query.as_bytes());
         }

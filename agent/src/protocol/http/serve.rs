@@ -1,5 +1,7 @@
 //! One connection: requests one after the other until either side ends it.
 
+use std::sync::Arc;
+
 use bytes::Buf as _;
 use tokio::time::Instant;
 
@@ -8,13 +10,14 @@ use super::{
     fault::Fault,
     head::Scanner,
     headers::Framing,
+    inject::{self, Injected, leak},
     operation, problem,
     request::{Request, Setting},
     response::Response,
 };
 use crate::{
     drain::Raised,
-    gate::{Denied, Dial, Gate},
+    gate::{Denied, Dial, Gate, Verdict},
     io::BoxStream,
     model::{Reason, Side},
     protocol::{
@@ -46,6 +49,10 @@ pub(super) struct Connection<'a> {
     pub(super) stopping: Raised,
     /// What upstream had sent before the request in hand.
     pub(super) read_before: u64,
+    /// What is put into the request in hand.
+    pub(super) injected: Option<Injected>,
+    /// The client certificate that the connection upstream is made with.
+    pub(super) certificate: Option<Arc<str>>,
 }
 
 enum Arrived {
@@ -65,6 +72,8 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
         scratch: Vec::new(),
         stopping: gate.stopping(),
         read_before: 0,
+        injected: None,
+        certificate: None,
     };
     let result = loop {
         match connection.one().await {
@@ -107,17 +116,27 @@ impl Connection<'_> {
             return self.refuse(fault).await;
         }
         self.wire.down.input.advance(length);
+        if leak::in_head(self.gate.secrets(), &self.request) {
+            return self.refuse_leak().await;
+        }
         let verified = self.gate.name_verified(&self.request.host).await;
-        let operation = operation::of(&self.request, verified, self.gate);
+        let (host, target) = (&self.request.host, &self.request.target);
+        let upstream = self
+            .gate
+            .http_upstream(host, verified, &target.path, target.wire());
+        let mut operation = operation::of(&self.request, verified, self.gate);
+        operation.credential = upstream.as_deref().and_then(inject::reference);
         if self.gate.tls().is_some() && !verified {
             let denied = self.gate.refuse(operation, Reason::NameMismatch).await;
             return self
                 .answer(&denied, 421, problem::detail_of(&denied), false, true)
                 .await;
         }
-        match self.gate.authorize(operation).await {
-            Ok(permit) => self.forward(permit).await,
-            Err(denied) => {
+        match self.gate.ask(operation).await {
+            Verdict::Permit(permit) => self.forward(permit, upstream.as_deref()).await,
+            // Kept out of the path of what is not held.
+            Verdict::Held(held) => Box::pin(self.hold(held, upstream.as_deref())).await,
+            Verdict::Denied(denied) => {
                 let status = problem::status_of(denied.reason);
                 self.answer(&denied, status, problem::detail_of(&denied), false, true)
                     .await
@@ -168,15 +187,17 @@ impl Connection<'_> {
                 Err(_) if !begun => return Ok(Arrived::Nothing),
                 Err(broken) => return Err(ProtocolError::Downstream(broken.error)),
             }
-            if self
-                .wire
-                .up
-                .as_ref()
-                .is_some_and(|up| up.eof || up.deaf || !up.input.is_empty())
-            {
-                self.wire.up = None;
-            }
+            self.forget_ended_upstream();
         }
+    }
+
+    /// Refuses a request whose head holds a secret in use. Not even its host is looked up: that would tell it.
+    async fn refuse_leak(&mut self) -> Result<Next, ProtocolError> {
+        let operation = operation::of(&self.request, false, self.gate);
+        let denied = self.gate.refuse(operation, Reason::SecretLeak).await;
+        let status = problem::status_of(denied.reason);
+        self.answer(&denied, status, problem::detail_of(&denied), false, true)
+            .await
     }
 
     /// Refuses a request that cannot be read in one way only. What follows it cannot be trusted to be a request.
@@ -229,7 +250,7 @@ impl Connection<'_> {
             head: self.request.method == "HEAD",
             minor: self.request.minor,
         };
-        problem::write(denied, answer, &mut self.wire.down.output);
+        problem::write(denied, answer, self.gate.secrets(), &mut self.wire.down.output);
         if !keep {
             return Ok(Next::Close);
         }

@@ -9,13 +9,15 @@ use super::{
     encoding::Coding,
     fault::Fault,
     forward::{Failure, HIGH},
+    guard::{Guard, Stop},
+    inject::Injected,
     lines,
     mask::{MaskedBody, is_binary},
     request::Request,
 };
 use crate::{
     gate::{Gate, Permit},
-    mask::MaskRules,
+    mask::{MaskRules, Secrets},
     model::{ClassSet, Direction},
     protocol::wire::Leg,
 };
@@ -29,7 +31,14 @@ pub(super) struct Upload {
     /// Masks the recorded copy; `None` when it is recorded as it is.
     copy: Option<MaskedBody>,
     encoded: bool,
+    /// Looks for secrets in use, from when there are any.
+    guard: Option<Guard>,
+    gzip: bool,
     scratch: Vec<u8>,
+    /// Content that has just been let through.
+    passed: Vec<u8>,
+    /// Any byte of it was looked at.
+    taken: bool,
     trailers: Vec<u8>,
     rules: Arc<MaskRules>,
     classes: ClassSet,
@@ -47,14 +56,18 @@ impl Upload {
             match request.encoding {
                 Coding::Other if is_binary(content_type) => {}
                 Coding::Other => return Err(Fault::Encoding),
-                coding => copy = Some(MaskedBody::new(gate.mask(), classes, content_type, coding, false)),
+                coding => copy = Some(MaskedBody::new(gate, classes, content_type, coding, false)),
             }
         }
         Ok(Self {
             decoder: BodyDecoder::new(request.framing),
             encoded: copy.is_some() && request.encoding == Coding::Gzip,
+            guard: None,
+            gzip: request.has_body() && request.encoding == Coding::Gzip,
             copy,
             scratch: Vec::new(),
+            passed: Vec::new(),
+            taken: false,
             trailers: Vec::new(),
             rules: Arc::clone(gate.mask()),
             classes,
@@ -74,6 +87,7 @@ impl Upload {
         down: &mut Leg,
         up: &mut Leg,
         permit: &mut Permit,
+        injected: Option<&Injected>,
     ) -> Result<(), Failure> {
         while !self.decoder.is_done() && up.output.len() < HIGH && !down.input.is_empty() {
             let limit = if self.encoded { ENCODED } else { usize::MAX };
@@ -86,16 +100,33 @@ impl Upload {
                 break;
             }
             self.begun = true;
-            up.output.extend_from_slice(&down.input[..step.consumed]);
-            if !step.data.is_empty() {
-                let data = &down.input[step.data.clone()];
-                match &mut self.copy {
-                    None => permit.record(Direction::Up, data).await?,
-                    Some(copy) => {
-                        self.scratch.clear();
-                        copy.push(data, &mut self.scratch).map_err(Failure::Request)?;
-                        permit.record(Direction::Up, &self.scratch).await?;
+            let wire = &down.input[..step.consumed];
+            if self.guard.is_none() && permit.secrets().is_active() {
+                // At the start of a stream in gzip only: in its middle nothing can be read.
+                self.guard = Some(Guard::new(permit.secrets(), self.gzip && !self.taken));
+            }
+            self.taken = true;
+            if !step.trailers.is_empty() {
+                check_trailers(&wire[step.trailers.clone()], permit.secrets(), injected)?;
+            }
+            match &mut self.guard {
+                None => {
+                    up.output.extend_from_slice(wire);
+                    record(&mut self.copy, &mut self.scratch, &wire[step.data], permit).await?;
+                }
+                Some(guard) => {
+                    if step.data.is_empty() {
+                        guard.framing(wire);
+                    } else {
+                        // A step with content is nothing else.
+                        guard.content(&wire[step.data])?;
                     }
+                    if self.decoder.is_done() {
+                        guard.finish()?;
+                    }
+                    self.passed.clear();
+                    guard.release(&mut up.output, &mut self.passed);
+                    record(&mut self.copy, &mut self.scratch, &self.passed, permit).await?;
                 }
             }
             self.trailers.extend_from_slice(&down.input[step.trailers]);
@@ -116,4 +147,47 @@ impl Upload {
         }
         Ok(())
     }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Leak => Self::Leak,
+            Stop::Unreadable(fault) => Self::Request(fault),
+        }
+    }
+}
+
+/// Records content that went up, masked.
+async fn record(
+    copy: &mut Option<MaskedBody>,
+    scratch: &mut Vec<u8>,
+    data: &[u8],
+    permit: &mut Permit,
+) -> Result<(), Failure> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    let Some(copy) = copy else {
+        return Ok(permit.record(Direction::Up, data).await?);
+    };
+    scratch.clear();
+    copy.push(data, scratch).map_err(Failure::Request)?;
+    Ok(permit.record(Direction::Up, scratch).await?)
+}
+
+/// Trailer lines that hold a secret, or that a server could take for the one that is injected.
+fn check_trailers(section: &[u8], secrets: &Secrets, injected: Option<&Injected>) -> Result<(), Failure> {
+    if secrets.holds(section) {
+        return Err(Failure::Leak);
+    }
+    let Some(injected) = injected else { return Ok(()) };
+    let mut names = section
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b':').next())
+        .filter_map(|name| std::str::from_utf8(name).ok());
+    if names.any(|name| injected.drops(name)) {
+        return Err(Failure::Request(Fault::TrailerName));
+    }
+    Ok(())
 }

@@ -78,9 +78,11 @@ impl Protocol for Postgres {
 
 impl Postgres {
     async fn carry(&self, wire: &mut Wire, dial: &dyn Dial, gate: &Gate) -> Result<(), ProtocolError> {
-        let Some(established) = login::login(wire, dial, gate, &self.shared).await? else {
+        let Some(mut established) = login::login(wire, dial, gate, &self.shared).await? else {
             return Ok(());
         };
+        // A user that was made for this connection is needed for as long as there is a connection.
+        let _login = established.login.take();
         session::serve(established, wire, gate, &self.understanding).await
     }
 }

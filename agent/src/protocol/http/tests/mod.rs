@@ -1,6 +1,8 @@
 //! Whole connections over in-memory streams: real gate, policy, masking and ledger, a made-up destination.
 
 mod fuzzed;
+mod held;
+mod injected;
 mod masked;
 mod refused;
 mod relayed;

@@ -42,7 +42,7 @@ pub use self::{encoding::is_ascii_safe, target::Target};
 use super::startup::{Replication, Startup, Version};
 use crate::{
     config::Upstream,
-    credential::Secret,
+    credential::Material,
     gate::{Dial, Gate, Permit},
     mask::Counts,
     model::{Direction, Reason, WorkloadName},
@@ -78,6 +78,8 @@ pub struct Established {
     pub set_role: Option<Box<str>>,
     /// The connection can be cancelled as long as this is there.
     pub cancel: Option<Registered>,
+    /// What a brokered login was done with: a user that was made for it lives as long as someone holds this.
+    pub login: Option<Arc<Material>>,
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -98,6 +100,7 @@ impl Established {
             parameters: BTreeMap::new(),
             set_role: None,
             cancel: None,
+            login: None,
         }
     }
 }
@@ -205,17 +208,17 @@ impl Login<'_> {
             Err(denied) => return Err(refusal::denied(&denied, self.wire)),
         };
         let mut counts = Counts::default();
-        let reached = self.reach(&permit, upstream.as_ref(), role.as_deref(), &mut counts);
+        let reached = self.reach(&mut permit, upstream.as_ref(), role.as_deref(), &mut counts);
         let result = reached.await;
         permit.add_masked(&counts);
         permit.add_bytes(Direction::Up, self.wire.up.as_ref().map_or(0, |up| up.written));
         permit.add_bytes(Direction::Down, self.wire.down.written);
         match result {
-            Ok(ready) => {
+            Ok((ready, login)) => {
                 if let Some(up) = &mut self.wire.up {
                     up.secret = false;
                 }
-                Ok(Some(self.established(permit, ready, role)))
+                Ok(Some(self.established(permit, ready, login, role)))
             }
             Err(Failed::Refused(refusal)) => Err(refusal.end(permit, self.wire).await),
             Err(Failed::Said(code)) => {
@@ -232,7 +235,12 @@ impl Login<'_> {
     /// Who it will be, and where; what cannot be carried is refused.
     fn prepare(&mut self, upstream: Option<&Upstream>) -> Result<Option<Box<str>>, Refusal> {
         let startup = &self.startup;
-        let user = upstream.and_then(|u| u.user.as_deref()).unwrap_or(&startup.user);
+        // A user that the credential makes is not known yet, and another one each time: policy knows it by the
+        // credential's name.
+        let user = match upstream {
+            Some(u) => u.user.as_deref().or(u.credential.as_deref()).unwrap_or_default(),
+            None => &startup.user,
+        };
         self.target.role = user.into();
         self.target.database = startup
             .database
@@ -274,13 +282,23 @@ impl Login<'_> {
     /// To the server, and through its login.
     async fn reach(
         &mut self,
-        permit: &Permit,
+        permit: &mut Permit,
         upstream: Option<&Upstream>,
         role: Option<&str>,
         counts: &mut Counts,
-    ) -> Result<Ready, Failed> {
+    ) -> Result<(Ready, Option<Arc<Material>>), Failed> {
         // Before a connection: a credential that cannot be had means that there is none.
-        let password = password(self.gate, permit, upstream).await?;
+        let login = password(self.gate, permit, upstream).await?;
+        let password = login.as_ref().and_then(|login| login.secret());
+        let user = match (&login, upstream) {
+            (Some(login), _) if login.user().is_some() => login.user().cloned(),
+            (_, Some(upstream)) => match &upstream.user {
+                Some(user) => Some(user.as_str().into()),
+                // The configuration changed between two looks.
+                None => return Err(no_credential(upstream.credential.as_deref().unwrap_or_default())),
+            },
+            (_, None) => None,
+        };
         let until = Instant::now() + self.gate.limits().handshake_timeout;
         let opened = self
             .route
@@ -295,22 +313,23 @@ impl Login<'_> {
         let mut up = Leg::new(stream);
         up.secret = true;
         let mut negotiated = Negotiated::new(self.startup.version, &self.startup.extensions);
-        up.output.unsplit(self.startup_message(negotiated.version, role));
+        up.output
+            .unsplit(self.startup_message(negotiated.version, user.as_deref(), role));
         self.wire.up = Some(up);
         let mut talk = Talk {
             wire: self.wire,
             until,
-            secret: password.as_ref(),
+            secret: password,
             words: Words {
                 rules: self.gate.mask(),
                 hidden: permit.obligations().mask,
                 counts,
             },
         };
-        if let Some(upstream) = upstream {
+        if upstream.is_some() {
             let means = Means {
-                user: upstream.user.as_deref().unwrap_or_default(),
-                password: password.as_ref(),
+                user: user.as_deref().unwrap_or_default(),
+                password,
                 tls,
                 end_point: end_point.as_deref(),
             };
@@ -343,13 +362,13 @@ impl Login<'_> {
         }
         talk.relay(length)?;
         talk.flush().await?;
-        Ok(ready)
+        Ok((ready, login))
     }
 
-    fn startup_message(&self, version: Version, role: Option<&str>) -> bytes::BytesMut {
+    /// With `user` it is a brokered login's.
+    fn startup_message(&self, version: Version, user: Option<&str>, role: Option<&str>) -> bytes::BytesMut {
         let startup = &self.startup;
-        if let Some(upstream) = target::broker(self.gate) {
-            let user = upstream.user.as_deref().unwrap_or_default();
+        if let Some(user) = user {
             return brokered::startup(version.0, &startup.parameters, user, &self.target.database, role);
         }
         let mut out = bytes::BytesMut::new();
@@ -364,7 +383,13 @@ impl Login<'_> {
         out
     }
 
-    fn established(self, permit: Permit, ready: Ready, set_role: Option<Box<str>>) -> Established {
+    fn established(
+        self,
+        permit: Permit,
+        ready: Ready,
+        login: Option<Arc<Material>>,
+        set_role: Option<Box<str>>,
+    ) -> Established {
         Established {
             permit,
             target: self.target,
@@ -372,30 +397,35 @@ impl Login<'_> {
             parameters: ready.parameters,
             set_role,
             cancel: ready.cancel,
+            login,
         }
     }
 }
 
-/// The password of a brokered login.
+/// The password of a brokered login, and its user where it comes with one.
 async fn password(
     gate: &Gate,
-    permit: &Permit,
+    permit: &mut Permit,
     upstream: Option<&Upstream>,
-) -> Result<Option<Secret>, Failed> {
+) -> Result<Option<Arc<Material>>, Failed> {
     let Some(reference) = upstream.and_then(|u| u.credential.as_deref()) else {
         return Ok(None);
     };
     match gate.password(permit, reference).await {
-        Ok(secret) => Ok(Some(secret)),
+        Ok(login) => Ok(Some(login)),
         Err(error) => {
             // The file is the administrator's affair.
             tracing::error!("{error}");
-            Err(Failed::Refused(Refusal::new(
-                Reason::CredentialUnavailable,
-                format!("the credential \"{reference}\" cannot be had"),
-            )))
+            Err(no_credential(reference))
         }
     }
+}
+
+fn no_credential(reference: &str) -> Failed {
+    Failed::Refused(Refusal::new(
+        Reason::CredentialUnavailable,
+        format!("the credential \"{reference}\" cannot be had"),
+    ))
 }
 
 /// The role of the first rule that is for this identity; none where there are no rules.

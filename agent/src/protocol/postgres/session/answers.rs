@@ -47,7 +47,9 @@ impl Session<'_> {
             let Some(up) = &mut self.wire.up else {
                 return Ok(());
             };
-            let message = up.input.split_to(whole).freeze();
+            let mut message = up.input.split_to(whole);
+            self.scrub(&mut message[HEADER..]);
+            let message = message.freeze();
             self.answer(tag, &message).await?;
         }
         Ok(())
@@ -66,7 +68,9 @@ impl Session<'_> {
             }
             end += whole;
         }
-        let run = up.input.split_to(end).freeze();
+        let mut run = up.input.split_to(end);
+        self.scrub(&mut run);
+        let run = run.freeze();
         let rules = self.rules();
         let known = Known {
             catalog: &self.catalog,

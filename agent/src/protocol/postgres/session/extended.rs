@@ -485,7 +485,7 @@ impl Session<'_> {
     }
 
     /// Refuses the batch in hand with an error of ours.
-    async fn refuse_batch_text(
+    pub(super) async fn refuse_batch_text(
         &mut self,
         code: &'static str,
         why: &str,

@@ -19,6 +19,7 @@ mod own;
 mod plan;
 mod requests;
 mod running;
+mod secrets;
 mod simple;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ use super::{catalog::Catalog, deny, frame::Fault, login::Established, sql::Act, 
 use crate::{
     drain::Raised,
     gate::Gate,
+    mask::Scrubber,
     model::{Reason, Resource, Side},
     protocol::{
         ProtocolError, tcp,
@@ -123,6 +125,8 @@ struct Session<'a> {
     /// A statement may have changed such a setting, and the server says so only when it is ready again.
     unsure: bool,
     stopping: Raised,
+    /// Looks for secrets in use in what is copied in.
+    copied: Scrubber,
 }
 
 /// Carries a connection from its first ReadyForQuery to its end.
@@ -170,6 +174,7 @@ pub(super) async fn serve(
         escapes,
         unsure: false,
         stopping: gate.stopping(),
+        copied: Scrubber::new(gate.secrets()),
     };
     let result = session.run().await;
     session.leave_the_server().await;

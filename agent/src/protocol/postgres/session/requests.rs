@@ -54,6 +54,10 @@ impl Session<'_> {
                 continue;
             }
             let message = self.wire.down.input.split_to(whole).freeze();
+            if self.leaks(tag, &message) {
+                self.refuse_leak(tag).await?;
+                continue;
+            }
             self.request(tag, message).await?;
         }
     }

@@ -120,6 +120,11 @@ impl Running {
         class.map_or(Treatment::Scan, Treatment::Mask)
     }
 
+    /// Secrets in use that were replaced in its answer.
+    pub(super) fn add_injected(&mut self, n: u64) {
+        self.permit.add_injected(n);
+    }
+
     /// The operation's bytes that went up.
     pub(super) fn went_up(&mut self, bytes: u64) {
         self.permit.add_bytes(Direction::Up, bytes);

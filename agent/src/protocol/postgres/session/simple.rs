@@ -121,7 +121,7 @@ impl Session<'_> {
         Ok(proposals)
     }
 
-    async fn refuse_query_text(
+    pub(super) async fn refuse_query_text(
         &mut self,
         code: &'static str,
         why: &str,

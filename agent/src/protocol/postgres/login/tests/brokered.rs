@@ -177,7 +177,7 @@ async fn a_server_that_proves_nothing_is_not_believed() {
             peer.say(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0").await;
             let initial = peer.expect(b'p').await;
             let nonce = String::from_utf8(initial).unwrap();
-            let nonce = nonce.rsplit("r=").next().unwrap().to_owned();
+            let nonce = nonce.rsplit(",r=").next().unwrap().to_owned();
             let first = |rounds: u32| format!("r={nonce}x,s=c2FsdA==,i={rounds}");
             match turn {
                 0 => peer.say(b'R', &[0; 4]).await,
@@ -333,4 +333,77 @@ async fn the_database_of_one_that_names_none() {
             .await;
         assert_eq!(&*went.established().target.database, expected);
     }
+}
+
+/// What documents of Vault's HTTP API a login that makes users needs.
+async fn vault() -> std::net::SocketAddr {
+    use axum::{Json, Router, routing::get};
+    let made = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let make = move || {
+        let n = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let user = serde_json::json!({ "username": format!("v-orders-{n}"), "password": "hunter2" });
+        let lease = format!("database/creds/orders/{n}");
+        let lease =
+            serde_json::json!({ "lease_id": lease, "lease_duration": 3600, "renewable": true, "data": user });
+        std::future::ready(Json(lease))
+    };
+    let router = Router::new().route("/v1/database/creds/orders", get(make));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+#[tokio::test]
+async fn a_user_that_is_made_for_it_logs_in() {
+    let address = vault().await;
+    let mut bench = Bench::new(ALLOW);
+    bench.broker("");
+    let text = format!(
+        "[[credential]]\nname = \"orders-login\"\n[credential.vault]\naddress = \"http://{address}\"\n\
+         database_role = \"orders\"\ntoken_file = \"{}\"\n[[upstream]]\nname = \"billing\"\n\
+         protocol = \"postgres\"\nhost = \"127.0.0.1\"\nport = 5432\nlogin = \"brokered\"\n\
+         credential = \"orders-login\"\ndatabase = \"app\"\n",
+        bench.dir.path().join("password").display()
+    );
+    bench.configure(&text);
+    bench.play(|mut peer| async move {
+        let startup = peer.startup().await;
+        assert_eq!(
+            (&*startup.user, startup.database.as_deref()),
+            ("v-orders-1", Some("app"))
+        );
+        // Its name is in the proof, too.
+        peer.say(b'R', &[0, 0, 0, 5, 1, 2, 3, 4]).await;
+        let proof = postgres_protocol::authentication::md5_hash(b"v-orders-1", b"hunter2", [1, 2, 3, 4]);
+        assert_eq!(peer.expect(b'p').await, [proof.as_bytes(), &[0]].concat());
+        peer.consent(&[0; 4]).await;
+    });
+    let went = bench.run(None, whatever).await;
+    let established = went.established();
+    // Who makes it lives as long as the connection holds it; policy knows it by the credential's name.
+    assert_eq!(
+        &*established.login.as_ref().unwrap().version,
+        "database/creds/orders/1"
+    );
+    assert_eq!(&*established.target.role, "orders-login");
+    let seen = went.workload.clone();
+    drop(went);
+    let entries = bench.entries();
+    let entry = entries.iter().find(|e| e["kind"] == "operation").unwrap();
+    assert_eq!(entry["context"]["connect"]["credential"], "orders-login");
+    keeps_its_secret(&bench, &seen);
+}
+
+#[tokio::test]
+async fn a_login_never_goes_up_under_the_workloads_own_name() {
+    let mut bench = Bench::new(ALLOW);
+    bench.broker("");
+    // As if a credential that made users had just been replaced by one that does not.
+    if let Some(upstream) = &mut bench.rig.upstream {
+        Arc::make_mut(upstream).user = None;
+    }
+    let went = bench.run(None, whatever).await;
+    assert!(error(&went.workload[0]).contains("credential_unavailable"));
+    assert!(bench.server.dials().is_empty());
 }

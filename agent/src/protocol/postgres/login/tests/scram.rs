@@ -52,7 +52,7 @@ pub(super) async fn check(
     if binding == "y" && offered.len() > 1 {
         return Err("28000");
     }
-    let nonce = bare.rsplit("r=").next().unwrap();
+    let nonce = bare.rsplit(",r=").next().unwrap();
     let server_first = format!("r={nonce}srv,s={},i={ROUNDS}", STANDARD.encode(SALT));
     peer.say(b'R', &[&[0, 0, 0, 11], server_first.as_bytes()].concat())
         .await;

@@ -6,6 +6,7 @@ mod fake;
 mod masked;
 mod names;
 mod refused;
+mod secrets;
 
 use std::{sync::PoisonError, time::Duration};
 

@@ -4,11 +4,11 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::verify::Failure;
-use crate::model::Reason;
-
 /// Seconds that an assertion lives: used once, at once.
 const LIFE: i64 = 60;
+
+/// What says that a `client_assertion` is such a one.
+pub const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -19,6 +19,11 @@ struct Claims<'a> {
     exp: i64,
     jti: String,
 }
+
+/// A text is no private key that signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a private key of type RSA, P-256, P-384 or Ed25519 in PKCS#8 PEM")]
+pub struct NoKey;
 
 /// Signs an assertion with a private key in PKCS#8 PEM, the algorithm by the key's type: RSA, P-256, P-384, Ed25519.
 ///
@@ -31,7 +36,7 @@ pub fn sign(
     audience: &str,
     accepted: Option<&[String]>,
     now: i64,
-) -> Result<Zeroizing<String>, Failure> {
+) -> Result<Zeroizing<String>, NoKey> {
     let claims = Claims {
         iss: client,
         sub: client,
@@ -48,10 +53,7 @@ pub fn sign(
             return Ok(Zeroizing::new(signed));
         }
     }
-    Err(Failure::new(
-        Reason::IdentityMissing,
-        "private_key_file: is not a private key of type RSA, P-256, P-384 or Ed25519 in PKCS#8 PEM",
-    ))
+    Err(NoKey)
 }
 
 fn candidates(pem: &str, accepted: Option<&[String]>) -> Vec<(Algorithm, EncodingKey)> {

@@ -1,4 +1,11 @@
-//! Byte streams as the layers hand them to each other: boxed, so that no layer's type grows a tower of generics.
+//! Byte streams as the layers hand them to each other: boxed, so that no layer's type grows a tower of generics. And
+//! what the agent does for itself: asking issuers and stores of secrets over HTTP, and watching files.
+
+pub mod assertion;
+pub mod client;
+pub mod fetch;
+pub mod form;
+mod stamp;
 
 use std::{
     io,
@@ -8,6 +15,8 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub use stamp::Stamp;
 
 /// A connected byte stream, plain or TLS.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -78,7 +78,7 @@ fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Se
     let result = World::enter(|world| {
         let options = json!({
             "port": PROVIDER, "redirect": format!("{PAGE}/sign-in/done"),
-            "groups": { "ada": ["dba", "sre"], "ben": ["oncall"], "cleo": ["oncall"], "eve": ["staff"] },
+            "groups": { "ada": ["dba", "sre"], "ben": ["oncall"], "cleo": ["oncall"], "dora": ["sre"], "eve": ["staff"] },
         });
         let mut node = world.host("node");
         node.arg("provider.mjs")
@@ -309,8 +309,76 @@ fn in_a_terminal_with_the_device_flow() {
             said.code == 4,
             "a sign-in for the daemon is not sent to another place: {said:?}"
         );
+        break_glass(desk)?;
+        not_for_the_workload(desk)?;
         let out = Said::by(&mut desk.approvals(&["logout"])?)?;
         ensure!(out.code == 0 && answer("x")?.code == 4, "{out:?}");
         Ok(())
     });
+}
+
+/// Two people, in two terminals; and somebody who watches.
+fn break_glass(desk: &mut Desk<'_, '_>) -> Result<()> {
+    let mut watch = desk.approvals(&["list", "--watch", "--json"])?;
+    let watch = Process::start("watch", desk.site.world.dir(), &mut watch)?;
+    let mut put = desk.send(
+        "glass",
+        &["-X", "PUT", "-d", "x=1", "http://api.internal/customers/1"],
+    )?;
+    desk.open(1)?;
+    wait_until("the watcher to see it", DEADLINE, || {
+        watch.log().contains("customers/1")
+    })?;
+    desk.login("ada")?;
+    let arguments = [
+        "break-glass",
+        "ask",
+        "deploy-bot",
+        "--for",
+        "10m",
+        "--reason",
+        "all is down",
+    ];
+    Said::by(&mut desk.approvals(&arguments)?)?.ok()?;
+    let list = Said::by(&mut desk.approvals(&["list", "--json"])?)?.ok()?;
+    let list: Value = serde_json::from_str(&list)?;
+    let glass = id(&list["break_glass"][0])?.to_owned();
+    let confirm = ["break-glass", "confirm", &glass, "--reason", "I see it"];
+    let own = Said::by(&mut desk.approvals(&confirm)?)?;
+    ensure!(own.code == 3 && own.err.contains("somebody else"), "{own:?}");
+    desk.login("dora")?;
+    Said::by(&mut desk.approvals(&confirm)?)?.ok()?;
+    let said = ended(&mut put)?;
+    ensure!(!said.contains("approval_"), "{said}");
+    let grants = Said::by(&mut desk.approvals(&["grants"])?)?.ok()?;
+    ensure!(
+        grants.contains(&glass) && grants.contains("Ada, Dora"),
+        "{grants}"
+    );
+    Said::by(&mut desk.approvals(&["end-grant", &glass, "--reason", "over"])?)?.ok()?;
+    let grants = Said::by(&mut desk.approvals(&["grants"])?)?.ok()?;
+    ensure!(!grants.contains(&glass), "{grants}");
+    let status = Said::by(&mut desk.site.daemon.command(&["status"])?)?;
+    ensure!(
+        status.out.contains("approvers sign in at") && status.out.contains(PAGE),
+        "{status:?}"
+    );
+    Ok(())
+}
+
+/// The workload may be root, and reaches neither the socket nor the page.
+fn not_for_the_workload(desk: &Desk<'_, '_>) -> Result<()> {
+    let config = desk.site.daemon.config().display().to_string();
+    let program = e2e::paths::portcullis()?;
+    let mut inside = desk.site.workload().tagged(program);
+    let said = Said::by(inside.args(["--config", &config, "approvals", "list"]))?;
+    ensure!(
+        said.code == 3 && said.err.contains("belongs to workload"),
+        "{said:?}"
+    );
+    for url in [format!("{PAGE}/"), "http://192.0.2.1:7102/".to_owned()] {
+        let said = desk.site.workload().run(&["curl", "-sS", &url])?;
+        ensure!(said.out.contains("upstream_is_agent"), "{url}: {said:?}");
+    }
+    Ok(())
 }

@@ -67,13 +67,13 @@ fn install() -> Result<PathBuf> {
 
 /// A site with approvers: `ada` is a DBA, `ben` and `cleo` are on call.
 struct Desk<'s, 'w> {
-    site: &'s mut Site<'w>,
+    site: &'s Site<'w>,
     packages: PathBuf,
     shots: PathBuf,
     _provider: Process,
 }
 
-fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Send) {
+fn with_desk(name: &str, test: impl FnOnce(&Desk<'_, '_>) -> Result<()> + Send) {
     let packages = packages().unwrap();
     let result = World::enter(|world| {
         let options = json!({
@@ -93,7 +93,7 @@ fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Se
              [approvals]\nissuer = \"staff\"\nclient_id = \"approvers\"\nbreak_glass_group = \"sre\"\n\
              [console]\nlisten = \"127.0.0.1:7102\"\nurl = \"{PAGE}\"\n"
         );
-        let mut site = Site::start(
+        let site = Site::start(
             world,
             name,
             &Options {
@@ -102,15 +102,15 @@ fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Se
                 ..Options::default()
             },
         )?;
-        let mut desk = Desk {
+        let desk = Desk {
             // Kept, where somebody wants to look at them.
             shots: std::env::var_os("PORTCULLIS_SHOTS").map_or_else(|| world.path("shots"), PathBuf::from),
-            site: &mut site,
+            site: &site,
             packages,
             _provider: provider,
         };
         std::fs::create_dir_all(&desk.shots)?;
-        let said = test(&mut desk);
+        let said = test(&desk);
         said.map_err(|e| e.context(format!("the daemon's log:\n{}", super::tail(&site.daemon.log()))))
     });
     if let Err(error) = result {
@@ -318,7 +318,7 @@ fn in_a_terminal_with_the_device_flow() {
 }
 
 /// Two people, in two terminals; and somebody who watches.
-fn break_glass(desk: &mut Desk<'_, '_>) -> Result<()> {
+fn break_glass(desk: &Desk<'_, '_>) -> Result<()> {
     let mut watch = desk.approvals(&["list", "--watch", "--json"])?;
     let watch = Process::start("watch", desk.site.world.dir(), &mut watch)?;
     let mut put = desk.send(

@@ -320,14 +320,19 @@ async fn many_that_are_alike_are_one_row_and_a_flood_is_shown() -> Result<()> {
         assert!(queue.contains(&format!("/requests/{}", view.id)));
     }
     assert!(queue.contains("0 of 2"), "{queue}");
+    let still = browser.get("/?still=1").await?.body;
+    assert!(
+        !still.contains("http-equiv") && still.contains("<details open>"),
+        "{still}"
+    );
     Ok(())
 }
 
-/// What is held is shown masked, wherever it is told.
+/// What is held is shown and recorded masked, wherever it is told.
 #[tokio::test]
 async fn personal_data_is_masked_for_approvers_too() -> Result<()> {
     let desk = Desk::new().await?;
-    let (_workload, view) = desk
+    let (mut workload, view) = desk
         .held("POST", "/customers/bob@example.com?mail=ann@example.com")
         .await?;
     let mut browser = desk.browser(&ada()).await?;
@@ -342,5 +347,26 @@ async fn personal_data_is_masked_for_approvers_too() -> Result<()> {
             "{path}: {body}"
         );
     }
+    let path = format!("/requests/{}", view.id);
+    let csrf = browser.get(&path).await?.field("csrf")?;
+    let form = [
+        ("csrf", csrf.as_str()),
+        ("verdict", "approve"),
+        ("reason", "ann@example.com asked for it"),
+        ("scope", "grant-0"),
+        ("minutes", "5"),
+    ];
+    assert_eq!(browser.post(&format!("{path}/answer"), &form).await?.status, 303);
+    assert!(response(&mut workload).await?.starts_with("HTTP/1.1 200"));
+    let grants = browser.get("/grants").await?.body;
+    assert!(
+        grants.contains("masked:email") && !grants.contains("@example.com"),
+        "{grants}"
+    );
+    desk.entries("approved", 1).await?;
+    let leaks = desk
+        .rig
+        .rows("SELECT body FROM entry WHERE body LIKE '%@example.com%'")?;
+    assert!(leaks.is_empty(), "{leaks:?}");
     Ok(())
 }

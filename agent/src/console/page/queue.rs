@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::Response,
+};
 use uuid::Uuid;
 
 use super::{Frame, Page, SignedIn, render, when::When};
@@ -11,6 +15,8 @@ use crate::approval::{BreakGlassView, FloodView, View};
 
 /// The query with which the queue loads itself again.
 pub(super) const AGAIN: &str = "again=1";
+/// The query that keeps it from doing so: who reads must not be hurried (WCAG 2.2.1).
+const STILL: &str = "still=1";
 /// Requests of one kind that are listed one by one.
 const MAX_LISTED: usize = 50;
 /// From so many on, requests of one shape are one row.
@@ -21,6 +27,7 @@ const ALIKE: usize = 4;
 struct QueuePage {
     frame: Frame,
     total: usize,
+    still: bool,
     groups: Vec<Group>,
     floods: Vec<FloodView>,
     glasses: Vec<BreakGlassView>,
@@ -53,11 +60,12 @@ struct One {
     waiting: usize,
 }
 
-pub(super) async fn show(State(page): State<Page>, SignedIn(session): SignedIn) -> Response {
+pub(super) async fn show(State(page): State<Page>, SignedIn(session): SignedIn, query: RawQuery) -> Response {
     let overview = page.desk.parts().approvals.overview();
     let queue = QueuePage {
         frame: page.frame(Some(&session), "queue"),
         total: overview.open.len(),
+        still: query.0.as_deref() == Some(STILL),
         groups: grouped(&overview.open, page.now()),
         floods: overview.floods,
         glasses: overview.break_glass,

@@ -12,6 +12,8 @@ mod refusal;
 mod server;
 mod session;
 mod slack;
+#[cfg(test)]
+pub mod testing;
 pub mod text;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod console;
 pub mod credential;
 pub mod detect;
 pub mod drain;

@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod aws;
+mod console;
 mod credentials;
 mod postgres;
 mod streams;

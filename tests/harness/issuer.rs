@@ -3,6 +3,7 @@
 //! For the demo and for tests; it hands tokens to whoever asks [`Issuer::mint`].
 
 mod http;
+mod people;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+pub use people::Human;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -48,6 +50,7 @@ struct Inner {
     requests: HashMap<String, u64>,
     auth_methods: Vec<&'static str>,
     last_form: Vec<(String, String)>,
+    people: people::People,
 }
 
 /// One of the issuer's own keys.
@@ -162,6 +165,7 @@ impl Issuer {
                 requests: HashMap::new(),
                 auth_methods: vec!["client_secret_basic", "client_secret_post", "private_key_jwt"],
                 last_form: Vec::new(),
+                people: people::People::default(),
             }),
             switched: tokio::sync::Notify::new(),
         });

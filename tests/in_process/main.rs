@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod approvals;
+mod console;
 mod gate;
+mod inject;
 mod people;
 mod postgres;
 mod postgres_login;

@@ -28,7 +28,8 @@ pub const TAGGED: CgroupId = CgroupId(7001);
 /// The agent, an issuer and scratch space.
 pub struct Rig {
     pub core: Core,
-    _issuer: Issuer,
+    pub issuer: Issuer,
+    pub config: Config,
     pub dir: tempfile::TempDir,
     handle: DummyHandle,
     accepting: tokio::task::AbortHandle,
@@ -101,7 +102,8 @@ durability = "process"
         let accepting = tokio::spawn(Arc::clone(&core.front).accept(Box::new(dummy))).abort_handle();
         Ok(Self {
             core,
-            _issuer: issuer,
+            issuer,
+            config,
             dir,
             handle,
             accepting,

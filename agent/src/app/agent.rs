@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    Core, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, control::Caller,
-    events,
+    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, approving::Approving,
+    control::Caller, events,
 };
 use crate::{
     config::Config,
@@ -29,20 +29,29 @@ pub(super) struct Agent {
     pub(super) config: Mutex<Config>,
     pub(super) control: Control,
     pub(super) mount: PathBuf,
+    pub(super) approving: Approving,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
 }
 
 impl Agent {
-    pub(super) fn new(path: PathBuf, config: Config, core: Core, control: Control, mount: PathBuf) -> Self {
-        let started_at = core.front.shared.clock.now_ns();
+    pub(super) fn new(
+        path: PathBuf,
+        config: Config,
+        front: Arc<Front>,
+        approving: Approving,
+        control: Control,
+        mount: PathBuf,
+    ) -> Self {
+        let started_at = front.shared.clock.now_ns();
         Self {
-            front: core.front,
+            front,
             config_path: path,
             config: Mutex::new(config),
             control,
             mount,
+            approving,
             started_at,
             following: Mutex::new(None),
         }
@@ -385,6 +394,7 @@ impl Agent {
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
             },
+            approvals: self.approving.status(),
             connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };

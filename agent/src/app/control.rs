@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 
 use super::Agent;
-use crate::{model::WorkloadName, redirect::cgroup};
+use crate::{console::control_api, model::WorkloadName, redirect::cgroup};
 
 /// Who asks: the peer's credentials, from the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +105,7 @@ pub(super) fn listen(run_dir: &Path) -> std::io::Result<UnixListener> {
 
 pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
     let drain = agent.front.shared.drain.clone();
+    let desk = agent.approving.desk.clone();
     let app = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/credentials", get(credentials))
@@ -114,8 +115,9 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/workload/revoke", post(revoke))
         .route("/v1/workload/restore", post(restore))
         .route("/v1/export", post(exported))
-        .layer(middleware::from_fn_with_state(Arc::clone(&agent), outsiders_only))
-        .with_state(agent);
+        .with_state(Arc::clone(&agent))
+        .merge(control_api(desk))
+        .layer(middleware::from_fn_with_state(agent, outsiders_only));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
         .with_graceful_shutdown(async move { drain.stopping().await });
     if let Err(e) = served.await {

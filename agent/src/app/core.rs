@@ -10,10 +10,11 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::{Front, Workloads},
+    console::{self, Desk},
     credential::{CredentialEvent, Credentials},
     drain::Drain,
     gate::{Names, Shared, Upstreams},
-    identity::{self, Identities, LifecycleEvent},
+    identity::{self, Approvers, Identities, LifecycleEvent},
     ledger::{self, Ledger},
     mask::{self, MaskRules, Secrets},
     policy::PolicyStore,
@@ -28,6 +29,8 @@ pub struct Core {
     pub front: Arc<Front>,
     /// The host CA.
     pub ca: Arc<HostCa>,
+    /// Where approvers answer.
+    pub desk: Desk,
 }
 
 impl Core {
@@ -47,10 +50,10 @@ impl Core {
         let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
         let connector =
             Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
-        let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
+        let secrets = Secrets::default();
+        let approvals = approvals(config, &clock, &host, &ledger, &policy, &secrets)?;
         let recorder = ledger.clone();
         let asked = approvals.clone();
-        let secrets = Secrets::default();
         let credentials = credentials(config, &clock, &ledger, &secrets);
         let had = credentials.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
@@ -70,6 +73,8 @@ impl Core {
         });
         let identities =
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
+        let approvers = Approvers::start(config, clock.clone(), identity::Timing::default())
+            .context("[approvals] issuer cannot be used")?;
         credentials.tokens(identities.tokens());
         let front = Front {
             shared: Shared {
@@ -94,10 +99,13 @@ impl Core {
             upstreams: ArcSwap::from_pointee(Upstreams::new(&config.upstream)),
             protocols: Registry::default(),
             own_port: config.redirect.port,
+            console: config.console.listen,
         };
+        let desk = desk(config, &front.shared, approvers);
         Ok(Self {
             front: Arc::new(front),
             ca,
+            desk,
         })
     }
 }
@@ -121,12 +129,15 @@ fn approvals(
     host: &Arc<str>,
     ledger: &Ledger,
     policy: &PolicyStore,
+    secrets: &Secrets,
 ) -> anyhow::Result<Approvals> {
     let key = host_key(&config.host.data_dir.join("mask.key")).context("the key for digests")?;
     let rules = mask_rules(config)?;
+    let secrets = secrets.clone();
     let mask = move |text: &str| {
         let mut counts = mask::Counts::default();
-        rules.mask_text(rules.all(), text, &mut counts).into_owned()
+        let masked = rules.mask_text(rules.all(), text, &mut counts).into_owned();
+        secrets.mask_text(&masked).unwrap_or(masked)
     };
     let approvals = Approvals::new(approval::Parts {
         config: config.approvals.clone(),
@@ -139,6 +150,20 @@ fn approvals(
     });
     approvals.run();
     Ok(approvals)
+}
+
+fn desk(config: &Config, shared: &Shared, approvers: Approvers) -> Desk {
+    let parts = console::Parts {
+        approvals: shared.approvals.clone(),
+        approvers,
+        policy: shared.policy.clone(),
+        ledger: shared.ledger.clone(),
+        ledger_file: config.host.data_dir.join("ledger.db"),
+        credentials: shared.credentials.clone(),
+        clock: shared.clock.clone(),
+        host: Arc::clone(&shared.host),
+    };
+    Desk::new(parts, &config.approvals)
 }
 
 /// Masking rules from the configuration, with this host's key for keyed hashes.

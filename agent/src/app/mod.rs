@@ -1,6 +1,7 @@
 //! Wiring: the only place that names every module.
 
 mod agent;
+mod approving;
 pub mod control;
 mod core;
 mod credentials;
@@ -13,7 +14,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{agent::Agent, status as report};
+use self::{agent::Agent, approving::Approving, status as report};
 pub use self::{core::Core, credentials::CredentialStatus, status::Status};
 use crate::{
     config,
@@ -21,7 +22,7 @@ use crate::{
     telemetry,
 };
 
-pub use report::{LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus};
+pub use report::{ApprovalStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus};
 
 /// Runs the agent until it is told to stop.
 ///
@@ -45,13 +46,18 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
-    let agent = Arc::new(Agent::new(config_path.into(), config, core, control, mount));
+    let (approving, console) = Approving::start(&core.desk, &config).await?;
+    let agent = Agent::new(config_path.into(), config, core.front, approving, control, mount);
+    let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
+    if let Some(console) = console {
+        tokio::spawn(console.serve(drain.clone()));
+    }
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(workloads = agent.front.workloads.all().len(), "ready");

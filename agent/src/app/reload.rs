@@ -49,6 +49,7 @@ impl Agent {
         let mask = mask_rules(&new)?;
         let connector = Connector::new(&new.tls)?;
         self.front.identities.reload(&new)?;
+        self.approving.reload(&new)?;
         self.front.mask.store(mask);
         self.front.connector.store(connector.into());
         // Secrets are read at use; a new upstream must not meet old references.

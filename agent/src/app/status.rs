@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::console::TargetStatus;
+
 /// The answer of `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -27,10 +29,31 @@ pub struct Status {
     pub policy: PolicyStatus,
     /// The ledger.
     pub ledger: LedgerStatus,
+    /// What waits for humans.
+    pub approvals: ApprovalStatus,
     /// Connections open now.
     pub connections: usize,
     /// What is not as it should be; empty when everything is enforced.
     pub problems: Vec<String>,
+}
+
+/// What waits for humans, and who is told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ApprovalStatus {
+    /// Where approvers sign in; nobody can answer without.
+    pub issuer: Option<String>,
+    /// The page.
+    pub page: Option<String>,
+    /// Open requests.
+    pub open: usize,
+    /// When the oldest was asked, RFC 3339.
+    pub oldest: Option<String>,
+    /// Grants in force.
+    pub grants: usize,
+    /// Workloads that are turned away because they ask faster than humans answer.
+    pub flooding: Vec<String>,
+    /// How notifications fare.
+    pub notify: Vec<TargetStatus>,
 }
 
 /// One workload's identity.

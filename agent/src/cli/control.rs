@@ -12,6 +12,7 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const CONFIG_FILE: &str = "/etc/portcullis/portcullis.toml";
@@ -59,10 +60,12 @@ pub enum ControlError {
 }
 
 /// The daemon's control socket.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Control {
     socket: PathBuf,
     timeout: Duration,
+    /// An approver's ID token.
+    token: Option<Zeroizing<String>>,
 }
 
 impl Control {
@@ -72,7 +75,15 @@ impl Control {
         Self {
             socket: run_dir.join(SOCKET),
             timeout: TIMEOUT,
+            token: None,
         }
+    }
+
+    /// As an approver.
+    #[must_use]
+    pub fn with_token(mut self, token: Zeroizing<String>) -> Self {
+        self.token = Some(token);
+        self
     }
 
     /// With another time for an answer.
@@ -150,11 +161,15 @@ impl Control {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "portcullis")
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|e| ControlError::Broken(e.to_string()))?;
         let exchange = async {
@@ -181,7 +196,7 @@ impl Control {
 }
 
 /// The words of an error answer: a member of problem JSON (RFC 9457) or the text itself, cut short.
-fn explain(body: &[u8]) -> String {
+pub(super) fn explain(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let member = json.as_ref().and_then(|v| {
         ["detail", "message", "error", "title"]

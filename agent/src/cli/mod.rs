@@ -1,5 +1,6 @@
 //! Arguments, and one file per command.
 
+mod approvals;
 mod cgroup;
 mod credentials;
 mod daemon;
@@ -70,6 +71,15 @@ enum Command {
     /// List workloads; revoke or restore one's identity.
     #[command(subcommand)]
     Workload(workload::Command),
+    /// Look at what waits for approval, and answer it.
+    ///
+    /// Looking at this host's own queue takes the control socket, and so root. An answer always takes a sign-in at the
+    /// approvers' issuer (`login`): being root approves nothing. With --url the commands speak to a page ([console] url)
+    /// over the network instead, and looking takes the sign-in, too.
+    ///
+    /// Exit status: 0 done; 1 it could not be asked or done; 2 wrong arguments; 3 the answer does not count (not in the
+    /// group, one's own request, answered already, over); 4 not signed in, or too long ago.
+    Approvals(approvals::Args),
     /// Check, test and explain policy.
     Policy(policy::Args),
     /// List and show recorded sessions.
@@ -111,6 +121,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Enter(args) => Ok(enter::enter(&args)),
         Command::Credentials(args) => credentials::run(&args, &config()?),
         Command::Workload(command) => workload::run(&command, &config()?),
+        Command::Approvals(args) => approvals::run(&args, config),
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => ledger::export(&args, &config()?),

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use super::{block_on, control::Control};
-use crate::{app::Status, config::Config};
+use crate::{
+    app::{ApprovalStatus, Status},
+    config::Config,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -70,6 +73,7 @@ fn print(s: &Status) {
         human(s.ledger.bytes),
         s.ledger.durability
     );
+    print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         println!("Kernel     {n} failures at {site}");
@@ -79,6 +83,37 @@ fn print(s: &Status) {
     }
     for problem in &s.problems {
         println!("\nPROBLEM    {problem}");
+    }
+}
+
+fn print_approvals(a: &ApprovalStatus) {
+    let oldest = a.oldest.as_deref().map(|at| format!(", the oldest since {at}"));
+    let oldest = oldest.unwrap_or_default();
+    match &a.issuer {
+        Some(issuer) => println!(
+            "Approvals  {} open{oldest}, {} grants in force; approvers sign in at {issuer}",
+            a.open, a.grants
+        ),
+        None => println!(
+            "Approvals  nobody can answer, so what needs approval is denied: set [approvals] issuer and client_id"
+        ),
+    }
+    if let Some(page) = &a.page {
+        println!("           page {page}");
+    }
+    for workload in &a.flooding {
+        println!("           {workload} asks faster than it is answered, and is turned away");
+    }
+    for target in &a.notify {
+        let error = target.error.as_deref().map(|e| format!("; last: {e}"));
+        println!(
+            "Notify     {} ({}): {} sent, {} failed{}",
+            target.name,
+            target.kind,
+            target.sent,
+            target.failed,
+            error.unwrap_or_default()
+        );
     }
 }
 

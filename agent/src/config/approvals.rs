@@ -82,7 +82,7 @@ pub struct Console {
     pub url: Option<String>,
     /// The `[[credential]]` with Slack's signing secret; without it Slack cannot answer.
     pub slack_signing_credential: Option<String>,
-    /// Slack user ids by the subject that they are of the approvers' issuer.
+    /// By Slack user id (`U024BE7LH`), the subject that this human has at the approvers' issuer.
     pub slack_users: std::collections::BTreeMap<String, String>,
 }
 

@@ -1,6 +1,7 @@
 //! The configuration file: `/etc/portcullis/portcullis.toml`, TOML, every key checked.
 
 mod approvals;
+mod console_check;
 mod credential;
 mod http_upstream;
 mod load;

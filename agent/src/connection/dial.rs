@@ -14,6 +14,7 @@ use crate::{
     credential::Credentials,
     gate::{Dial, DialError, Permit, Secured, StartTls, TlsBody, TlsFacts},
     io::BoxStream,
+    mask::Secrets,
     model::{OriginalDst, Reason},
     tls::{self, ALPN_HTTP1, Acceptor, Connector, PeerName, UpstreamTls},
 };
@@ -25,9 +26,12 @@ pub(super) struct UpstreamDial<'a> {
     pub(super) acceptor: &'a Acceptor,
     pub(super) connector: &'a Connector,
     pub(super) credentials: &'a Credentials,
+    pub(super) secrets: &'a Secrets,
     pub(super) limits: &'a Limits,
     /// The port of the agent's own listeners.
     pub(super) own_port: u16,
+    /// Where the approvers' page listens.
+    pub(super) console: Option<SocketAddr>,
     /// What TLS was agreed on, for the session's entry.
     pub(super) legs: Legs,
 }
@@ -71,6 +75,14 @@ impl UpstreamDial<'_> {
         // A workload that asks for the agent's own listener would make it talk to itself for ever.
         if to.port() == self.own_port && to.ip().to_canonical().is_loopback() {
             let detail = format!("{to} is the agent's own listener");
+            return Err(DialError {
+                reason: Reason::UpstreamIsAgent,
+                detail,
+            });
+        }
+        // A workload must not even try to answer for its approvers.
+        if self.console.is_some_and(|console| reaches(to, console)) {
+            let detail = format!("{to} is the agent's page for approvers");
             return Err(DialError {
                 reason: Reason::UpstreamIsAgent,
                 detail,
@@ -186,6 +198,16 @@ impl UpstreamDial<'_> {
                 reason: e.reason(),
                 detail: e.to_string(),
             })?;
+        if tls
+            .server_name
+            .as_deref()
+            .is_some_and(|name| self.secrets.holds(name.as_bytes()))
+        {
+            return Err(DialError {
+                reason: Reason::SecretLeak,
+                detail: "the server name holds a credential".into(),
+            });
+        }
         *self
             .legs
             .downstream
@@ -197,6 +219,17 @@ impl UpstreamDial<'_> {
         };
         Ok((stream, facts))
     }
+}
+
+/// Whether a connection to `to` ends at a listener of this host's on `listener`: its port on any address that is this
+/// host's own, whichever of them the listener is bound to. Only an own address can be bound.
+fn reaches(to: SocketAddr, listener: SocketAddr) -> bool {
+    let ip = to.ip().to_canonical();
+    to.port() == listener.port()
+        && (ip == listener.ip().to_canonical()
+            || ip.is_loopback()
+            || ip.is_unspecified()
+            || std::net::UdpSocket::bind((ip, 0)).is_ok())
 }
 
 impl Dial for UpstreamDial<'_> {
@@ -231,5 +264,23 @@ impl Dial for UpstreamDial<'_> {
         alpn: &'a [&'a [u8]],
     ) -> BoxFuture<'a, Result<(BoxStream, TlsFacts), DialError>> {
         Box::pin(self.accept(downstream, alpn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reaches;
+
+    #[test]
+    fn the_page_by_any_address_of_this_host() {
+        let to = |to: &str, listener: &str| reaches(to.parse().unwrap(), listener.parse().unwrap());
+        assert!(to("127.0.0.1:8443", "127.0.0.1:8443"));
+        assert!(to("127.0.0.2:8443", "0.0.0.0:8443"));
+        assert!(to("[::ffff:127.0.0.1]:8443", "0.0.0.0:8443"));
+        assert!(to("[::1]:8443", "0.0.0.0:8443"));
+        assert!(to("0.0.0.0:8443", "127.0.0.1:8443"));
+        assert!(to("192.0.2.77:8443", "192.0.2.77:8443"));
+        assert!(!to("127.0.0.1:8444", "127.0.0.1:8443"));
+        assert!(!to("192.0.2.77:8443", "127.0.0.1:8443"));
     }
 }

@@ -56,6 +56,8 @@ pub struct Front {
     pub protocols: Registry,
     /// The port of the agent's own listeners.
     pub own_port: u16,
+    /// Where the approvers' page listens, which no workload may reach.
+    pub console: Option<std::net::SocketAddr>,
 }
 
 /// What is known of a connection once it has been accepted.
@@ -169,6 +171,12 @@ impl Front {
             Ok(opened) => opened,
             Err(reason) => return reason,
         };
+        if let Some(name) = tls.as_ref().and_then(|t| t.sni.as_deref())
+            && self.shared.secrets.holds(name.as_bytes())
+        {
+            // Upstream it would be the first thing to be said.
+            return Reason::SecretLeak;
+        }
         ended.downstream.clone_from(&tls);
         let facts = tls.as_ref().map(|t| TlsFacts {
             server_name: t.sni.clone(),
@@ -206,8 +214,10 @@ impl Front {
             acceptor: &self.acceptor,
             connector: &connector,
             credentials: &self.shared.credentials,
+            secrets: &self.shared.secrets,
             limits: &limits,
             own_port: self.own_port,
+            console: self.console,
             legs: Legs::new(tls),
         };
         // The reason is stored before the protocol's future is dropped: permits dropped with it record it.

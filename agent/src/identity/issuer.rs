@@ -33,6 +33,15 @@ pub struct Metadata {
     /// Where tokens are had.
     #[serde(default)]
     pub token_endpoint: Option<String>,
+    /// Where a browser goes to sign in.
+    #[serde(default)]
+    pub authorization_endpoint: Option<String>,
+    /// Where a device code is had (RFC 8628).
+    #[serde(default)]
+    pub device_authorization_endpoint: Option<String>,
+    /// Whether answers to a browser name the issuer (RFC 9207).
+    #[serde(default)]
+    pub authorization_response_iss_parameter_supported: bool,
     /// How a client shows who it is; `client_secret_basic` where absent.
     #[serde(default)]
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,

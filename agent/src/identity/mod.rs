@@ -5,6 +5,7 @@
 //! workload) brings them together and writes to its `cell`, which the path of every operation reads without a lock;
 //! `life` is what connections wait on.
 
+mod approver;
 mod cell;
 mod error;
 mod event;
@@ -31,6 +32,7 @@ use rand::Rng as _;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
+pub use approver::{Approvers, Attempt, DeviceCode, DevicePoll, SignIn, SignInError, SignInTerms};
 pub use error::IdentityError;
 pub use event::{Actor, Event, EventSink, LifecycleEvent};
 pub use life::Ended;

@@ -33,7 +33,7 @@ use crate::{
 pub type Token = Zeroizing<String>;
 
 /// Bytes of a secret or a key file.
-const MAX_SECRET: u64 = 64 * 1024;
+pub(super) const MAX_SECRET: u64 = 64 * 1024;
 
 /// Where a workload's token comes from.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ pub async fn read_token(path: &Path) -> Result<Token, Failure> {
 }
 
 /// A file's text without the white space around it.
-async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, Failure> {
+pub(super) async fn read(path: &Path, limit: u64, key: &str) -> Result<Zeroizing<String>, Failure> {
     let missing = |what: &str| {
         Failure::new(
             Reason::IdentityMissing,

@@ -58,7 +58,7 @@ impl Failure {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Failure {
+pub(super) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(Reason::IdentityInvalid, message)
 }
 
@@ -71,11 +71,45 @@ struct Header {
     crit: Option<Value>,
 }
 
+/// What a token says, once it is known who says it, to whom, and when.
+pub struct Verified {
+    /// The payload.
+    pub claims: Map<String, Value>,
+    /// The header's `typ`, in lower case without `application/`; empty where it has none.
+    pub typ: String,
+    /// The key that signed it.
+    pub key_id: String,
+    /// `iat`.
+    pub issued_at: Option<i64>,
+    /// `exp`.
+    pub expires_at: i64,
+}
+
 /// Verifies `token` at `now` (seconds since 1970 UTC).
 ///
 /// # Errors
 /// The first thing that is wrong, each with its own reason.
 pub fn verify(token: &str, rules: &Rules, keys: &Keys, now: i64) -> Result<Identity, Failure> {
+    let verified = check(token, rules, keys, now)?;
+    let (subject, on_behalf_of) = parties(&verified.claims, rules)?;
+    Ok(Identity {
+        issuer: Arc::clone(&rules.issuer),
+        issuer_name: Arc::clone(&rules.name),
+        subject,
+        groups: groups(&verified.claims, &rules.groups_claim)?,
+        token_id: token_id(&verified.claims, token),
+        key_id: verified.key_id.into(),
+        issued_at: verified.issued_at,
+        expires_at: verified.expires_at,
+        on_behalf_of,
+    })
+}
+
+/// Signature, issuer, audience, times and required claims: all but what it says of its subject.
+///
+/// # Errors
+/// As [`verify`].
+pub fn check(token: &str, rules: &Rules, keys: &Keys, now: i64) -> Result<Verified, Failure> {
     if token.len() > MAX_TOKEN {
         return Err(invalid("the token is longer than 16 KiB"));
     }
@@ -103,18 +137,19 @@ pub fn verify(token: &str, rules: &Rules, keys: &Keys, now: i64) -> Result<Ident
     check_audience(&claims, rules)?;
     let (issued_at, expires_at) = check_times(&claims, rules, now)?;
     check_required(&claims, rules)?;
-    let (subject, on_behalf_of) = parties(&claims, rules)?;
-    Ok(Identity {
-        issuer: Arc::clone(&rules.issuer),
-        issuer_name: Arc::clone(&rules.name),
-        subject,
-        groups: groups(&claims, &rules.groups_claim)?,
-        token_id: token_id(&claims, token),
-        key_id: key.id.as_str().into(),
+    Ok(Verified {
+        claims,
+        typ: plain_type(header.typ.as_deref()),
+        key_id: key.id.clone(),
         issued_at,
         expires_at,
-        on_behalf_of,
     })
+}
+
+/// The media type's own part, in lower case.
+fn plain_type(typ: Option<&str>) -> String {
+    let typ = typ.unwrap_or_default().to_ascii_lowercase();
+    typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
 }
 
 /// One part of a token, decoded. Strict base64url: without padding, without bits to spare.
@@ -132,10 +167,8 @@ fn check_header(header: &Header, rules: &Rules) -> Result<Algorithm, Failure> {
         ));
     }
     if let Some(typ) = &header.typ {
-        let typ = typ.to_ascii_lowercase();
-        let typ = typ.strip_prefix("application/").unwrap_or(&typ);
         // Others are made for other ends (logout tokens, DPoP proofs, client assertions): RFC 8725 section 3.11.
-        if !matches!(typ, "jwt" | "at+jwt") {
+        if !matches!(plain_type(Some(typ)).as_str(), "jwt" | "at+jwt") {
             return Err(invalid("the header's typ is neither JWT nor at+jwt"));
         }
     }
@@ -173,7 +206,7 @@ fn check_audience(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Fail
 }
 
 /// A NumericDate, rounded down; text is not one, whatever it looks like.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Failure> {
+pub(super) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Failure> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
@@ -233,7 +266,7 @@ fn check_required(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Fail
     Ok(())
 }
 
-fn text(claims: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
+pub(super) fn text(claims: &Map<String, Value>, name: &str) -> Option<Arc<str>> {
     claims
         .get(name)
         .and_then(Value::as_str)
@@ -262,7 +295,7 @@ fn parties(claims: &Map<String, Value>, rules: &Rules) -> Result<(Arc<str>, Opti
 
 /// Groups as an array of text, or as text with spaces between. Absent is none; any other form is refused, because a
 /// `forbid` by group must not be lost.
-fn groups(claims: &Map<String, Value>, path: &str) -> Result<Arc<[Arc<str>]>, Failure> {
+pub(super) fn groups(claims: &Map<String, Value>, path: &str) -> Result<Arc<[Arc<str>]>, Failure> {
     let wrong = || invalid(format!("claim '{path}' is neither an array of text nor text"));
     let mut groups: Vec<Arc<str>> = match claim(claims, path) {
         None | Some(Value::Null) => Vec::new(),
@@ -283,7 +316,7 @@ fn groups(claims: &Map<String, Value>, path: &str) -> Result<Arc<[Arc<str>]>, Fa
     Ok(groups.into())
 }
 
-fn token_id(claims: &Map<String, Value>, token: &str) -> Arc<str> {
+pub(super) fn token_id(claims: &Map<String, Value>, token: &str) -> Arc<str> {
     match text(claims, "jti") {
         Some(id) if id.len() <= 256 => id,
         _ => {

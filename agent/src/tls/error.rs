@@ -23,6 +23,14 @@ pub enum TlsError {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// A file of the page's own certificate cannot be used.
+    #[error("{path}: {message}")]
+    Listener {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// No trusted root at all: nothing upstream could be verified.
     #[error("{message}")]
     NoRoots {
@@ -85,6 +93,7 @@ impl TlsError {
         match self {
             Self::File { .. }
             | Self::Ca { .. }
+            | Self::Listener { .. }
             | Self::Mint(_)
             | Self::Config(_)
             | Self::Name(_)
@@ -103,9 +112,12 @@ impl TlsError {
     #[must_use]
     pub fn side(&self) -> Option<Side> {
         match self {
-            Self::File { .. } | Self::Ca { .. } | Self::NoRoots { .. } | Self::Mint(_) | Self::Config(_) => {
-                None
-            }
+            Self::File { .. }
+            | Self::Ca { .. }
+            | Self::Listener { .. }
+            | Self::NoRoots { .. }
+            | Self::Mint(_)
+            | Self::Config(_) => None,
             Self::Name(_) | Self::Downstream { .. } => Some(Side::Downstream),
             Self::Untrusted { .. } | Self::Upstream { .. } => Some(Side::Upstream),
             Self::Timeout { side, .. } | Self::Closed { side, .. } => Some(*side),

@@ -12,8 +12,10 @@ mod connect;
 mod end_point;
 mod error;
 mod leaf;
+mod listener;
 mod name;
 mod roots;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,9 @@ pub use ca::{CERT_FILE, HostCa, KEY_FILE};
 pub use connect::{Connector, UpstreamTls};
 pub use error::TlsError;
 pub use leaf::{LEAVES, LeafCache};
+pub use listener::ListenerTls;
 pub use name::{InvalidName, PeerName};
+pub use web::web_client;
 
 /// The ALPN set offered and accepted for HTTP/1.1 alone (RFC 7301).
 pub const ALPN_HTTP1: &[&[u8]] = &[b"http/1.1"];

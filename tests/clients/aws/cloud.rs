@@ -112,7 +112,9 @@ inject = {{ aws-sigv4 = "aws" }}
     /// A command of the workload's, which has placeholders for keys.
     pub fn workload(&self, program: &str, words: &[&str]) -> Result<Said> {
         let program = self.programs.join(program).display().to_string();
-        let words: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().copied()).collect();
+        let words: Vec<&str> = std::iter::once(program.as_str())
+            .chain(words.iter().copied())
+            .collect();
         let mut command = self.site.workload().command(&words)?;
         command
             .env("AWS_ACCESS_KEY_ID", "PLACEHOLDERKEYID")
@@ -142,18 +144,29 @@ inject = {{ aws-sigv4 = "aws" }}
             ensure!(entry.get("refused").is_none(), "refused upstream: {entry}");
         }
         let keys = fs::read_to_string(&self.keys)?;
-        let secret = keys.lines().find_map(|l| l.strip_prefix("aws_secret_access_key = "));
+        let secret = keys
+            .lines()
+            .find_map(|l| l.strip_prefix("aws_secret_access_key = "));
         let mut grep = self.site.world.host("grep");
         grep.args(["-rlaF", "-e", secret.context("no secret key")?]);
         let said = Said::by(grep.arg(self.site.daemon.data_dir()))?;
-        ensure!(said.code == 1 && said.out.is_empty(), "the secret key is in {}", said.out);
-        ensure!(!self.site.daemon.log().contains(secret.unwrap_or_default()), "it is in the log");
+        ensure!(
+            said.code == 1 && said.out.is_empty(),
+            "the secret key is in {}",
+            said.out
+        );
+        ensure!(
+            !self.site.daemon.log().contains(secret.unwrap_or_default()),
+            "it is in the log"
+        );
         Ok(())
     }
 }
 
 fn region(command: &mut Command) {
-    command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_PAGER", "");
+    command
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_PAGER", "");
 }
 
 fn serve(world: &World, programs: &Path, keys: &Path, seen: &Path) -> Result<Process> {
@@ -162,12 +175,22 @@ fn serve(world: &World, programs: &Path, keys: &Path, seen: &Path) -> Result<Pro
     fs::write(&chain, &leaf.chain)?;
     fs::write(&key, &leaf.key)?;
     // The file that stands in for the host's own is this one.
-    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{UPSTREAM} {NAME}\n{ADDRESS} {}\n", NAMES.join(" "));
+    let hosts = format!(
+        "127.0.0.1 localhost\n::1 localhost\n{UPSTREAM} {NAME}\n{ADDRESS} {}\n",
+        NAMES.join(" ")
+    );
     fs::write(world.path("etc_hosts"), hosts)?;
     let address = format!("{ADDRESS}/24");
-    Said::by(world.upstream("ip").args(["addr", "add", &address, "dev", "host0"]))?.ok()?;
+    Said::by(
+        world
+            .upstream("ip")
+            .args(["addr", "add", &address, "dev", "host0"]),
+    )?
+    .ok()?;
     let mut python = world.upstream(programs.join("python"));
-    python.arg(install::source().join("server.py")).args([ADDRESS, "443"]);
+    python
+        .arg(install::source().join("server.py"))
+        .args([ADDRESS, "443"]);
     python.arg(chain).arg(key).arg(keys).arg(seen);
     let server = Process::start("aws", world.dir(), &mut python)?;
     let to = ([192, 0, 2, 3], 443).into();

@@ -14,14 +14,12 @@ fn with_cloud(name: &str, test: impl FnOnce(&Cloud<'_>) -> Result<()> + Send) {
     let programs = install::programs().unwrap();
     let result = World::enter(|world| {
         let cloud = Cloud::start(world, name, &programs)?;
-        test(&cloud)
-            .and_then(|()| cloud.clean())
-            .map_err(|e| {
-                let seen = cloud.seen().unwrap_or_default();
-                let last: Vec<String> = seen.iter().rev().take(3).map(ToString::to_string).collect();
-                let (log, last) = (super::tail(&cloud.site.daemon.log()), last.join("\n"));
-                e.context(format!("the daemon's log:\n{log}\nwhat came up last:\n{last}"))
-            })
+        test(&cloud).and_then(|()| cloud.clean()).map_err(|e| {
+            let seen = cloud.seen().unwrap_or_default();
+            let last: Vec<String> = seen.iter().rev().take(3).map(ToString::to_string).collect();
+            let (log, last) = (super::tail(&cloud.site.daemon.log()), last.join("\n"));
+            e.context(format!("the daemon's log:\n{log}\nwhat came up last:\n{last}"))
+        })
     });
     if let Err(error) = result {
         panic!("{error:?}");
@@ -48,8 +46,17 @@ fn boto3() {
             "SELECT DISTINCT json_extract(body, '$.context.aws.action') FROM entry \
              WHERE json_extract(body, '$.action') = 'aws:call' ORDER BY 1",
         )?;
-        for action in ["dynamodb:PutItem", "ec2:RunInstances", "lambda:ListFunctions", "s3:PutObject", "sts:GetCallerIdentity"] {
-            ensure!(actions.iter().any(|a| a == action), "no {action} among {actions:?}");
+        for action in [
+            "dynamodb:PutItem",
+            "ec2:RunInstances",
+            "lambda:ListFunctions",
+            "s3:PutObject",
+            "sts:GetCallerIdentity",
+        ] {
+            ensure!(
+                actions.iter().any(|a| a == action),
+                "no {action} among {actions:?}"
+            );
         }
         Ok(())
     });
@@ -88,25 +95,51 @@ fn aws_cli() {
         ensure!(listed.contains("20971520 report.txt"), "{listed}");
         let back = cloud.site.world.path("back.txt").display().to_string();
         cloud.aws(&["s3", "cp", "--only-show-errors", &to, &back])?.ok()?;
-        ensure!(std::fs::read(Path::new(&back))?.len() == 20 << 20, "it came back cut");
+        ensure!(
+            std::fs::read(Path::new(&back))?.len() == 20 << 20,
+            "it came back cut"
+        );
         let me = cloud.aws(&["sts", "get-caller-identity"])?.ok()?;
         ensure!(me.contains(":user/agent"), "{me}");
         let item = r#"{"id": {"S": "7"}}"#;
-        cloud.aws(&["dynamodb", "put-item", "--table-name", "orders", "--item", item])?.ok()?;
-        let count = cloud.aws(&["dynamodb", "scan", "--table-name", "orders", "--select", "COUNT"])?.ok()?;
+        cloud
+            .aws(&["dynamodb", "put-item", "--table-name", "orders", "--item", item])?
+            .ok()?;
+        let count = cloud
+            .aws(&["dynamodb", "scan", "--table-name", "orders", "--select", "COUNT"])?
+            .ok()?;
         ensure!(count.contains("\"Count\": 1"), "{count}");
         cloud.aws(&["lambda", "list-functions"])?.ok()?;
         let instances = cloud
-            .aws(&["ec2", "describe-instances", "--query", "Reservations[].Instances[].[InstanceId,ImageId]", "--output", "text"])?
+            .aws(&[
+                "ec2",
+                "describe-instances",
+                "--query",
+                "Reservations[].Instances[].[InstanceId,ImageId]",
+                "--output",
+                "text",
+            ])?
             .ok()?;
         let (instance, image) = instances.trim().split_once('\t').context("no instance")?;
 
         for (words, error) in [
             (&["s3", "rm", &to][..], "AccessDenied"),
-            (&["s3", "rb", &format!("s3://{BUCKET}"), "--force"], "AccessDenied"),
-            (&["ec2", "terminate-instances", "--instance-ids", instance], "UnauthorizedOperation"),
-            (&["ec2", "run-instances", "--image-id", image], "approval_required"),
-            (&["secretsmanager", "get-secret-value", "--secret-id", "prod-db"], "AccessDeniedException"),
+            (
+                &["s3", "rb", &format!("s3://{BUCKET}"), "--force"],
+                "AccessDenied",
+            ),
+            (
+                &["ec2", "terminate-instances", "--instance-ids", instance],
+                "UnauthorizedOperation",
+            ),
+            (
+                &["ec2", "run-instances", "--image-id", image],
+                "approval_required",
+            ),
+            (
+                &["secretsmanager", "get-secret-value", "--secret-id", "prod-db"],
+                "AccessDeniedException",
+            ),
             (&["iam", "create-user", "--user-name", "eve"], "approval_required"),
         ] {
             let said = cloud.aws(words)?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Client, ClientAuth, Fault, Mint, Shared, now};
+use super::{Client, ClientAuth, Fault, Mint, Shared, now, people};
 
 /// Serves until dropped.
 pub(super) async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {
@@ -24,6 +24,7 @@ pub(super) async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, 
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/jwks", get(jwks))
         .route("/token", post(token))
+        .merge(people::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), gatekeeper))
         .with_state(Arc::clone(&shared));
     let door = Door {
@@ -108,6 +109,9 @@ async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
         "issuer": issuer,
         "jwks_uri": format!("{url}/jwks"),
         "token_endpoint": format!("{url}/token"),
+        "authorization_endpoint": format!("{url}/authorize"),
+        "device_authorization_endpoint": format!("{url}/device"),
+        "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": ["ES256", "RS256", "EdDSA"],
         "grant_types_supported": ["client_credentials"],
@@ -151,6 +155,9 @@ async fn token(
             .map(|(_, value)| value.as_str())
     };
     let refuse = |status: StatusCode, error: &str| (status, Json(json!({ "error": error }))).into_response();
+    if let Some(answer) = people::token(&shared, &field) {
+        return answer;
+    }
     if field("grant_type") != Some("client_credentials") {
         return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type");
     }

@@ -175,9 +175,15 @@ fn tests() -> Vec<Need> {
         },
         Need {
             name: "npm",
-            why: "brings the certified OIDC provider that identity is tested against, and node-postgres",
+            why: "brings the certified OIDC provider that identity is tested against, node-postgres, and what drives Chromium",
             present: || succeeds("npm", &["--version"]),
             remedy: Remedy::Apt(&["npm"]),
+        },
+        Need {
+            name: "Chromium",
+            why: "a real browser, without a screen, for the approvers' page",
+            present: || succeeds("/usr/bin/chromium", &["--version"]),
+            remedy: Remedy::Apt(&["chromium"]),
         },
         Need {
             name: "sqlite3",

@@ -65,7 +65,9 @@ impl Style {
     #[must_use]
     pub fn body(self, denied: &Denied, status: u16, detail: &str) -> Option<Vec<u8>> {
         let code = self.code(status);
-        let request = denied.request.map_or_else(String::new, |id| format!(", approval request {id}"));
+        let request = denied
+            .request
+            .map_or_else(String::new, |id| format!(", approval request {id}"));
         let said = format!(
             "{detail} {} (Portcullis: {}, entry {}{request})",
             denied.reason.guidance(),
@@ -81,7 +83,9 @@ impl Style {
                 });
                 return serde_json::to_vec(&body).ok();
             }
-            Self::S3 => format!("<Error><Code>{code}</Code><Message>{message}</Message><RequestId>{entry}</RequestId></Error>"),
+            Self::S3 => format!(
+                "<Error><Code>{code}</Code><Message>{message}</Message><RequestId>{entry}</RequestId></Error>"
+            ),
             Self::Query => format!(
                 "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
                  <RequestId>{entry}</RequestId></ErrorResponse>"
@@ -130,13 +134,41 @@ mod tests {
             request: None,
         };
         for (head, style, begin) in [
-            ("GET /b HTTP/1.1\nHost: s3.amazonaws.com", Style::S3, "<Error><Code>AccessDenied</Code><Message>a &lt;b&gt; Do not"),
-            ("POST / HTTP/1.1\nHost: ec2.us-east-1.amazonaws.com", Style::Ec2, "<Response><Errors><Error><Code>UnauthorizedOperation<"),
-            ("POST / HTTP/1.1\nHost: sts.amazonaws.com", Style::Query, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied<"),
-            ("GET /2013-04-01/hostedzone HTTP/1.1\nHost: route53.amazonaws.com", Style::Query, "<ErrorResponse>"),
-            ("GET /2015-03-31/functions/ HTTP/1.1\nHost: lambda.us-east-1.amazonaws.com", Style::Json, "{\"__type\":\"AccessDeniedException\""),
-            ("POST / HTTP/1.1\nHost: dynamodb.us-east-1.amazonaws.com\nX-Amz-Target: a.B", Style::Json, "{\"__type\":\"AccessDeniedException\""),
-            ("GET / HTTP/1.1\nHost: a.execute-api.us-east-1.amazonaws.com", Style::Problem, ""),
+            (
+                "GET /b HTTP/1.1\nHost: s3.amazonaws.com",
+                Style::S3,
+                "<Error><Code>AccessDenied</Code><Message>a &lt;b&gt; Do not",
+            ),
+            (
+                "POST / HTTP/1.1\nHost: ec2.us-east-1.amazonaws.com",
+                Style::Ec2,
+                "<Response><Errors><Error><Code>UnauthorizedOperation<",
+            ),
+            (
+                "POST / HTTP/1.1\nHost: sts.amazonaws.com",
+                Style::Query,
+                "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied<",
+            ),
+            (
+                "GET /2013-04-01/hostedzone HTTP/1.1\nHost: route53.amazonaws.com",
+                Style::Query,
+                "<ErrorResponse>",
+            ),
+            (
+                "GET /2015-03-31/functions/ HTTP/1.1\nHost: lambda.us-east-1.amazonaws.com",
+                Style::Json,
+                "{\"__type\":\"AccessDeniedException\"",
+            ),
+            (
+                "POST / HTTP/1.1\nHost: dynamodb.us-east-1.amazonaws.com\nX-Amz-Target: a.B",
+                Style::Json,
+                "{\"__type\":\"AccessDeniedException\"",
+            ),
+            (
+                "GET / HTTP/1.1\nHost: a.execute-api.us-east-1.amazonaws.com",
+                Style::Problem,
+                "",
+            ),
         ] {
             let request = request(head);
             let claim = claim(&request, None).unwrap().unwrap();

@@ -22,7 +22,7 @@ use crate::config::{Inject, Upstream};
 pub struct Injected {
     /// The `[[credential]]`, for the record.
     pub reference: Arc<str>,
-    /// Names of fields of the workload's that do not go up, in lower case; `_` counts as `-`.
+    /// Names of fields of the workload's that do not go up, in lower case; all signs count as one.
     pub drop: Vec<Cow<'static, str>>,
     /// Header lines that go up in their stead, each with its CRLF. What is not secret may be among them.
     pub lines: Zeroizing<Vec<u8>>,
@@ -40,7 +40,7 @@ pub struct Injected {
 }
 
 impl Injected {
-    /// Whether a field of the workload's is left out. CGI-like servers read `_` and `-` as one.
+    /// Whether a field of the workload's is left out, also where only some servers take it for the same one.
     #[must_use]
     pub fn drops(&self, name: &str) -> bool {
         self.drop.iter().any(|d| same_field(d, name))
@@ -83,8 +83,14 @@ pub enum InjectError {
     Kind(Arc<str>),
 }
 
-/// Whether two field names are one to some server.
+/// Whether two field names are one to some server: CGI has letters, digits and one sign for everything else.
 fn same_field(a: &str, b: &str) -> bool {
-    let plain = |b: u8| if b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    let plain = |b: u8| {
+        if b.is_ascii_alphanumeric() {
+            b.to_ascii_lowercase()
+        } else {
+            b'-'
+        }
+    };
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| plain(a) == plain(b))
 }

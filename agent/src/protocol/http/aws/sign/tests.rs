@@ -201,7 +201,7 @@ fn stream(signatures: [&str; 3], end: &str) -> Vec<u8> {
 
 fn s3_key() -> hmac_key::Hmac {
     match Key::symmetric(&s3_keys(), "20130524", "us-east-1", "s3") {
-        Key::Hmac(key) => key,
+        Key::Hmac(key) => *key,
         Key::Ecdsa(_) => panic!("not HMAC"),
     }
 }
@@ -363,8 +363,14 @@ fn a_request_presigned_the_old_way_lasts_as_long() {
     };
     let now = S3_DAY / 1_000_000_000;
     let query = old(now + 60).unwrap();
-    assert!(query.starts_with("versionId=3&X-Amz-Algorithm=") && query.contains("&X-Amz-Expires=60&"), "{query}");
-    assert!(!query.contains("DUMMY") && query.contains("&X-Amz-Date=20130524T000000Z&"), "{query}");
+    assert!(
+        query.starts_with("versionId=3&X-Amz-Algorithm=") && query.contains("&X-Amz-Expires=60&"),
+        "{query}"
+    );
+    assert!(
+        !query.contains("DUMMY") && query.contains("&X-Amz-Date=20130524T000000Z&"),
+        "{query}"
+    );
     assert!(old(i64::MAX).unwrap().contains("&X-Amz-Expires=604800&"));
     for expires in [now, 1, -1, i64::MIN] {
         assert_eq!(old(expires), Err(SignError::Expired));

@@ -240,6 +240,7 @@ mod tests {
     type Parts<'a> = (&'a str, &'a str, &'a str, &'a str);
 
     #[test]
+    #[allow(clippy::too_many_lines)] // A table.
     fn hosts_are_read() {
         let cases: [(&str, Plane, Parts<'_>); 44] = [
             ("s3.amazonaws.com", Plane::S3, ("s3", "", "", "")),

@@ -1,5 +1,8 @@
 //! What clients send, service by service.
 
+// Tables.
+#![allow(clippy::too_many_lines)]
+
 use super::*;
 
 #[track_caller]

@@ -67,18 +67,18 @@ fn install() -> Result<PathBuf> {
 
 /// A site with approvers: `ada` is a DBA, `ben` and `cleo` are on call.
 struct Desk<'s, 'w> {
-    site: &'s mut Site<'w>,
+    site: &'s Site<'w>,
     packages: PathBuf,
     shots: PathBuf,
     _provider: Process,
 }
 
-fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Send) {
+fn with_desk(name: &str, test: impl FnOnce(&Desk<'_, '_>) -> Result<()> + Send) {
     let packages = packages().unwrap();
     let result = World::enter(|world| {
         let options = json!({
             "port": PROVIDER, "redirect": format!("{PAGE}/sign-in/done"),
-            "groups": { "ada": ["dba", "sre"], "ben": ["oncall"], "cleo": ["oncall"], "eve": ["staff"] },
+            "groups": { "ada": ["dba", "sre"], "ben": ["oncall"], "cleo": ["oncall"], "dora": ["sre"], "eve": ["staff"] },
         });
         let mut node = world.host("node");
         node.arg("provider.mjs")
@@ -93,7 +93,7 @@ fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Se
              [approvals]\nissuer = \"staff\"\nclient_id = \"approvers\"\nbreak_glass_group = \"sre\"\n\
              [console]\nlisten = \"127.0.0.1:7102\"\nurl = \"{PAGE}\"\n"
         );
-        let mut site = Site::start(
+        let site = Site::start(
             world,
             name,
             &Options {
@@ -102,15 +102,15 @@ fn with_desk(name: &str, test: impl FnOnce(&mut Desk<'_, '_>) -> Result<()> + Se
                 ..Options::default()
             },
         )?;
-        let mut desk = Desk {
+        let desk = Desk {
             // Kept, where somebody wants to look at them.
             shots: std::env::var_os("PORTCULLIS_SHOTS").map_or_else(|| world.path("shots"), PathBuf::from),
-            site: &mut site,
+            site: &site,
             packages,
             _provider: provider,
         };
         std::fs::create_dir_all(&desk.shots)?;
-        let said = test(&mut desk);
+        let said = test(&desk);
         said.map_err(|e| e.context(format!("the daemon's log:\n{}", super::tail(&site.daemon.log()))))
     });
     if let Err(error) = result {
@@ -175,7 +175,9 @@ impl Desk<'_, '_> {
     /// Signs an account in for the command, by the device flow.
     fn login(&self, account: &str) -> Result<()> {
         let mut login = self.approvals(&["login"])?;
-        let mut process = Process::start(&format!("login-{account}"), self.site.world.dir(), &mut login)?;
+        // Each with a log of its own, in which its code is the first.
+        let name = format!("login-{account}-{}", uuid::Uuid::now_v7());
+        let mut process = Process::start(&name, self.site.world.dir(), &mut login)?;
         let word = |key: &str, log: &str| {
             let line = log.lines().find_map(|l| l.strip_prefix(key));
             line.map(|l| l.trim().to_owned())
@@ -307,8 +309,76 @@ fn in_a_terminal_with_the_device_flow() {
             said.code == 4,
             "a sign-in for the daemon is not sent to another place: {said:?}"
         );
+        break_glass(desk)?;
+        not_for_the_workload(desk)?;
         let out = Said::by(&mut desk.approvals(&["logout"])?)?;
         ensure!(out.code == 0 && answer("x")?.code == 4, "{out:?}");
         Ok(())
     });
+}
+
+/// Two people, in two terminals; and somebody who watches.
+fn break_glass(desk: &Desk<'_, '_>) -> Result<()> {
+    let mut watch = desk.approvals(&["list", "--watch", "--json"])?;
+    let watch = Process::start("watch", desk.site.world.dir(), &mut watch)?;
+    let mut put = desk.send(
+        "glass",
+        &["-X", "PUT", "-d", "x=1", "http://api.internal/customers/1"],
+    )?;
+    desk.open(1)?;
+    wait_until("the watcher to see it", DEADLINE, || {
+        watch.log().contains("customers/1")
+    })?;
+    desk.login("ada")?;
+    let arguments = [
+        "break-glass",
+        "ask",
+        "deploy-bot",
+        "--for",
+        "10m",
+        "--reason",
+        "all is down",
+    ];
+    Said::by(&mut desk.approvals(&arguments)?)?.ok()?;
+    let list = Said::by(&mut desk.approvals(&["list", "--json"])?)?.ok()?;
+    let list: Value = serde_json::from_str(&list)?;
+    let glass = id(&list["break_glass"][0])?.to_owned();
+    let confirm = ["break-glass", "confirm", &glass, "--reason", "I see it"];
+    let own = Said::by(&mut desk.approvals(&confirm)?)?;
+    ensure!(own.code == 3 && own.err.contains("somebody else"), "{own:?}");
+    desk.login("dora")?;
+    Said::by(&mut desk.approvals(&confirm)?)?.ok()?;
+    let said = ended(&mut put)?;
+    ensure!(!said.contains("approval_"), "{said}");
+    let grants = Said::by(&mut desk.approvals(&["grants"])?)?.ok()?;
+    ensure!(
+        grants.contains(&glass) && grants.contains("Ada, Dora"),
+        "{grants}"
+    );
+    Said::by(&mut desk.approvals(&["end-grant", &glass, "--reason", "over"])?)?.ok()?;
+    let grants = Said::by(&mut desk.approvals(&["grants"])?)?.ok()?;
+    ensure!(!grants.contains(&glass), "{grants}");
+    let status = Said::by(&mut desk.site.daemon.command(&["status"])?)?;
+    ensure!(
+        status.out.contains("approvers sign in at") && status.out.contains(PAGE),
+        "{status:?}"
+    );
+    Ok(())
+}
+
+/// The workload may be root, and reaches neither the socket nor the page.
+fn not_for_the_workload(desk: &Desk<'_, '_>) -> Result<()> {
+    let config = desk.site.daemon.config().display().to_string();
+    let program = e2e::paths::portcullis()?;
+    let mut inside = desk.site.workload().tagged(program);
+    let said = Said::by(inside.args(["--config", &config, "approvals", "list"]))?;
+    ensure!(
+        said.code == 3 && said.err.contains("belongs to workload"),
+        "{said:?}"
+    );
+    for url in [format!("{PAGE}/"), "http://192.0.2.1:7102/".to_owned()] {
+        let said = desk.site.workload().run(&["curl", "-sS", &url])?;
+        ensure!(said.out.contains("upstream_is_agent"), "{url}: {said:?}");
+    }
+    Ok(())
 }

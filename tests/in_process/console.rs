@@ -5,6 +5,7 @@ mod attacks;
 mod browser;
 mod notify;
 mod page;
+mod secure;
 mod slack;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -65,9 +66,14 @@ impl Desk {
 
     /// `more` is added to the configuration, in `[console]`.
     async fn with(more: &str) -> Result<Self> {
+        Self::configured("", more).await
+    }
+
+    /// The same with `terms` in `[approvals]`.
+    async fn configured(terms: &str, more: &str) -> Result<Self> {
         let address = free().await?;
         let more = format!(
-            "{}sign_in_age = \"1h\"\n[console]\nlisten = \"{address}\"\nurl = \"http://{address}\"\n{more}\n",
+            "{}sign_in_age = \"1h\"\n{terms}[console]\nlisten = \"{address}\"\nurl = \"http://{address}\"\n{more}\n",
             people::APPROVALS
         );
         let rig = Rig::new(POLICY, &more).await?;

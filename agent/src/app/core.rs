@@ -73,9 +73,9 @@ impl Core {
         });
         let identities =
             Identities::start(config, clock.clone(), events).context("identities cannot be had")?;
-        credentials.tokens(identities.tokens());
         let approvers = Approvers::start(config, clock.clone(), identity::Timing::default())
             .context("[approvals] issuer cannot be used")?;
+        credentials.tokens(identities.tokens());
         let front = Front {
             shared: Shared {
                 clock,

@@ -257,7 +257,8 @@ impl Approvals {
                 return Err(RequestError::Full(why));
             }
             let id = found.unwrap_or_else(|| {
-                let request = Request::new(ask, digest, now, Deadline::after(config.request_time, now));
+                let until = Deadline::after(config.request_time, now);
+                let request = Request::new(ask, digest, now, until, &*inner.mask);
                 let id = request.id;
                 book.open(request);
                 id
@@ -304,10 +305,21 @@ impl Approvals {
 }
 
 impl Request {
-    fn new(ask: Ask, digest: [u8; 32], asked_ns: i64, until: Deadline) -> Self {
+    fn new(
+        ask: Ask,
+        digest: [u8; 32],
+        asked_ns: i64,
+        until: Deadline,
+        mask: &(dyn Fn(&str) -> String + Send + Sync),
+    ) -> Self {
+        let mut shapes = shape::shapes(&ask.operation);
+        for shape in &mut shapes {
+            // It is matched by what the protocol understood, and only shown and recorded as text.
+            shape.text = mask(&shape.text);
+        }
         Self {
             id: Uuid::now_v7(),
-            shapes: shape::shapes(&ask.operation),
+            shapes,
             ask,
             digest,
             asked_ns,

@@ -72,6 +72,13 @@ enum Command {
     #[command(subcommand)]
     Workload(workload::Command),
     /// Look at what waits for approval, and answer it.
+    ///
+    /// Looking at this host's own queue takes the control socket, and so root. An answer always takes a sign-in at the
+    /// approvers' issuer (`login`): being root approves nothing. With --url the commands speak to a page ([console] url)
+    /// over the network instead, and looking takes the sign-in, too.
+    ///
+    /// Exit status: 0 done; 1 it could not be asked or done; 2 wrong arguments; 3 the answer does not count (not in the
+    /// group, one's own request, answered already, over); 4 not signed in, or too long ago.
     Approvals(approvals::Args),
     /// Check, test and explain policy.
     Policy(policy::Args),

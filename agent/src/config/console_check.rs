@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use reqwest::Url;
 
-use super::{Approvals, Config, Console, Notify, NotifyKind, upstream::is_name};
+use super::{Approvals, Config, Console, Gives, Notify, NotifyKind, upstream::is_name};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -187,8 +187,12 @@ fn secret(config: &Config, key: &str, name: &str) -> Result<(), String> {
         None => Err(format!(
             "{key} is '{name}', and there is no [[credential]] of that name"
         )),
-        Some(c) if c.is_certificate() => Err(format!(
-            "{key} is '{name}', which is a client certificate, not a secret text"
+        Some(c) if c.gives() != Gives::Secret => Err(format!(
+            "{key} is '{name}', which is {}, not a secret text",
+            c.gives().as_str()
+        )),
+        Some(c) if c.is_per_workload() => Err(format!(
+            "{key} is '{name}', which is had with a workload's own token: no workload asks here"
         )),
         Some(_) => Ok(()),
     }

@@ -13,7 +13,7 @@ use crate::{
     approval::Approvals,
     clock::Clock,
     config,
-    credential::{Asker, Credentials, Secret},
+    credential::{Asker, Credentials},
     identity::Approvers,
     ledger::Ledger,
     model::{Approver, Entry, EntryKind, WorkloadName},
@@ -169,15 +169,16 @@ impl Desk {
     /// # Errors
     /// When it cannot be had.
     pub async fn secret(&self, name: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, String> {
-        // For no workload: what is had with a workload's token cannot be had here, and the error says so.
+        let workload = WorkloadName::new("portcullis").map_err(|e| e.to_string())?;
+        // The configuration's check has let none through that takes a workload's token.
         let asker = Asker {
-            workload: WorkloadName::new("host").map_err(|error| error.to_string())?,
+            workload,
             token: None,
         };
-        let material = self.0.parts.credentials.password(name, &asker).await;
-        let material = material.map_err(|error| error.to_string())?;
-        let secret = material.secret().map(Secret::expose).unwrap_or_default();
-        Ok(zeroize::Zeroizing::new(secret.to_vec()))
+        let had = self.0.parts.credentials.password(name, &asker).await;
+        let material = had.map_err(|error| error.to_string())?;
+        let secret = material.secret().ok_or("it is not a secret text")?;
+        Ok(zeroize::Zeroizing::new(secret.expose().to_vec()))
     }
 
     /// Records what is not an answer: a sign-in, a notification that could not be sent.

@@ -12,11 +12,13 @@ mod refusal;
 mod server;
 mod session;
 mod slack;
+#[cfg(test)]
+pub mod testing;
 pub mod text;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, middleware, routing::post};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use tokio::net::TcpListener;
 
 pub use self::{
@@ -37,6 +39,8 @@ use crate::{
 
 /// Where Slack sends what was clicked.
 const SLACK: &str = "/slack/actions";
+/// Bytes of that: the whole message comes back with a click.
+const SLACK_BODY: usize = 256 * 1024;
 
 /// Why the page cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +120,11 @@ fn app(desk: &Desk, console: &crate::config::Console, origin: &str) -> Router {
         .router()
         .merge(api::router(desk.clone(), Looking::SignedIn));
     if let Some(slack) = Slack::new(desk.clone(), console, origin) {
-        app = app.merge(Router::new().route(SLACK, post(slack::actions)).with_state(slack));
+        let slack = Router::new()
+            .route(SLACK, post(slack::actions))
+            .layer(DefaultBodyLimit::max(SLACK_BODY))
+            .with_state(slack);
+        app = app.merge(slack);
     }
     app.layer(middleware::from_fn_with_state(
         Guard::new(desk.clone(), origin),

@@ -17,8 +17,8 @@ use crate::{identity::Attempt, model::Approver};
 
 /// Sessions of all approvers.
 const MAX_SESSIONS: usize = 1_000;
-/// Sign-ins under way; anyone can begin one, so the oldest gives way.
-const MAX_ATTEMPTS: usize = 1_000;
+/// Sign-ins under way. Anyone can begin one, so the oldest gives way: it takes so many within one to disturb it.
+const MAX_ATTEMPTS: usize = 10_000;
 /// Without a human's act.
 const IDLE: i64 = 30 * 60;
 /// From the first click to the issuer's answer.
@@ -211,7 +211,7 @@ mod tests {
         }
         assert_eq!(lock(&all.live).len(), MAX_SESSIONS);
         assert!(all.get(&first, 1, true).is_none());
-        for now in 0..2_000 {
+        for now in 0..12_000 {
             all.begin(Attempt::new(), None, now);
         }
         assert_eq!(lock(&all.pending).len(), MAX_ATTEMPTS);

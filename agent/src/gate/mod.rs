@@ -201,6 +201,12 @@ impl Gate {
         self.connection.original_dst
     }
 
+    /// The time, nanoseconds since 1970 UTC.
+    #[must_use]
+    pub fn now_ns(&self) -> i64 {
+        self.inner.shared.clock.now_ns()
+    }
+
     /// The bounds that hostile input meets.
     #[must_use]
     pub fn limits(&self) -> &Limits {

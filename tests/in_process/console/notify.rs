@@ -114,7 +114,7 @@ async fn ask(rig: &Rig, upstream: &Upstream, n: usize) -> Result<Vec<tokio::io::
     for i in 0..n {
         let mut stream = rig.connect(upstream.address).await;
         let request = format!(
-            "POST /customers/{i}?mail=bob@example.com HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n",
+            "POST /customers/bob@example.com/{i}?mail=bob@example.com HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n",
             upstream.address
         );
         stream.write_all(request.as_bytes()).await?;

@@ -293,3 +293,80 @@ async fn what_one_may_not_answer_has_no_form() -> Result<()> {
     assert_eq!(desk.entries("refused", 2).await?.len(), 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn many_that_are_alike_are_one_row_and_a_flood_is_shown() -> Result<()> {
+    let desk = Desk::configured("open_per_workload = 6\n", "").await?;
+    let mut held = Vec::new();
+    for n in 0..5 {
+        held.push(desk.held("POST", &format!("/orders/{n}")).await?);
+    }
+    let _one = desk.held("DELETE", "/db").await?;
+    let mut workload = desk.rig.connect(desk.upstream.address).await;
+    let request = format!(
+        "POST /orders/9 HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n",
+        desk.upstream.address
+    );
+    let refused = crate::rig::exchange(&mut workload, &request).await?;
+    assert!(refused.contains("approval_overloaded"), "{refused}");
+    let mut browser = desk.browser(&ada()).await?;
+    let queue = browser.get("/").await?.body;
+    assert!(queue.contains("bot asks faster than humans answer"), "{queue}");
+    assert!(
+        queue.contains("× 5") && queue.matches("<summary").count() == 1,
+        "{queue}"
+    );
+    for (_, view) in &held {
+        assert!(queue.contains(&format!("/requests/{}", view.id)));
+    }
+    assert!(queue.contains("0 of 2"), "{queue}");
+    let still = browser.get("/?still=1").await?.body;
+    assert!(
+        !still.contains("http-equiv") && still.contains("<details open>"),
+        "{still}"
+    );
+    Ok(())
+}
+
+/// What is held is shown and recorded masked, wherever it is told.
+#[tokio::test]
+async fn personal_data_is_masked_for_approvers_too() -> Result<()> {
+    let desk = Desk::new().await?;
+    let (mut workload, view) = desk
+        .held("POST", "/customers/bob@example.com?mail=ann@example.com")
+        .await?;
+    let mut browser = desk.browser(&ada()).await?;
+    for path in [
+        "/".to_owned(),
+        format!("/requests/{}", view.id),
+        "/history".to_owned(),
+    ] {
+        let body = browser.get(&path).await?.body;
+        assert!(
+            !body.contains("@example.com") && body.replace("%3A", ":").contains("masked:email"),
+            "{path}: {body}"
+        );
+    }
+    let path = format!("/requests/{}", view.id);
+    let csrf = browser.get(&path).await?.field("csrf")?;
+    let form = [
+        ("csrf", csrf.as_str()),
+        ("verdict", "approve"),
+        ("reason", "ann@example.com asked for it"),
+        ("scope", "grant-0"),
+        ("minutes", "5"),
+    ];
+    assert_eq!(browser.post(&format!("{path}/answer"), &form).await?.status, 303);
+    assert!(response(&mut workload).await?.starts_with("HTTP/1.1 200"));
+    let grants = browser.get("/grants").await?.body;
+    assert!(
+        grants.contains("masked:email") && !grants.contains("@example.com"),
+        "{grants}"
+    );
+    desk.entries("approved", 1).await?;
+    let leaks = desk
+        .rig
+        .rows("SELECT body FROM entry WHERE body LIKE '%@example.com%'")?;
+    assert!(leaks.is_empty(), "{leaks:?}");
+    Ok(())
+}

@@ -79,28 +79,25 @@ pub(super) fn show(v: &View) -> String {
     let mut text = format!("{}\n\n", one_line(&v.summary));
     let mut fact = |name: &str, value: &str| {
         if !value.is_empty() {
-            let _ = writeln!(text, "{name:<13}{value}");
+            let _ = writeln!(text, "{name:<13}{}", one_line(value));
         }
     };
     fact("id", &v.id.to_string());
     fact("state", v.state.as_str());
-    fact("policy says", &one_line(v.message.as_deref().unwrap_or_default()));
-    fact("workload", &one_line(&v.workload));
-    fact("identity", &one_line(&format!("{} of {}", v.subject, v.issuer)));
-    fact(
-        "acts for",
-        &one_line(v.on_behalf_of.as_deref().unwrap_or_default()),
-    );
-    fact("process", &one_line(&v.process));
-    fact("destination", &one_line(&v.destination));
-    fact("resource", &one_line(&v.resource));
-    fact("action", &one_line(&v.action));
+    fact("policy says", v.message.as_deref().unwrap_or_default());
+    fact("workload", &v.workload);
+    fact("identity", &format!("{} of {}", v.subject, v.issuer));
+    fact("acts for", v.on_behalf_of.as_deref().unwrap_or_default());
+    fact("process", &v.process);
+    fact("destination", &v.destination);
+    fact("resource", &v.resource);
+    fact("action", &v.action);
     fact("asked", &format!("{} ({} ago)", v.asked_at, age(&v.asked_at)));
     fact("waiting", &v.waiting.to_string());
     fact("waits until", v.waits_until.as_deref().unwrap_or_default());
     fact("open until", &v.expires_at);
     fact("ended", v.ended_at.as_deref().unwrap_or_default());
-    fact("policy set", &one_line(&v.policy_set));
+    fact("policy set", &v.policy_set);
     fact("digest", &v.digest);
     text.push_str("\nneeds\n");
     for r in &v.requirements {
@@ -209,4 +206,27 @@ pub(super) fn grants(grants: &[GrantView]) -> String {
         ]);
     }
     format!("{table}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::console::{testing, text::is_hidden};
+
+    #[test]
+    fn no_terminal_is_driven() {
+        let view = Arc::new(testing::view(testing::HOSTILE));
+        let overview = Overview {
+            open: vec![Arc::clone(&view)],
+            ..Overview::default()
+        };
+        for text in [list(&overview), show(&view), stands(&view)] {
+            assert!(!text.contains(is_hidden), "{text:?}");
+            assert!(text.contains("\\u{1b}[31m"), "{text}");
+        }
+        assert!(list(&Overview::default()).contains("nothing waits"));
+        assert!(stands(&view).contains("it takes 2 more of"));
+    }
 }

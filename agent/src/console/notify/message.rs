@@ -153,3 +153,89 @@ fn link(origin: Option<&str>, notice: &Notice) -> Option<String> {
         (None, _) => format!("{origin}/"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::console::{
+        notify::{slack, teams, webhook},
+        testing,
+    };
+
+    fn notice(kind: NoticeKind) -> Arc<Notice> {
+        let view = testing::view(testing::HOSTILE);
+        Arc::new(Notice {
+            kind,
+            text: view.summary.clone(),
+            view: Some(Arc::new(view)),
+        })
+    }
+
+    fn message(kinds: &[NoticeKind]) -> Message {
+        let mut gathered = Gathered::default();
+        for kind in kinds {
+            gathered.push(&notice(*kind));
+        }
+        gathered.into_message("now".into(), "host", Some("https://a.example"), 3)
+    }
+
+    /// Every value of a member of that name, wherever it is.
+    fn all<'a>(json: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+        match json {
+            Value::Array(items) => items.iter().for_each(|item| all(item, name, found)),
+            Value::Object(members) => {
+                found.extend(members.get(name));
+                members.values().for_each(|member| all(member, name, found));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn chats_read_no_markup_in_what_a_workload_wrote() {
+        let message = message(&[NoticeKind::Asked]);
+        let body = slack::body(&message, true).unwrap();
+        assert!(!body["text"].as_str().unwrap().contains('<'), "{body}");
+        let mut kinds = Vec::new();
+        all(&body["blocks"], "type", &mut kinds);
+        assert!(kinds.iter().all(|kind| *kind != "mrkdwn"), "{body}");
+        let mut actions = Vec::new();
+        all(&body, "action_id", &mut actions);
+        assert_eq!(actions, ["reason", "approve", "deny", "open"]);
+        assert!(
+            !slack::body(&message, false)
+                .unwrap()
+                .to_string()
+                .contains("approve\"")
+        );
+        let card = teams::body(&message).unwrap();
+        let mut kinds = Vec::new();
+        all(&card, "type", &mut kinds);
+        assert!(kinds.iter().all(|kind| *kind != "TextBlock"), "{card}");
+        for text in [
+            body.to_string(),
+            card.to_string(),
+            webhook::body(&message)["events"][0]["text"].to_string(),
+        ] {
+            assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_burst_has_counts_and_bounds() {
+        let message = message(&[NoticeKind::Asked; 500]);
+        assert_eq!((message.events.len(), message.more), (IN_FULL, 480));
+        assert_eq!(message.title(), "500 asked for; 3 open on host");
+        assert!(message.sole_request().is_none());
+        for body in [
+            slack::body(&message, true).unwrap(),
+            teams::body(&message).unwrap(),
+            webhook::body(&message),
+        ] {
+            assert!(body.to_string().len() < 100_000);
+        }
+        assert!(slack::body(&super::tests::message(&[NoticeKind::GrantEnded]), true).is_none());
+    }
+}

@@ -276,3 +276,34 @@ async fn icon() -> Response {
     ];
     (kind, include_str!("icon.svg")).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    /// The escaper is what keeps hostile text text, and the policy sent along forbids the rest.
+    #[test]
+    fn no_template_goes_around_the_escaper() {
+        for text in [
+            include_str!("base.html"),
+            include_str!("break_glass.html"),
+            include_str!("grants.html"),
+            include_str!("history.html"),
+            include_str!("message.html"),
+            include_str!("queue.html"),
+            include_str!("request.html"),
+            include_str!("sign_in.html"),
+        ] {
+            for bad in ["safe", "escape", "<script", "style=", "javascript:", " on"] {
+                let found = text.lines().find(|line| {
+                    line.contains(bad)
+                        && (bad != " on" || line.split(' ').any(|w| w.starts_with("on") && w.contains('=')))
+                });
+                assert_eq!(found, None, "{bad}");
+            }
+            // An attribute without quotes ends at the first space of whatever is put into it.
+            assert!(!text.replace("?page={{", "").contains("={{"), "{text}");
+            let forms = text.matches("method=\"post\"").count();
+            let tokens = text.matches("name=\"csrf\" value=\"{{ frame.csrf }}\"").count();
+            assert_eq!(forms, tokens, "{text}");
+        }
+    }
+}

@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::Response,
+};
 use uuid::Uuid;
 
 use super::{Frame, Page, SignedIn, render, when::When};
@@ -11,14 +15,19 @@ use crate::approval::{BreakGlassView, FloodView, View};
 
 /// The query with which the queue loads itself again.
 pub(super) const AGAIN: &str = "again=1";
+/// The query that keeps it from doing so: who reads must not be hurried (WCAG 2.2.1).
+const STILL: &str = "still=1";
 /// Requests of one kind that are listed one by one.
 const MAX_LISTED: usize = 50;
+/// From so many on, requests of one shape are one row.
+const ALIKE: usize = 4;
 
 #[derive(Template)]
 #[template(path = "queue.html")]
 struct QueuePage {
     frame: Frame,
     total: usize,
+    still: bool,
     groups: Vec<Group>,
     floods: Vec<FloodView>,
     glasses: Vec<BreakGlassView>,
@@ -35,7 +44,6 @@ struct Group {
 struct Row {
     id: Uuid,
     summary: String,
-    resource: String,
     who: String,
     asked: When,
     waiting: usize,
@@ -47,15 +55,17 @@ struct Row {
 
 struct One {
     id: Uuid,
+    summary: String,
     asked: When,
     waiting: usize,
 }
 
-pub(super) async fn show(State(page): State<Page>, SignedIn(session): SignedIn) -> Response {
+pub(super) async fn show(State(page): State<Page>, SignedIn(session): SignedIn, query: RawQuery) -> Response {
     let overview = page.desk.parts().approvals.overview();
     let queue = QueuePage {
         frame: page.frame(Some(&session), "queue"),
         total: overview.open.len(),
+        still: query.0.as_deref() == Some(STILL),
         groups: grouped(&overview.open, page.now()),
         floods: overview.floods,
         glasses: overview.break_glass,
@@ -85,27 +95,41 @@ fn grouped(open: &[Arc<View>], now: i64) -> Vec<Group> {
     groups.collect()
 }
 
+/// Those that say the same in one row; and where many are of one shape, those.
 fn alike(views: &[&Arc<View>], now: i64) -> Vec<Row> {
-    let mut rows: Vec<(&str, &str, Vec<&Arc<View>>)> = Vec::new();
-    let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut of_shape: BTreeMap<&str, usize> = BTreeMap::new();
     for view in views {
-        let place = *places.entry((&view.summary, &view.resource)).or_insert_with(|| {
-            rows.push((&view.summary, &view.resource, Vec::new()));
+        *of_shape.entry(shape(view)).or_default() += 1;
+    }
+    let mut rows: Vec<(&str, Vec<&Arc<View>>)> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for view in views {
+        let shape = shape(view);
+        let many = of_shape.get(shape).is_some_and(|n| *n >= ALIKE);
+        let title = if many { shape } else { view.summary.as_str() };
+        let place = *places.entry(title).or_insert_with(|| {
+            rows.push((title, Vec::new()));
             rows.len() - 1
         });
         if let Some(row) = rows.get_mut(place) {
-            row.2.push(view);
+            row.1.push(view);
         }
     }
     rows.into_iter()
-        .filter_map(|(_, _, same)| row(&same, now))
+        .filter_map(|(title, same)| row(title, &same, now))
         .collect()
 }
 
-fn row(same: &[&Arc<View>], now: i64) -> Option<Row> {
+/// The widest shape that it is of.
+fn shape(view: &View) -> &str {
+    view.shapes.last().map_or(view.summary.as_str(), String::as_str)
+}
+
+fn row(title: &str, same: &[&Arc<View>], now: i64) -> Option<Row> {
     let first = same.first()?;
     let one = |view: &&Arc<View>| One {
         id: view.id,
+        summary: view.summary.clone(),
         asked: When::new(&view.asked_at, now),
         waiting: view.waiting,
     };
@@ -116,8 +140,7 @@ fn row(same: &[&Arc<View>], now: i64) -> Option<Row> {
         .collect();
     Some(Row {
         id: first.id,
-        summary: first.summary.clone(),
-        resource: first.resource.clone(),
+        summary: if same.len() > 1 { title } else { &first.summary }.to_owned(),
         who: groups.join(" and "),
         asked: When::new(&first.asked_at, now),
         waiting: first.waiting,

@@ -250,3 +250,48 @@ pub(super) async fn answer(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::console::{testing, text::is_hidden};
+
+    #[test]
+    fn whatever_a_workload_wrote_is_text() {
+        let view = testing::view(testing::HOSTILE);
+        let now = 1_795_242_600;
+        let page = RequestPage {
+            frame: Frame {
+                who: Some(testing::HOSTILE.into()),
+                ..Frame::default()
+            },
+            open: true,
+            asked: When::new(testing::HOSTILE, now),
+            expires: When::new(&view.expires_at, now),
+            waits_until: None,
+            ended: None,
+            context: serde_json::to_string_pretty(&view.context).unwrap(),
+            needs: view.requirements.iter().map(need).collect(),
+            answers: view.answers.iter().map(|a| said(a, now)).collect(),
+            shapes: view.shapes.clone(),
+            minutes: vec![(5, length(5)), (120, length(120))],
+            barred: None,
+            reason: testing::HOSTILE.into(),
+            problem: testing::HOSTILE.into(),
+            done: "",
+            v: Arc::new(view),
+        };
+        let text = page.render().unwrap();
+        for bad in ["<script", "<img", "onerror=\"", "\" onload", "</textarea><"] {
+            assert!(!text.contains(bad), "{bad} in {text}");
+        }
+        assert!(!text.contains(is_hidden), "{text}");
+        assert!(
+            text.matches("&lt;script&gt;").count() > 15 && text.contains("\\u{202e}"),
+            "{text}"
+        );
+        assert!(text.contains("5 min") && text.contains("2 h"));
+    }
+}

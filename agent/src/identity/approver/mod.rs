@@ -27,7 +27,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::{self, Config},
-    io::form::{self, Form},
+    io::{
+        client::{self, Key},
+        form::Form,
+    },
     model::{Approver, Reason},
 };
 
@@ -149,14 +152,13 @@ impl SignIn {
             return Ok(None);
         };
         let secret = source::read(path, source::MAX_SECRET, "client_secret_file").await?;
-        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
-        let has = |method| methods.is_some_and(|all| all.iter().any(|one| one == method));
-        if methods.is_none() || has("client_secret_basic") || !has("client_secret_post") {
-            return Ok(Some(form::basic(id, &secret)));
-        }
-        form.add("client_id", id);
-        form.add("client_secret", &secret);
-        Ok(None)
+        let key = Key::Secret {
+            secret: &secret,
+            methods: metadata.token_endpoint_auth_methods_supported.as_deref(),
+        };
+        // Only signing looks at endpoint and time.
+        client::authenticate(form, id, &key, "", 0)
+            .map_err(|e| Failure::new(Reason::IdentityMissing, e.to_string()).into())
     }
 }
 

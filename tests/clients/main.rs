@@ -4,6 +4,7 @@
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod aws;
 mod console;
 mod credentials;
 mod postgres;

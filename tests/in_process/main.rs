@@ -4,6 +4,7 @@
 mod approvals;
 mod console;
 mod gate;
+mod inject;
 mod people;
 mod postgres;
 mod postgres_login;

@@ -50,10 +50,10 @@ impl Core {
         let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
         let connector =
             Connector::new(&config.tls).context("[tls]: upstream certificates could not be verified")?;
-        let approvals = approvals(config, &clock, &host, &ledger, &policy)?;
+        let secrets = Secrets::default();
+        let approvals = approvals(config, &clock, &host, &ledger, &policy, &secrets)?;
         let recorder = ledger.clone();
         let asked = approvals.clone();
-        let secrets = Secrets::default();
         let credentials = credentials(config, &clock, &ledger, &secrets);
         let had = credentials.clone();
         // Called from tasks that must not block; without room the ledger counts the loss and records a gap.
@@ -129,12 +129,15 @@ fn approvals(
     host: &Arc<str>,
     ledger: &Ledger,
     policy: &PolicyStore,
+    secrets: &Secrets,
 ) -> anyhow::Result<Approvals> {
     let key = host_key(&config.host.data_dir.join("mask.key")).context("the key for digests")?;
     let rules = mask_rules(config)?;
+    let secrets = secrets.clone();
     let mask = move |text: &str| {
         let mut counts = mask::Counts::default();
-        rules.mask_text(rules.all(), text, &mut counts).into_owned()
+        let masked = rules.mask_text(rules.all(), text, &mut counts).into_owned();
+        secrets.mask_text(&masked).unwrap_or(masked)
     };
     let approvals = Approvals::new(approval::Parts {
         config: config.approvals.clone(),

@@ -44,6 +44,8 @@ pub struct Payload {
 struct Subject<'a> {
     action: &'a str,
     context: (&'a str, &'a Value),
+    /// The same request with another credential is another one.
+    credential: Option<&'a str>,
     issuer: &'a str,
     on_behalf_of: Option<&'a str>,
     port: u16,
@@ -76,6 +78,7 @@ impl Ask {
         let subject = Subject {
             action: operation.action,
             context: (operation.context.0, &operation.context.1),
+            credential: operation.credential.as_deref(),
             issuer: &self.identity.issuer,
             on_behalf_of: self.identity.on_behalf_of.as_deref(),
             port: to.port,

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     model::ClassTable,
-    policy::{ExplainedPolicy, Explanation, PolicySet, Question, examples},
+    policy::{AwsCall, ExplainedPolicy, Explanation, PolicySet, Question, examples},
     protocol::postgres,
 };
 
@@ -88,6 +88,12 @@ struct Explain {
     /// SQL, decided statement by statement as far as its text alone tells.
     #[arg(long, requires = "database")]
     sql: Option<String>,
+    /// A call to AWS, as IAM calls it: `s3:GetObject`.
+    #[arg(long, value_name = "SERVICE:OPERATION", conflicts_with_all = ["url", "connect", "database"])]
+    aws: Option<String>,
+    /// What it names: `bucket/key`, a table, a function.
+    #[arg(long, requires = "aws")]
+    resource: Option<String>,
     /// Address and port of a connection whose protocol is not understood.
     #[arg(long, value_name = "ADDRESS:PORT")]
     connect: Option<SocketAddr>,
@@ -251,6 +257,9 @@ fn explain(args: &Explain, config: &Config, out: &mut impl Write) -> anyhow::Res
     question.uid = args.uid.unwrap_or(question.uid);
     question.database = args.database.clone().or(question.database);
     question.role = args.role.clone().or(question.role);
+    if let Some(call) = &args.aws {
+        question.aws = Some(AwsCall::new(call, args.resource.as_deref()));
+    }
     let classes = classes(&args.classes, config, &set)?;
     let mut explanations = Vec::new();
     for (title, question) in questions(question, args.sql.as_deref())? {

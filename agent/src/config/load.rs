@@ -183,6 +183,16 @@ mod tests {
             .split("```")
             .next()
             .unwrap();
+        let http = include_str!("../protocol/http/README.md");
+        let upstream_of_http = http
+            .split("```toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
+        let named = upstream_of_http.replace("deploy-bot", &config.workload[0].name.to_string());
+        parse(&format!("{issuer}{named}")).unwrap();
         // What stands behind a comment sign is to be valid as well.
         let all = upstream
             .replace("# server_name", "server_name")
@@ -194,6 +204,97 @@ mod tests {
         assert_eq!(blocks.len(), 4);
         let all = parse(&blocks.concat()).unwrap();
         assert_eq!((all.credential.len(), all.upstream.len()), (9, 1));
+    }
+
+    #[test]
+    fn what_goes_into_requests_is_checked() {
+        let base = "[[credential]]\nname = \"pw\"\nfile = \"/p\"\n\
+                    [[credential]]\nname = \"cert\"\ncertificate_file = \"/c\"\nkey_file = \"/k\"\n\
+                    [[upstream]]\nname = \"api\"\nprotocol = \"http\"\nhost = \"api.example\"\nport = 443\n";
+        for good in [
+            "inject = { bearer = \"pw\" }",
+            "inject = { basic = \"pw\", user = \"\" }",
+            "inject = { header = \"X-Key\", credential = \"pw\", prefix = \"v1 \" }",
+            "inject = { query = \"key\", credential = \"pw\" }\npath_prefix = \"/v1/\"",
+            "inject = { cookie = \"sid\", credential = \"pw\" }\nplaintext = true",
+            "certificate = \"cert\"",
+        ] {
+            let config = parse(&format!("{base}{good}\n")).unwrap();
+            assert_eq!(config.upstream[0].protocol.as_str(), "http");
+        }
+        let again = "[[upstream]]\nname = \"b\"\nprotocol = \"http\"\nhost = \"API.example\"\nport = 443\ninject = { bearer = \"pw\" }\n";
+        for (text, word) in [
+            ("", "inject or certificate"),
+            ("inject = {}", "exactly one"),
+            ("inject = { bearer = \"pw\", query = \"k\" }", "exactly one"),
+            ("inject = { bearer = \"no\" }", "no [[credential]]"),
+            ("inject = { bearer = \"cert\" }", "a client certificate"),
+            ("inject = { aws-sigv4 = \"pw\" }", "not AWS keys"),
+            ("inject = { basic = \"pw\" }", "basic needs user"),
+            ("inject = { basic = \"pw\", user = \"a:b\" }", "without ':'"),
+            (
+                "inject = { bearer = \"pw\", prefix = \"x\" }",
+                "prefix does not go with bearer",
+            ),
+            ("inject = { query = \"k\" }", "needs credential"),
+            (
+                "inject = { query = \"a b\", credential = \"pw\" }",
+                "name of a parameter",
+            ),
+            ("inject = { header = \"X Y\", credential = \"pw\" }", "not a name"),
+            (
+                "inject = { header = \"Content_Length\", credential = \"pw\" }",
+                "nothing is injected",
+            ),
+            (
+                "inject = { header = \"X\", credential = \"pw\", prefix = \"\\n\" }",
+                "visible",
+            ),
+            ("inject = { berer = \"pw\" }", "nearest valid key is `bearer`"),
+            (
+                "inject = { bearer = \"pw\" }\ncredential = \"pw\"",
+                "is in inject",
+            ),
+            (
+                "inject = { bearer = \"pw\" }\ntls = \"require\"",
+                "for protocol = \"postgres\"",
+            ),
+            (
+                "inject = { bearer = \"pw\" }\npath_prefix = \"v1\"",
+                "starts with '/'",
+            ),
+            (
+                "inject = { bearer = \"pw\" }\npath_prefix = \"/%61\"",
+                "without percent-encoding",
+            ),
+            ("certificate = \"cert\"\nplaintext = true", "needs TLS"),
+            (&format!("inject = {{ bearer = \"pw\" }}\n{again}"), "never used"),
+        ] {
+            let error = parse(&format!("{base}{text}\n")).unwrap_err();
+            assert!(error.contains(word), "{error}\n{text}");
+        }
+        for host in [
+            "*",
+            "*.com",
+            "a.*.b",
+            "*.1.2.3.4",
+            "https://a.example",
+            "a.example:443",
+            "a.example.",
+        ] {
+            let text = base.replace("api.example", host);
+            let error = parse(&format!("{text}inject = {{ bearer = \"pw\" }}\n")).unwrap_err();
+            assert!(error.contains("host") || error.contains("'*.'"), "{error}");
+        }
+        let postgres = base.replace("\"http\"", "\"postgres\"");
+        for key in [
+            "inject = { bearer = \"pw\" }",
+            "path_prefix = \"/\"",
+            "plaintext = true",
+        ] {
+            let error = parse(&format!("{postgres}{key}\n")).unwrap_err();
+            assert!(error.contains("for protocol = \"http\""), "{error}");
+        }
     }
 
     #[test]

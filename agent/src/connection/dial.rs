@@ -14,6 +14,7 @@ use crate::{
     credential::Credentials,
     gate::{Dial, DialError, Permit, Secured, StartTls, TlsBody, TlsFacts},
     io::BoxStream,
+    mask::Secrets,
     model::{OriginalDst, Reason},
     tls::{self, ALPN_HTTP1, Acceptor, Connector, PeerName, UpstreamTls},
 };
@@ -25,6 +26,7 @@ pub(super) struct UpstreamDial<'a> {
     pub(super) acceptor: &'a Acceptor,
     pub(super) connector: &'a Connector,
     pub(super) credentials: &'a Credentials,
+    pub(super) secrets: &'a Secrets,
     pub(super) limits: &'a Limits,
     /// The port of the agent's own listeners.
     pub(super) own_port: u16,
@@ -196,6 +198,16 @@ impl UpstreamDial<'_> {
                 reason: e.reason(),
                 detail: e.to_string(),
             })?;
+        if tls
+            .server_name
+            .as_deref()
+            .is_some_and(|name| self.secrets.holds(name.as_bytes()))
+        {
+            return Err(DialError {
+                reason: Reason::SecretLeak,
+                detail: "the server name holds a credential".into(),
+            });
+        }
         *self
             .legs
             .downstream

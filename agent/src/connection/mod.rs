@@ -171,6 +171,12 @@ impl Front {
             Ok(opened) => opened,
             Err(reason) => return reason,
         };
+        if let Some(name) = tls.as_ref().and_then(|t| t.sni.as_deref())
+            && self.shared.secrets.holds(name.as_bytes())
+        {
+            // Upstream it would be the first thing to be said.
+            return Reason::SecretLeak;
+        }
         ended.downstream.clone_from(&tls);
         let facts = tls.as_ref().map(|t| TlsFacts {
             server_name: t.sni.clone(),
@@ -208,6 +214,7 @@ impl Front {
             acceptor: &self.acceptor,
             connector: &connector,
             credentials: &self.shared.credentials,
+            secrets: &self.shared.secrets,
             limits: &limits,
             own_port: self.own_port,
             console: self.console,

@@ -171,12 +171,10 @@ impl Slot {
     /// Gives back leases, and `current`, of one that was stopped: at once, or, with `patience`, when nobody holds what
     /// they keep alive.
     pub(super) async fn end(&self, current: Option<Arc<Held>>, patience: bool) {
+        // What was under way when it ended comes to the retired ones.
         let mut flight = self.flight.lock().await;
-        // What was under way when it ended.
-        let late = self.drop_current();
         let retired = std::mem::take(&mut flight.retired);
-        let all = retired.into_iter().map(|(held, _)| held);
-        for held in all.chain(current).chain(late) {
+        for held in retired.into_iter().map(|(held, _)| held).chain(current) {
             while patience
                 && held.lease.is_some()
                 && held.material.is_held()

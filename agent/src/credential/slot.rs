@@ -188,7 +188,7 @@ impl Slot {
     }
 
     fn is_due(&self, now: i64, latest: bool) -> bool {
-        if self.source.path().is_none() {
+        if !self.source.is_file() {
             return false;
         }
         latest || now - self.checked_at.load(Ordering::Relaxed) >= ns(self.context.timing.check)
@@ -208,7 +208,7 @@ impl Slot {
                 return Ok(Arc::clone(&held.material));
             }
         } else if let Some((at, error)) = &flight.failed
-            && self.source.path().is_none()
+            && !self.source.is_file()
             && at.elapsed() < self.pause(flight.failures, self.context.timing.retry_asked)
         {
             return Err(error.clone());
@@ -336,8 +336,11 @@ impl Slot {
 
     /// Makes something the one at hand. Announced before anyone can use it.
     pub(super) fn put(self: &Arc<Self>, flight: &mut Flight, held: Held) {
-        self.context
-            .announce(&self.owner, self.serial, &held.material.secrets());
+        let known = self.current.load_full();
+        if known.is_none_or(|known| known.material.secrets() != held.material.secrets()) {
+            self.context
+                .announce(&self.owner, self.serial, &held.material.secrets());
+        }
         let lease = held.lease.as_ref().map(|lease| Arc::clone(&lease.id));
         let former = self.current.swap(Some(Arc::new(held)));
         if let Some(former) = former
@@ -351,9 +354,12 @@ impl Slot {
         flight.failures = 0;
         flight.again_ns = 0;
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // It may have ended in between.
-        if self.ended.load(Ordering::Acquire) {
-            self.drop_current();
+        // It may have ended in between: who ends it waits for the lock, and gives this back.
+        if self.ended.load(Ordering::Acquire)
+            && let Some(late) = self.drop_current()
+        {
+            flight.retired.push((late, self.context.clock.now_ns()));
+            return;
         }
         super::keeper::keep(self);
     }

@@ -116,6 +116,11 @@ impl Source {
         }
     }
 
+    /// Whether it is a file.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::File(..))
+    }
+
     /// The file, where it is one.
     pub(super) fn path(&self) -> Option<PathBuf> {
         match self {

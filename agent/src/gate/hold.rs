@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// What the gate says of one operation.
+#[allow(clippy::large_enum_variant)] // mostly a permit, and a box would be an allocation for each
 pub enum Verdict {
     /// It may go.
     Permit(Permit),

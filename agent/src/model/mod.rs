@@ -2,6 +2,7 @@
 
 mod access;
 mod approver;
+mod aws;
 mod class;
 mod decision;
 mod entry;
@@ -16,6 +17,7 @@ mod value;
 
 pub use access::Access;
 pub use approver::Approver;
+pub use aws::{AwsClass, aws_class};
 pub use class::{ClassId, ClassSet, ClassTable};
 pub use decision::{Decision, Effect, HoldTerms, Obligations, Requirement};
 pub use entry::{Entry, EntryKind};

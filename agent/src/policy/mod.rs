@@ -7,6 +7,7 @@
 //! - Whether a data class is masked is the same question, with the action `reveal`.
 
 mod access;
+mod aws;
 mod cache;
 mod classes;
 mod context;
@@ -31,6 +32,7 @@ mod store;
 mod tests;
 
 pub use access::access;
+pub use aws::Call as AwsCall;
 pub use cache::DecisionCache;
 pub use database::{Login, Statement, of_verbs};
 pub use error::{PolicyError, Problem};

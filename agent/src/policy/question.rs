@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Approval, ApprovalScope, Principal, Query,
+    Approval, ApprovalScope, Principal, Query, aws,
     database::{Login, Statement},
     schema::{self, Schema},
     shape::{Members, Shape},
@@ -22,11 +22,11 @@ use crate::model::{ClassTable, Destination, Operation, OperationId, Process, Res
 pub enum QuestionError {
     /// It does not say what is asked.
     #[error(
-        "say what is asked: `method` and `url`, or `database` and `sql`, or `connect`, or `action`, `resource` and `context`"
+        "say what is asked: `method` and `url`, or `aws`, or `database` and `sql`, or `connect`, or `action`, `resource` and `context`"
     )]
     Nothing,
     /// It says so twice.
-    #[error("give one of `url`, `database`, `connect` and `action`, not several")]
+    #[error("give one of `url`, `aws`, `database`, `connect` and `action`, not several")]
     Several,
     /// A value that cannot be read.
     #[error("{key}: {message}")]
@@ -48,7 +48,7 @@ pub(super) fn wrong(key: &str, message: impl Into<String>) -> QuestionError {
     }
 }
 
-/// A question: who, and one of an HTTP request (`method`, `url`), a statement or login (`database`), a connection
+/// A question: who, and one of an HTTP request (`method`, `url`), a call to AWS (`aws`), a statement or login (`database`), a connection
 /// (`connect`), or any operation (`action`, `resource`, `context`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +78,9 @@ pub struct Question {
     #[serde(default)]
     pub approval: Option<Answer>,
 
+    /// A call to AWS.
+    #[serde(default)]
+    pub aws: Option<aws::Call>,
     /// HTTP method.
     #[serde(default = "method")]
     pub method: String,
@@ -181,6 +184,7 @@ impl Default for Question {
             uid: 0,
             time: None,
             approval: None,
+            aws: None,
             method: method(),
             url: None,
             content_type: None,
@@ -239,6 +243,10 @@ impl Question {
             (_, None, _, _) if of_database => {
                 return Err(wrong("database", "say which, as server/database"));
             }
+            asked if self.aws.is_some() => match (asked, &self.aws) {
+                ((None, None, None, None), Some(call)) => call.operation()?,
+                _ => return Err(QuestionError::Several),
+            },
             (Some(url), None, None, None) => self.http(url)?,
             (None, Some(id), None, None) => self.database(id)?,
             (None, None, Some(to), None) => connect(to),

@@ -105,6 +105,7 @@ mod tests {
         assert_eq!(
             schema.actions.keys().map(|k| &**k).collect::<Vec<_>>(),
             [
+                "aws:call",
                 "http:request",
                 "reveal",
                 "sql:cancel",

@@ -90,10 +90,6 @@ impl<'w> Bao<'w> {
         self.call("POST", path, Some(body))
     }
 
-    pub fn list(&self, path: &str) -> Result<Value> {
-        self.call("LIST", path, None)
-    }
-
     fn ca(&self) -> PathBuf {
         // Whatever it calls the file.
         let dir = self.world.path("bao");

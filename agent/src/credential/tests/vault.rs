@@ -87,7 +87,7 @@ async fn a_secret_is_read_once_and_again_when_it_is_time() {
         .says_none_of(&["kv-s3cret", "kv-n3xt", SECRET_ID, "s.t0ken"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_asks_for_all_who_wait() {
     let rig = kv(timing()).await;
     let asking = (0..100).map(|_| {
@@ -180,6 +180,37 @@ async fn what_goes_wrong_is_said_without_a_secret() {
         let error = secret(&rig.all, "v", &anyone()).await.unwrap_err();
         assert!(error.contains(word) && !error.contains("s3cret"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_comes_too_late_is_given_back() {
+    let rig = users(timing()).await;
+    let asker = anyone();
+    let mut asking = Box::pin(rig.all.get("v", &asker));
+    assert!(futures_util::poll!(&mut asking).is_pending());
+    until("the login", || rig.vault.lock().unwrap().count(LOGIN) == 1).await;
+    // Stopped while it is under way.
+    rig.all.close().await;
+    let _ = asking.await;
+    assert!(rig.vault.lock().unwrap().leases.is_empty());
+    assert!(rig.told.announced("v").is_empty());
+    assert!(rig.all.get("v", &asker).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_that_are_not_there_are_named() {
+    let more = "path = \"apps/crm\"\ntoken_file = \"{dir}/secret-id\"\nca_file = \"{dir}/ca.pem\"\n";
+    let rig = rig(more, timing()).await;
+    let error = secret(&rig.all, "v", &anyone()).await.unwrap_err();
+    assert!(error.contains("ca.pem") && error.contains("not found"), "{error}");
+    put(&rig.dir.path().join("ca.pem"), "junk");
+    let asker = anyone();
+    until("the file to be read again", || {
+        let asking = secret(&rig.all, "v", &asker);
+        let answer = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(asking));
+        answer.is_err_and(|e| e.contains("ca.pem") && e.contains("no certificate"))
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ pub enum Fault {
     ChunkSize,
     #[error("a chunk does not end where its size says")]
     ChunkEnd,
+    #[error("the aws-chunked body is malformed, or cannot be signed anew")]
+    AwsChunked,
     #[error("the trailer section is malformed")]
     Trailer,
     #[error("the trailer section names a header that may not be there")]

@@ -219,7 +219,7 @@ impl Connection<'_> {
             };
             if !up.deaf {
                 upload
-                    .advance(&mut self.wire.down, up, permit, self.injected.as_ref())
+                    .advance(&mut self.wire.down, up, permit, self.injected.as_mut())
                     .await?;
             }
             // A final answer before the body was asked for: whether the body still comes is anyone's guess.

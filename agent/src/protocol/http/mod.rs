@@ -6,6 +6,7 @@
 //! The parts without IO are `head`, `target`, `headers`, `body`, `request`, `response`, `encoding`; `serve` reads
 //! requests, `forward` carries a permitted one, with `upload` and `reply` as its two directions.
 
+mod aws;
 mod body;
 mod codec;
 mod encoding;

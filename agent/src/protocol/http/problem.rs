@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use serde::Serialize;
 
+use super::aws::Style;
 use crate::{gate::Denied, mask::Secrets, model::Reason};
 
 #[derive(Serialize)]
@@ -57,6 +58,8 @@ pub struct Answer<'a> {
     pub head: bool,
     /// HTTP/1.0 or 1.1 of the request.
     pub minor: u8,
+    /// In whose words it is written.
+    pub style: Style,
 }
 
 /// The status that a reason answers to.
@@ -149,17 +152,23 @@ pub fn write(denied: &Denied, answer: Answer<'_>, secrets: &Secrets, out: &mut B
         }),
     };
     // Strings and numbers always serialise; an empty body would still carry the status.
-    let mut body = serde_json::to_vec(&problem).unwrap_or_default();
+    let own = answer.style.body(denied, answer.status, answer.detail);
+    let mut body = own.unwrap_or_else(|| serde_json::to_vec(&problem).unwrap_or_default());
     secrets.mask(&mut body);
     let connection = match (answer.close, answer.minor) {
         (true, _) => "connection: close\r\n",
         (false, 0) => "connection: keep-alive\r\n",
         (false, _) => "",
     };
+    let error = match answer.style {
+        Style::Json => format!("x-amzn-errortype: {}\r\n", answer.style.code(answer.status)),
+        _ => String::new(),
+    };
     let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\n{connection}\r\n",
+        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n{error}{connection}\r\n",
         answer.status,
         title(answer.status),
+        answer.style.content_type(),
         body.len(),
     );
     out.extend_from_slice(head.as_bytes());

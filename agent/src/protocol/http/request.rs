@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
+    aws,
     encoding::accept_encoding,
     fault::Fault,
     head::Head,
@@ -47,6 +48,8 @@ pub struct Request {
     pub content_type: Option<String>,
     /// Content-Encoding.
     pub encoding: super::encoding::Coding,
+    /// Whether the body is in pieces that S3 takes apart (`aws-chunked`); `encoding` is that of its content then.
+    pub aws_chunked: bool,
     facts: Facts,
     verbatim: bool,
 }
@@ -121,6 +124,7 @@ impl Request {
     ) -> Result<(), Fault> {
         self.expects_continue = false;
         self.encoding = super::encoding::Coding::Identity;
+        self.aws_chunked = aws::is_chunked(&self.head);
         let mut host = None;
         let mut encodings = 0;
         for header in self.head.headers() {
@@ -145,7 +149,12 @@ impl Request {
                 }
                 Known::ContentEncoding => {
                     encodings += 1;
-                    self.encoding = super::encoding::Coding::of(header.value, encodings);
+                    let value = if self.aws_chunked {
+                        aws::inner_encoding(header.value)
+                    } else {
+                        header.value
+                    };
+                    self.encoding = super::encoding::Coding::of(value, encodings);
                 }
                 Known::Other if headers::overrides(header.name, header.value, &self.method, &self.target) => {
                     return Err(Fault::Override);

@@ -6,6 +6,7 @@ use bytes::Buf as _;
 use tokio::time::Instant;
 
 use super::{
+    aws,
     body::BodyDecoder,
     fault::Fault,
     head::Scanner,
@@ -51,6 +52,8 @@ pub(super) struct Connection<'a> {
     pub(super) read_before: u64,
     /// What is put into the request in hand.
     pub(super) injected: Option<Injected>,
+    /// What the request in hand is to AWS, where it goes there.
+    pub(super) aws: Option<aws::InHand>,
     /// The client certificate that the connection upstream is made with.
     pub(super) certificate: Option<Arc<str>>,
 }
@@ -73,6 +76,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
         stopping: gate.stopping(),
         read_before: 0,
         injected: None,
+        aws: None,
         certificate: None,
     };
     let result = loop {
@@ -101,6 +105,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
 
 impl Connection<'_> {
     async fn one(&mut self) -> Result<Next, ProtocolError> {
+        self.aws = None;
         let length = match self.arrive().await? {
             Arrived::Nothing => return Ok(Next::Close),
             Arrived::Malformed(fault) => return self.refuse(fault).await,
@@ -132,13 +137,18 @@ impl Connection<'_> {
                 .answer(&denied, 421, problem::detail_of(&denied), false, true)
                 .await;
         }
+        let operation = match self.as_aws(operation, upstream.as_deref()).await {
+            Ok(operation) => operation,
+            Err(refused) => return self.refuse_aws(refused).await,
+        };
         match self.gate.ask(operation).await {
             Verdict::Permit(permit) => self.forward(permit, upstream.as_deref()).await,
             // Kept out of the path of what is not held.
             Verdict::Held(held) => Box::pin(self.hold(held, upstream.as_deref())).await,
             Verdict::Denied(denied) => {
                 let status = problem::status_of(denied.reason);
-                self.answer(&denied, status, problem::detail_of(&denied), false, true)
+                let gathered = self.drop_gathered();
+                self.answer(&denied, status, problem::detail_of(&denied), gathered, true)
                     .await
             }
         }
@@ -249,6 +259,7 @@ impl Connection<'_> {
             close: !keep,
             head: self.request.method == "HEAD",
             minor: self.request.minor,
+            style: self.error_style(),
         };
         problem::write(denied, answer, self.gate.secrets(), &mut self.wire.down.output);
         if !keep {

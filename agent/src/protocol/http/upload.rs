@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BytesMut};
 
 use super::{
+    aws::pieces::{self, Pieces},
     body::BodyDecoder,
     encoding::Coding,
     fault::Fault,
     forward::{Failure, HIGH},
     guard::{Guard, Stop},
+    headers::Framing,
     inject::Injected,
     lines,
     mask::{MaskedBody, is_binary},
@@ -33,6 +35,9 @@ pub(super) struct Upload {
     encoded: bool,
     /// Looks for secrets in use, from when there are any.
     guard: Option<Guard>,
+    /// Takes apart what S3 takes apart.
+    pieces: Option<Pieces>,
+    chunked: bool,
     gzip: bool,
     scratch: Vec<u8>,
     /// Content that has just been let through.
@@ -63,7 +68,10 @@ impl Upload {
             decoder: BodyDecoder::new(request.framing),
             encoded: copy.is_some() && request.encoding == Coding::Gzip,
             guard: None,
-            gzip: request.has_body() && request.encoding == Coding::Gzip,
+            pieces: (request.aws_chunked && request.has_body())
+                .then(|| Pieces::new(request.encoding == Coding::Gzip)),
+            chunked: request.framing == Framing::Chunked,
+            gzip: request.has_body() && request.encoding == Coding::Gzip && !request.aws_chunked,
             copy,
             scratch: Vec::new(),
             passed: Vec::new(),
@@ -87,7 +95,7 @@ impl Upload {
         down: &mut Leg,
         up: &mut Leg,
         permit: &mut Permit,
-        injected: Option<&Injected>,
+        mut injected: Option<&mut Injected>,
     ) -> Result<(), Failure> {
         while !self.decoder.is_done() && up.output.len() < HIGH && !down.input.is_empty() {
             let limit = if self.encoded { ENCODED } else { usize::MAX };
@@ -107,28 +115,45 @@ impl Upload {
             }
             self.taken = true;
             if !step.trailers.is_empty() {
-                check_trailers(&wire[step.trailers.clone()], permit.secrets(), injected)?;
+                check_trailers(
+                    &wire[step.trailers.clone()],
+                    permit.secrets(),
+                    injected.as_deref(),
+                )?;
             }
-            match &mut self.guard {
-                None => {
+            let signer = injected.as_deref_mut().and_then(|i| i.chunks.as_mut());
+            let framing = step.data.is_empty();
+            self.passed.clear();
+            match (&mut self.guard, &signer) {
+                (None, None) => {
                     up.output.extend_from_slice(wire);
-                    record(&mut self.copy, &mut self.scratch, &wire[step.data], permit).await?;
+                    self.passed.extend_from_slice(&wire[step.data]);
                 }
-                Some(guard) => {
-                    if step.data.is_empty() {
-                        guard.framing(wire);
-                    } else {
-                        // A step with content is nothing else.
-                        guard.content(&wire[step.data])?;
+                (None, Some(_)) => self.passed.extend_from_slice(&wire[step.data]),
+                (Some(guard), signer) => {
+                    match (framing, signer) {
+                        (false, _) => guard.content(&wire[step.data])?,
+                        (true, None) => guard.framing(wire),
+                        // Framed anew below.
+                        (true, Some(_)) => {}
                     }
                     if self.decoder.is_done() {
                         guard.finish()?;
                     }
-                    self.passed.clear();
-                    guard.release(&mut up.output, &mut self.passed);
-                    record(&mut self.copy, &mut self.scratch, &self.passed, permit).await?;
+                    match signer {
+                        None => guard.release(&mut up.output, &mut self.passed),
+                        Some(_) => guard.release(&mut BytesMut::new(), &mut self.passed),
+                    }
                 }
             }
+            if let Some(signer) = signer {
+                let last = self.decoder.is_done();
+                pieces::sign(signer, &self.passed, self.chunked, last, &mut up.output)?;
+            }
+            if let Some(pieces) = &mut self.pieces {
+                pieces.open(&mut self.passed, permit.secrets(), self.decoder.is_done())?;
+            }
+            record(&mut self.copy, &mut self.scratch, &self.passed, permit).await?;
             self.trailers.extend_from_slice(&down.input[step.trailers]);
             down.input.advance(step.consumed);
         }

@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(&*startup.settings["client_encoding"], "UTF8");
         assert_eq!(startup.parameters.len(), 5);
         assert_eq!(&*startup.parameters[2].0, "Client_Encoding");
-        assert_eq!(startup.extensions, ["_pq_.x".into()]);
+        assert_eq!(startup.extensions, [Box::from("_pq_.x")]);
         assert_eq!(startup.replication, Replication::No);
         let long = "x".repeat(64);
         for (parameters, refused) in [

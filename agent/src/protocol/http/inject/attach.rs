@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{InjectError, place};
+use super::place;
 use crate::{
     config::Upstream,
     gate::{DialError, Permit},
@@ -43,7 +43,9 @@ impl Connection<'_> {
         let reference = inject.reference().unwrap_or("");
         let material = self.gate.credential(permit, reference).await?;
         if inject.aws_sigv4.is_some() {
-            return Err(InjectError::Kind(Arc::clone(&material.reference)).into());
+            let signed = self.sign_aws(&material)?;
+            self.injected = Some(signed);
+            return Ok(());
         }
         let (head, target) = (self.request.head(), &self.request.target);
         self.injected = Some(place::into_request(inject, &material, head, target)?);

@@ -14,6 +14,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
+use super::aws::sign::{ChunkSigner, DROPPED, SignError};
 use crate::config::{Inject, Upstream};
 
 /// What injection changes in a request's head: first lines of the workload's are left out, then lines are added.
@@ -21,7 +22,7 @@ use crate::config::{Inject, Upstream};
 pub struct Injected {
     /// The `[[credential]]`, for the record.
     pub reference: Arc<str>,
-    /// Names of fields of the workload's that do not go up, in lower case; `_` counts as `-`.
+    /// Names of fields of the workload's that do not go up, in lower case; all signs count as one.
     pub drop: Vec<Cow<'static, str>>,
     /// Header lines that go up in their stead, each with its CRLF. What is not secret may be among them.
     pub lines: Zeroizing<Vec<u8>>,
@@ -34,10 +35,12 @@ pub struct Injected {
     /// The secret itself is in the request, so that an answer could hold it: such an answer is asked for whole, and has
     /// to be readable. A signature is not.
     pub echoes: bool,
+    /// What signs the body as it passes, where the workload has signed it piece by piece.
+    pub chunks: Option<ChunkSigner>,
 }
 
 impl Injected {
-    /// Whether a field of the workload's is left out. CGI-like servers read `_` and `-` as one.
+    /// Whether a field of the workload's is left out, also where only some servers take it for the same one.
     #[must_use]
     pub fn drops(&self, name: &str) -> bool {
         self.drop.iter().any(|d| same_field(d, name))
@@ -60,9 +63,9 @@ pub fn reference(upstream: &Upstream) -> Option<Arc<str>> {
 
 /// Whether a field of the workload's means nothing, because it is taken out of the request.
 pub fn replaces(inject: &Inject, name: &str) -> bool {
-    let authorization = inject.bearer.is_some() || inject.basic.is_some() || inject.aws_sigv4.is_some();
+    let authorization = inject.bearer.is_some() || inject.basic.is_some();
     (authorization && same_field("authorization", name))
-        || (inject.aws_sigv4.is_some() && same_field("x-amz-date", name))
+        || (inject.aws_sigv4.is_some() && DROPPED.iter().any(|d| same_field(d, name)))
         || inject.header.as_ref().is_some_and(|h| same_field(h, name))
 }
 
@@ -72,13 +75,22 @@ pub enum InjectError {
     /// It has bytes that its place cannot carry.
     #[error("credential '{0}' holds characters that cannot be sent in its place")]
     Unfit(Arc<str>),
+    /// The request cannot be signed with it.
+    #[error("the request cannot be signed: {0}")]
+    Sign(#[from] SignError),
     /// It is of another kind than its place takes.
     #[error("credential '{0}' is not of the kind that is injected here")]
     Kind(Arc<str>),
 }
 
-/// Whether two field names are one to some server.
+/// Whether two field names are one to some server: CGI has letters, digits and one sign for everything else.
 fn same_field(a: &str, b: &str) -> bool {
-    let plain = |b: u8| if b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    let plain = |b: u8| {
+        if b.is_ascii_alphanumeric() {
+            b.to_ascii_lowercase()
+        } else {
+            b'-'
+        }
+    };
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| plain(a) == plain(b))
 }

@@ -70,7 +70,7 @@ fn each_place_has_the_credential_once() {
         "header = 'X-Api-Key'\ncredential = 'key'\nprefix = 'v1 '",
         b"s3cr3t",
         "/",
-        "x-api-key: mine\r\nX_API_KEY: mine\r\nx-Api_key: mine\r\nx-api-keys: stays\r\n",
+        "x-api-key: mine\r\nX_API_KEY: mine\r\nx-Api_key: mine\r\nX.Api.Key: mine\r\nx-api-keys: stays\r\n",
     );
     assert!(!head.contains("mine") && head.contains("x-api-keys: stays\r\nX-Api-Key: v1 s3cr3t\r\n\r\n"));
 

@@ -55,7 +55,8 @@ impl Session<'_> {
             }
             let message = self.wire.down.input.split_to(whole).freeze();
             if self.leaks(tag, &message) {
-                self.refuse_leak(tag).await?;
+                // Kept out of the path of what is none.
+                Box::pin(self.refuse_leak(tag)).await?;
                 continue;
             }
             self.request(tag, message).await?;

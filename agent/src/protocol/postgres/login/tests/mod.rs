@@ -487,7 +487,7 @@ impl Bench {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let login = async {
             let mut wire = Wire::new(Box::new(near));
-            let result = login(&mut wire, &self.server, &gate, &self.shared).await;
+            let result = Box::pin(login(&mut wire, &self.server, &gate, &self.shared)).await;
             if !matches!(result, Ok(Some(_))) {
                 wire.close(Duration::from_secs(1)).await;
             }

@@ -24,11 +24,13 @@ const ADDRESS: &str = "192.0.2.3";
 /// The bucket that the pack's grants name.
 pub const BUCKET: &str = "agents-scratch";
 /// What it is called by.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "s3.us-east-1.amazonaws.com",
     "s3.amazonaws.com",
     "agents-scratch.s3.us-east-1.amazonaws.com",
     "agents-scratch.s3.amazonaws.com",
+    "payroll.s3.us-east-1.amazonaws.com",
+    "payroll.s3.amazonaws.com",
     "ec2.us-east-1.amazonaws.com",
     "dynamodb.us-east-1.amazonaws.com",
     "sts.us-east-1.amazonaws.com",
@@ -36,6 +38,11 @@ const NAMES: [&str; 10] = [
     "iam.amazonaws.com",
     "secretsmanager.us-east-1.amazonaws.com",
 ];
+
+/// What the workload may see as it is: parts of an object can be had then, where nothing has to be found in them.
+const REVEALED: &str = r#"
+permit (principal, action == Action::"reveal", resource in AwsResource::"s3/agents-scratch");
+"#;
 
 /// Everything, running.
 pub struct Cloud<'w> {
@@ -56,7 +63,8 @@ impl<'w> Cloud<'w> {
             .iter()
             .map(|file| fs::read_to_string(pack.join(file)))
             .collect::<Result<Vec<_>, _>>()?
-            .concat();
+            .concat()
+            + REVEALED;
         let options = Options {
             policy,
             config: format!(

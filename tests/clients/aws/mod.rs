@@ -15,10 +15,10 @@ fn with_cloud(name: &str, test: impl FnOnce(&Cloud<'_>) -> Result<()> + Send) {
     let result = World::enter(|world| {
         let cloud = Cloud::start(world, name, &programs)?;
         test(&cloud).and_then(|()| cloud.clean()).map_err(|e| {
-            e.context(format!(
-                "the daemon's log:\n{}",
-                super::tail(&cloud.site.daemon.log())
-            ))
+            let seen = cloud.seen().unwrap_or_default();
+            let last: Vec<String> = seen.iter().rev().take(3).map(ToString::to_string).collect();
+            let (log, last) = (super::tail(&cloud.site.daemon.log()), last.join("\n"));
+            e.context(format!("the daemon's log:\n{log}\nwhat came up last:\n{last}"))
         })
     });
     if let Err(error) = result {

@@ -138,7 +138,7 @@ class Checked:
         # All of these have to be signed.
         for key in environ:
             name = key[5:].lower().replace("_", "-")
-            if key.startswith("HTTP_X_AMZ_") and name not in signed.split(";"):
+            if key.startswith("HTTP_X_AMZ_") and name not in signed.replace("_", "-").split(";"):
                 raise Refused(f"{name} is not signed")
         request = self.request(environ, entry, signed, body)
         request.context["timestamp"] = environ["HTTP_X_AMZ_DATE"]

@@ -46,10 +46,10 @@ const TEXT: &str = include_str!("actions.tsv");
 /// A pattern with its `*` in the middle or at the end, as what comes before and after it.
 type Pattern = (&'static str, &'static str, AwsClass);
 
-static TABLE: LazyLock<(
-    BTreeMap<&'static str, AwsClass>,
-    BTreeMap<&'static str, Vec<Pattern>>,
-)> = LazyLock::new(|| {
+type Exact = BTreeMap<&'static str, AwsClass>;
+type Patterns = BTreeMap<&'static str, Vec<Pattern>>;
+
+static TABLE: LazyLock<(Exact, Patterns)> = LazyLock::new(|| {
     let (mut exact, mut patterns) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
     for line in TEXT.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
         let (name, words) = line.split_once('\t').unwrap_or((line, "admin"));

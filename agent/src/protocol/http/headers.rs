@@ -59,7 +59,18 @@ pub fn known(name: &str) -> Known {
     NAMES
         .iter()
         .find(|(n, _)| n.len() == name.len() && n.eq_ignore_ascii_case(name))
-        .map_or(K::Other, |(_, k)| *k)
+        .map_or_else(|| other(name), |(_, k)| *k)
+}
+
+/// S3 and DynamoDB have digests of their own.
+fn other(name: &str) -> Known {
+    const S3: &[u8] = b"x-amz-checksum-";
+    let start = name.as_bytes().get(..S3.len());
+    if start.is_some_and(|s| s.eq_ignore_ascii_case(S3)) || name.eq_ignore_ascii_case("x-amz-crc32") {
+        Known::Validator
+    } else {
+        Known::Other
+    }
 }
 
 /// Whether a field makes frameworks act on another method or path than the request line's, which is what policy

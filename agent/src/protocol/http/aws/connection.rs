@@ -1,7 +1,7 @@
 //! Where a connection's requests become calls to AWS, and are signed.
 
 use super::{
-    Ambiguity, Body, Claim, Custom, Style, claim, deny, needs_body,
+    Ambiguity, Body, Claim, Custom, Style, claim, deny, endpoint, needs_body,
     operation::of as operation,
     read,
     sign::{self, SignError},
@@ -140,8 +140,9 @@ impl Connection<'_> {
             query: signed.query,
             shown_lines: signed.shown_lines,
             shown_query: signed.shown_query,
-            // The secret key stays here; the token of a session goes up.
-            echoes: keys.session_token.is_some(),
+            // The secret key stays here; the token of a session goes up. AWS itself has never sent one back, and objects
+            // are had in parts.
+            echoes: keys.session_token.is_some() && endpoint::of(&self.request.host).is_none(),
             chunks: signed.chunks,
         })
     }

@@ -49,7 +49,8 @@ impl<'a> Params<'a> {
 
 /// Decodes percent-encoding, once; `plus` is a blank in queries and forms, and itself in paths.
 pub fn decode(text: &str, plus: bool) -> Result<Cow<'_, str>, Ambiguity> {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    let encoded = text.contains('%') || (plus && text.contains('+'));
+    if !encoded {
         return Ok(Cow::Borrowed(text));
     }
     let bytes = text.as_bytes();

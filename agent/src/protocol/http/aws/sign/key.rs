@@ -23,7 +23,7 @@ const ORDER_LESS_TWO: [u8; 32] = [
 /// A key for one day, region and service (SigV4), or for all of them (SigV4A).
 pub enum Key {
     /// HMAC-SHA256.
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     /// ECDSA on P-256.
     Ecdsa(Box<EcdsaKeyPair>),
 }
@@ -41,7 +41,7 @@ impl Key {
             next.copy_from_slice(hmac::sign(&key, part.as_bytes()).as_ref());
             key = hmac::Key::new(hmac::HMAC_SHA256, &*next);
         }
-        Self::Hmac(key)
+        Self::Hmac(Box::new(key))
     }
 
     /// The key of SigV4A: a number below the curve's order, drawn by HMAC (SP 800-108 in counter mode).

@@ -185,7 +185,7 @@ pub fn sign(
         };
         return parts.presigned(expires, query, &wire);
     }
-    parts.header(request, query, &wire)
+    parts.header(request, &query, &wire)
 }
 
 struct Parts<'a> {
@@ -199,12 +199,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// A signature in `Authorization`.
-    fn header(
-        &self,
-        request: &Request,
-        query: Vec<(String, String)>,
-        wire: &str,
-    ) -> Result<Signed, SignError> {
+    fn header(&self, request: &Request, query: &[(String, String)], wire: &str) -> Result<Signed, SignError> {
         let mut headers = canonical::headers(request).ok_or(SignError::Malformed)?;
         let mut added: Vec<(&str, String)> = vec![("x-amz-date", self.scope.date.clone())];
         if self.tells_payload() {
@@ -217,7 +212,7 @@ impl Parts<'_> {
         if let Some(token) = &self.token {
             headers.push(("x-amz-security-token".to_owned(), token.to_string()));
         }
-        let (signature, signed_headers, key) = self.signature(&query, &mut headers)?;
+        let (signature, signed_headers, key) = self.signature(query, &mut headers)?;
         let mut lines = Zeroizing::new(Vec::with_capacity(1024));
         let mut shown = Vec::new();
         for (name, value) in &added {
@@ -349,7 +344,7 @@ impl Parts<'_> {
         let trailer = self.payload.ends_with("-TRAILER");
         let scope = self.scope.text();
         Ok(Some(ChunkSigner::new(
-            key,
+            *key,
             &self.scope.date,
             &scope,
             seed,

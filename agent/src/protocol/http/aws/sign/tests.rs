@@ -201,7 +201,7 @@ fn stream(signatures: [&str; 3], end: &str) -> Vec<u8> {
 
 fn s3_key() -> hmac_key::Hmac {
     match Key::symmetric(&s3_keys(), "20130524", "us-east-1", "s3") {
-        Key::Hmac(key) => key,
+        Key::Hmac(key) => *key,
         Key::Ecdsa(_) => panic!("not HMAC"),
     }
 }

@@ -148,7 +148,7 @@ pub fn injected(show: &Show, site: &Site<'_>) -> Result<()> {
         !inside.out.contains(KEY) && inside.out.contains(&"*".repeat(KEY.len())),
         || inside.out.clone(),
     );
-    let stored = find(&site.daemon.data_dir().to_path_buf(), KEY.as_bytes())?;
+    let stored = find(site.daemon.data_dir(), KEY.as_bytes())?;
     show.check("nor is it in any file of the agent's", stored.is_empty(), || {
         format!("{stored:?}")
     });

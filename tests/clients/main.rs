@@ -8,6 +8,7 @@ mod aws;
 mod console;
 mod credentials;
 mod postgres;
+mod secrets;
 mod streams;
 mod tools;
 mod tour;
@@ -21,8 +22,17 @@ use e2e::{
 
 /// Runs a test in a world and a site of its own.
 fn with_site(name: &str, test: impl FnOnce(&mut Site<'_>) -> Result<()> + Send) {
+    with_options(name, |_| Ok(Options::default()), test);
+}
+
+/// The same with a site of another kind.
+fn with_options(
+    name: &str,
+    options: impl FnOnce(&World) -> Result<Options> + Send,
+    test: impl FnOnce(&mut Site<'_>) -> Result<()> + Send,
+) {
     let result = World::enter(|world| {
-        let mut site = Site::start(world, name, &Options::default())?;
+        let mut site = Site::start(world, name, &options(world)?)?;
         test(&mut site).map_err(|e| e.context(format!("the daemon's log:\n{}", tail(&site.daemon.log()))))
     });
     if let Err(error) = result {

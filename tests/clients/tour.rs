@@ -3,13 +3,16 @@
 use std::{io::Write as _, process::Stdio};
 
 use anyhow::{Context as _, ensure};
-use e2e::paths;
+use e2e::{
+    paths,
+    site::{KEY, Options},
+};
 
-use super::with_site;
+use super::with_options;
 
 #[test]
 fn the_tour_in_the_readme_runs() {
-    with_site("tour", |site| {
+    with_options("tour", Options::demo, |site| {
         let readme = std::fs::read_to_string(paths::repository().join("README.md"))?;
         let tour = readme.split("```sh\n").nth(1).context("README.md has no tour")?;
         let tour = tour.split("```").next().unwrap_or_default();
@@ -38,6 +41,9 @@ fn the_tour_in_the_readme_runs() {
             "Everything is enforced",
             "[masked:us_ssn]",
             "\"policies\":[\"no-deletes\"]",
+            "POST https://api.internal/customers",
+            "{\"shown\":\"Bearer ****",
+            "api-key",
             "identity_revoked",
             "OK: ",
             "BAD: entry ",
@@ -48,6 +54,7 @@ fn the_tour_in_the_readme_runs() {
                 "no '{expected}' in what the tour printed:\n{out}\n{err}"
             );
         }
+        ensure!(!out.contains(KEY), "the tour printed the API's key:\n{out}");
         Ok(())
     });
 }

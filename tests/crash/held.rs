@@ -1,7 +1,7 @@
 //! The agent ends while operations wait for a human: nothing passes, and the record says that nobody was heard.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     process::{Child, Stdio},
 };
 
@@ -56,10 +56,10 @@ fn held(site: &Site<'_>, count: usize) -> Result<Vec<Child>> {
     Ok(deletions)
 }
 
-fn states(ledger: PathBuf, count: usize, reason: &str) -> Result<()> {
+fn states(ledger: &Path, count: usize, reason: &str) -> Result<()> {
     let sql = format!("SELECT count(*) FROM approval_events WHERE event = 'lapsed' AND reason = '{reason}'");
     wait_for("the requests to be on record as lapsed", DEADLINE, || {
-        let reader = Reader::open(&ledger).ok()?;
+        let reader = Reader::open(ledger).ok()?;
         let lapsed = reader.number(&sql).ok()?;
         let open = reader
             .number("SELECT count(*) FROM approvals WHERE state <> 'lapsed'")
@@ -93,7 +93,7 @@ fn a_stop_tells_what_waits_and_records_that_it_lapsed() {
             );
         }
         nothing_passed(site)?;
-        states(site.daemon.ledger(), 5, "agent_stopped")
+        states(&site.daemon.ledger(), 5, "agent_stopped")
     });
 }
 
@@ -107,7 +107,7 @@ fn a_kill_lets_nothing_pass_and_the_next_start_records_that_it_lapsed() {
             ensure!(!said.status.success(), "an answer from nobody: {said:?}");
         }
         site.daemon.launch()?;
-        states(site.daemon.ledger(), 5, "agent_restarted")?;
+        states(&site.daemon.ledger(), 5, "agent_restarted")?;
         nothing_passed(site)?;
         let ledger = site.daemon.ledger();
         let ledger = ledger.to_str().context("a path that is no text")?;

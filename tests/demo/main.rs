@@ -4,6 +4,7 @@
 //! network, mount and cgroup namespaces of its own; nothing is left behind, whatever the way out.
 
 mod acts;
+mod human;
 mod show;
 
 use std::{
@@ -61,12 +62,14 @@ fn play(show: &Show, world: &World, began: Instant) -> anyhow::Result<bool> {
     ));
     show.tell("Here, an OIDC issuer, and `portcullis daemon`; a token file makes workload `deploy-bot`");
     show.tell("agent:deploy-bot of group `agents`. Its policy (tests/demo/policy.cedar) in one line: read and write,");
-    show.tell("never DELETE, never see personal data.");
-    let mut site = Site::start(world, "demo", &Options::default())?;
+    show.tell("never DELETE, never see personal data; a new customer is approved by a human.");
+    let mut site = Site::start(world, "demo", &Options::demo(world)?)?;
     acts::ready(show, &site)?;
     acts::outside(show, &site)?;
     acts::masked(show, &site)?;
     acts::refused(show, &site)?;
+    human::approved(show, &site)?;
+    human::injected(show, &site)?;
     acts::untouched(show, &site)?;
     acts::revoked(show, &site)?;
     acts::killed(show, &mut site)?;
@@ -78,7 +81,7 @@ fn play(show: &Show, world: &World, began: Instant) -> anyhow::Result<bool> {
 
 /// A shell on the host of a site that runs.
 fn shell(show: &Show, world: &World) -> anyhow::Result<bool> {
-    let site = Site::start(world, "shell", &Options::default())?;
+    let site = Site::start(world, "shell", &Options::demo(world)?)?;
     show.tell("The site runs: `portcullis` is in PATH, its configuration in $PORTCULLIS_CONFIG, the API at");
     show.tell(&format!(
         "https://{NAME}/customers, the workload is `deploy-bot`. Leave the shell, and all of it is gone."

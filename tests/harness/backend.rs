@@ -32,6 +32,7 @@ pub struct Backend {
 struct Data {
     customers: BTreeMap<u64, Value>,
     seen: Vec<String>,
+    authorization: Vec<String>,
 }
 
 type Shared = State<Arc<Mutex<Data>>>;
@@ -66,6 +67,7 @@ impl Backend {
         let state = Arc::new(Mutex::new(Data {
             customers,
             seen: Vec::new(),
+            authorization: Vec::new(),
         }));
         let router = Router::new()
             .route("/customers", get(list).post(create))
@@ -73,6 +75,7 @@ impl Backend {
             .route("/op/{id}", get(op).post(op))
             .route("/echo", post(echo))
             .route("/mirror", post(mirror))
+            .route("/whoami", get(whoami))
             .route("/events", get(events))
             .route("/big", get(big))
             .layer(middleware::from_fn_with_state(Arc::clone(&state), note))
@@ -97,6 +100,12 @@ impl Backend {
     #[must_use]
     pub fn seen(&self) -> Vec<String> {
         lock(&self.state).seen.clone()
+    }
+
+    /// Every `Authorization` that /whoami was shown.
+    #[must_use]
+    pub fn authorization(&self) -> Vec<String> {
+        lock(&self.state).authorization.clone()
     }
 
     /// How many customers there are now.
@@ -150,6 +159,14 @@ async fn remove(State(state): Shared, Path(id): Path<u64>) -> StatusCode {
 
 async fn op(Path(id): Path<String>) -> Json<Value> {
     Json(json!({ "op": id }))
+}
+
+/// What it was shown, to whoever asks.
+async fn whoami(State(state): Shared, request: Request) -> Json<Value> {
+    let shown = request.headers().get(header::AUTHORIZATION);
+    let shown = shown.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    lock(&state).authorization.extend(shown.clone());
+    Json(json!({ "shown": shown }))
 }
 
 /// Length and SHA-256 of what arrived.

@@ -23,6 +23,11 @@ pub const AUDIENCE: &str = "portcullis";
 /// What the workload may do: read what api.internal offers, write there, delete nothing, see no personal data.
 pub const POLICY: &str = include_str!("../demo/policy.cedar");
 
+/// Beside it, in the demo: a new customer is approved by a human.
+const APPROVED: &str = include_str!("../demo/policy-approvals.cedar");
+/// The API's key in the demo: the workload uses it below /whoami, and never has it.
+pub const KEY: &str = "pk-live-7Qm2vX9dTz4LrB8s";
+
 /// How a site is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -44,6 +49,41 @@ impl Default for Options {
             token: Duration::from_secs(3600),
             config: String::new(),
         }
+    }
+}
+
+impl Options {
+    /// The demo's, and the tour's: new customers are approved, and requests for /whoami carry the API's key.
+    ///
+    /// # Errors
+    /// When the key cannot be written.
+    pub fn demo(world: &World) -> Result<Self> {
+        let key = world.path("api.key");
+        secret(&key, KEY)?;
+        Ok(Self {
+            policy: format!("{POLICY}{APPROVED}"),
+            config: format!(
+                r#"
+[approvals]
+issuer = "corp"
+client_id = "approvers"
+
+[[credential]]
+name = "api-key"
+file = "{key}"
+
+[[upstream]]
+name = "api"
+protocol = "http"
+host = "api.internal"
+port = 443
+path_prefix = "/whoami"
+inject = {{ bearer = "api-key" }}
+"#,
+                key = key.display()
+            ),
+            ..Self::default()
+        })
     }
 }
 

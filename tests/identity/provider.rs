@@ -8,6 +8,7 @@ use std::{
 
 use portcullis::{
     clock::Clock,
+    credential::{Asker, Credentials},
     identity::{Identities, Timing},
     model::Reason,
 };
@@ -161,6 +162,46 @@ async fn client_credentials_by_secret_and_by_key() {
         );
         let left = identity.expires_at - Clock::System.now_seconds();
         assert!((3500..=3600).contains(&left), "{left}");
+    }
+}
+
+/// What the agent asks for in its own name, to give it to a service.
+#[tokio::test]
+async fn a_credential_by_secret_and_by_key() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for with_key in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let provider = Provider::start(3, &key(&dir)).await;
+        let client = workload(&dir, with_key);
+        for file in ["key.pem", "secret"].map(|name| dir.path().join(name)) {
+            if file.exists() {
+                std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            }
+        }
+        let text = format!(
+            "[[credential]]\nname = \"api\"\n[credential.oauth]\nissuer = \"{}\"\nresource = \"{AUDIENCE}\"\n{client}\n",
+            provider.issuer
+        );
+        let config = portcullis::config::parse("test".as_ref(), &text).unwrap();
+        let credentials = Credentials::new(&config.credential);
+        let asker = Asker {
+            workload: name(),
+            token: None,
+        };
+        let first = credentials.get("api", &asker).await.unwrap();
+        let text = std::str::from_utf8(first.secret().unwrap().expose()).unwrap();
+        assert_eq!(text.split('.').count(), 3, "a JWT");
+        let left = first.expires_at.unwrap() - Clock::System.now_ns();
+        assert!((1..=3_000_000_000).contains(&left), "{left}");
+        // Another one before it ends, and without a failure on the way.
+        until("renewed", || {
+            credentials.status()[0]
+                .version
+                .as_ref()
+                .is_some_and(|v| **v != *first.version)
+        })
+        .await;
+        assert_eq!(credentials.status()[0].last_error, None);
     }
 }
 

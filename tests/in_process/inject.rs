@@ -485,8 +485,29 @@ async fn without_it_nothing_is_sent_and_it_cannot_be_sent_elsewhere() -> Result<
     let mut blind = rig.connect(service.address).await;
     blind.write_all(format!("\0\0binary {SECRET}").as_bytes()).await?;
     super::rig::closed(&mut blind).await?;
+    // Not even as the name of a server. The next value is one that a name can have.
+    private(rig.dir.path(), "secret", "0123456789abcdef-name")?;
+    let began = tokio::time::Instant::now();
+    while !service
+        .seen()
+        .pop()
+        .is_some_and(|(h, _)| h.contains("abcdef-name"))
+    {
+        ask(&mut *stream, &get("/v1/plain", "")).await?;
+        ensure!(
+            began.elapsed() < Duration::from_secs(10),
+            "the old value is still used"
+        );
+    }
+    let connections = service.connections();
+    let mut named = connect(&rig, service.address, "0123456789abcdef-name.evil.example").await?;
+    let _no_answer = named.write_all(b"\0\0\0\0").await;
+    assert_eq!(named.read_to_end(&mut Vec::new()).await.unwrap_or(0), 0);
+    assert_eq!(service.connections(), connections);
+    let kept = rig.rows("SELECT body FROM entry WHERE body LIKE '%0123456789abcdef-name%'")?;
+    assert!(kept.is_empty(), "{kept:?}");
     let row =
-        "SELECT count(*) FROM entry WHERE json_extract(body,'$.reason') = 'secret_leak' HAVING count(*) >= 5";
+        "SELECT count(*) FROM entry WHERE json_extract(body,'$.reason') = 'secret_leak' HAVING count(*) >= 6";
     rig.await_rows(row).await?;
     assert!(
         !service.seen().iter().any(|(h, _)| h.contains("/x")),

@@ -257,7 +257,7 @@ fn grant_kind(book: &mut Book, id: Uuid, grant: Grant, now: i64) -> (Option<Arc<
 /// What policy sees of a complete approval.
 fn approval(request: &Request, reach: &Scope, now: i64) -> Approval {
     let said_yes = || request.given.iter().filter(|g| g.answer.approve);
-    let last = said_yes().last();
+    let last = said_yes().next_back();
     let mut groups: Vec<Arc<str>> = said_yes().flat_map(|g| g.groups.iter().cloned()).collect();
     groups.sort_unstable();
     groups.dedup();

@@ -85,7 +85,7 @@ impl Ask {
             protocol: operation.protocol,
             resource: (operation.resource.kind, &operation.resource.id),
             subject: &self.identity.subject,
-            to: named.map_or_else(|| to.address.to_string(), |name| name.to_string()),
+            to: named.map_or_else(|| to.address.to_string(), ToString::to_string),
             workload: &self.workload,
         };
         let mut signing = Signing(hmac::Context::with_key(key));

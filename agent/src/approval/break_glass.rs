@@ -10,7 +10,7 @@ use super::{
     Approvals,
     book::Word,
     deadline::Deadline,
-    entries,
+    entries::{self, Glass},
     grant::{Covers, Grant},
     notice::{Notice, NoticeKind},
     rules::{self, AnswerError, same_person},
@@ -86,7 +86,15 @@ impl Approvals {
         if inner.pending().len() >= PENDING {
             return Err(AnswerError::TooMany);
         }
-        let entry = entries::break_glass(id, workload, minutes, &reason, by, false, now, &inner.host);
+        let glass = Glass {
+            id,
+            workload,
+            minutes,
+            reason: &reason,
+            by,
+            given: false,
+        };
+        let entry = entries::break_glass(&glass, now, &inner.host);
         inner.ledger.append(entry).await?;
         let pending = Pending {
             id,
@@ -135,7 +143,15 @@ impl Approvals {
             Ok(checked) => checked,
             Err(why) => return Err(self.refused(id, by, why).await),
         };
-        let entry = entries::break_glass(id, &workload, minutes, &reason, by, true, now, &inner.host);
+        let glass = Glass {
+            id,
+            workload: &workload,
+            minutes,
+            reason: &reason,
+            by,
+            given: true,
+        };
+        let entry = entries::break_glass(&glass, now, &inner.host);
         inner.ledger.append(entry).await?;
         let Some(pending) = inner.pending().remove(&id) else {
             return Err(AnswerError::NotFound);

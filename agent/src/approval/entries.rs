@@ -148,25 +148,27 @@ pub fn ended(approval: Uuid, workload: &str, state: State, why: &str, at_ns: i64
     entry(at_ns, host, state.as_str(), members)
 }
 
+/// What one of the two people of a break-glass grant said.
+pub struct Glass<'a> {
+    pub id: Uuid,
+    pub workload: &'a WorkloadName,
+    pub minutes: u32,
+    pub reason: &'a str,
+    pub by: &'a Approver,
+    /// The second one, who puts it in force.
+    pub given: bool,
+}
+
 /// A break-glass grant was asked for, or given by its second person.
-pub fn break_glass(
-    id: Uuid,
-    workload: &WorkloadName,
-    minutes: u32,
-    reason: &str,
-    by: &Approver,
-    given: bool,
-    at_ns: i64,
-    host: &str,
-) -> Entry {
+pub fn break_glass(glass: &Glass<'_>, at_ns: i64, host: &str) -> Entry {
     let members = json!({
-        "approval": id,
-        "approver": approver(by),
-        "minutes": minutes,
-        "reason": reason,
-        "workload": workload,
+        "approval": glass.id,
+        "approver": approver(glass.by),
+        "minutes": glass.minutes,
+        "reason": glass.reason,
+        "workload": glass.workload,
     });
-    let event = if given {
+    let event = if glass.given {
         "break_glass_given"
     } else {
         "break_glass_asked"

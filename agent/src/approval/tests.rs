@@ -723,7 +723,9 @@ async fn without_a_ledger_nobody_is_asked_and_nothing_is_answered() {
     assert_eq!(world.approvals.get(id).unwrap().state, State::Open);
 }
 
-fn statement(change: impl FnOnce(&mut Vec<(&'static str, Value)>)) -> Arc<Operation> {
+type Facts = Vec<(&'static str, Value)>;
+
+fn statement(change: impl FnOnce(&mut Facts)) -> Arc<Operation> {
     let words = |words: &[&str]| Value::Set(words.iter().map(|w| (*w).into()).collect());
     let mut facts = vec![
         ("verbs", words(&["select"])),
@@ -759,7 +761,7 @@ fn a_statements_shape_covers_no_more_than_it_says() {
         shown[0].covers(&statement(|f| f[5].1 = words(&[]))),
         "less is covered"
     );
-    let worse: [fn(&mut Vec<(&'static str, Value)>); 7] = [
+    let worse: [fn(&mut Facts); 7] = [
         |f| f[0].1 = Value::Set(["select".into(), "delete".into()].into()),
         |f| f[3].1 = Value::Set(["billing".into(), "hr".into()].into()),
         |f| f[4].1 = Value::Set(["billing".into()].into()),

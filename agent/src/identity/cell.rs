@@ -538,4 +538,33 @@ mod tests {
         rig.cell.verified(rig.seat, for_human("y"), 100, None);
         assert_eq!(ended.reason(), Some(Reason::IdentityReplaced));
     }
+    #[test]
+    fn the_token_goes_with_its_identity() {
+        let rig = rig();
+        let token = |text: &str| Some(Arc::new(Token::new(text.to_owned())));
+        let held = || rig.cell.token().map(|t| t.to_string());
+        assert_eq!(held(), None);
+        rig.cell.verified(rig.seat, identity("a", "1"), 100, token("t1"));
+        assert_eq!(held().as_deref(), Some("t1"));
+        // Verified again, under other keys for one, it is the same to who compares pointers.
+        let first = rig.cell.token().unwrap();
+        rig.cell.verified(rig.seat, identity("a", "1"), 100, token("t1"));
+        assert!(Arc::ptr_eq(&first, &rig.cell.token().unwrap()));
+        rig.cell.verified(rig.seat, identity("a", "2"), 100, token("t2"));
+        assert_eq!(
+            Arc::strong_count(&first),
+            1,
+            "wiped when the last holder drops it"
+        );
+        let actor = Actor { pid: 1, uid: 0 };
+        rig.cell.set_revoked(Some(Revocation { at_ns: 0, actor }), actor);
+        assert_eq!(held(), None);
+        rig.cell.set_revoked(None, actor);
+        assert_eq!(held().as_deref(), Some("t2"));
+        let second = rig.cell.token().unwrap();
+        rig.at.store(100, Ordering::Release);
+        assert_eq!(held(), None, "by the clock alone");
+        rig.cell.expire();
+        assert_eq!(Arc::strong_count(&second), 1);
+    }
 }

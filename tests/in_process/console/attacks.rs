@@ -112,17 +112,17 @@ async fn a_sign_in_belongs_to_the_browser_that_began_it() -> Result<()> {
     let issuer = desk.rig.issuer.address();
     desk.rig.issuer.present(&ada());
     let (mut one, mut two) = (Browser::new(desk.address), Browser::new(desk.address));
-    let back = one.to_issuer_and_back(issuer, "/sign-in/start").await?;
+    let back = one.through_the_issuer(issuer, "/sign-in/start").await?;
     assert_eq!(two.get(&back).await?.status, 400);
-    two.to_issuer_and_back(issuer, "/sign-in/start").await?;
+    two.through_the_issuer(issuer, "/sign-in/start").await?;
     assert_eq!(two.get(&back).await?.status, 400);
     // Another issuer's answer (mix-up, RFC 9207), and none at all.
     let mut three = Browser::new(desk.address);
-    let back = three.to_issuer_and_back(issuer, "/sign-in/start").await?;
+    let back = three.through_the_issuer(issuer, "/sign-in/start").await?;
     let (front, _) = back.split_once("&iss=").unwrap();
     assert_eq!(three.get(front).await?.status, 401);
     let mut four = Browser::new(desk.address);
-    let back = four.to_issuer_and_back(issuer, "/sign-in/start").await?;
+    let back = four.through_the_issuer(issuer, "/sign-in/start").await?;
     let (front, _) = back.split_once("&iss=").unwrap();
     assert_eq!(
         four.get(&format!("{front}&iss=https%3A%2F%2Fevil.example"))
@@ -131,7 +131,7 @@ async fn a_sign_in_belongs_to_the_browser_that_began_it() -> Result<()> {
         401
     );
     // Once only.
-    let back = one.to_issuer_and_back(issuer, "/sign-in/start").await?;
+    let back = one.through_the_issuer(issuer, "/sign-in/start").await?;
     assert_eq!(one.get(&back).await?.status, 303);
     assert_eq!(one.get(&back).await?.status, 400);
     desk.entries("stranger", 1).await?;
@@ -163,7 +163,7 @@ async fn a_sign_in_that_is_too_old_counts_no_more() -> Result<()> {
     desk.rig.issuer.present(&old);
     let mut browser = Browser::new(desk.address);
     let back = browser
-        .to_issuer_and_back(desk.rig.issuer.address(), "/sign-in/start")
+        .through_the_issuer(desk.rig.issuer.address(), "/sign-in/start")
         .await?;
     let done = browser.get(&back).await?;
     assert_eq!(done.status, 401);
@@ -244,5 +244,39 @@ async fn a_workload_cannot_reach_the_page() -> Result<()> {
         let answer = crate::rig::exchange(&mut workload, &request).await?;
         assert!(answer.contains("upstream_is_agent"), "{answer}");
     }
+    Ok(())
+}
+
+/// Without approvers nobody is one, not even who has just been.
+#[tokio::test]
+async fn whoever_is_signed_in_is_out_when_the_approvers_are_gone() -> Result<()> {
+    let desk = Desk::new().await?;
+    let (_workload, view) = desk.held("POST", "/x").await?;
+    let mut browser = desk.browser(&ada()).await?;
+    let path = format!("/requests/{}", view.id);
+    let csrf = browser.get(&path).await?.field("csrf")?;
+    let mut config = desk.rig.config.clone();
+    config.approvals.issuer = None;
+    desk.rig.core.desk.parts().approvers.reload(&config)?;
+    let form = [
+        ("csrf", csrf.as_str()),
+        ("verdict", "approve"),
+        ("reason", "still here"),
+    ];
+    let answer = browser.post(&format!("{path}/answer"), &form).await?;
+    assert!(answer.header("location").starts_with("/sign-in"), "{answer:?}");
+    assert!(
+        browser
+            .get("/sign-in")
+            .await?
+            .body
+            .contains("This host has no approvers")
+    );
+    let host = desk.address.to_string();
+    let bearer = format!("Bearer {}", desk.token(&ada())?);
+    let headers = [("Host", host.as_str()), ("Authorization", bearer.as_str())];
+    let answer = browser.send("GET", "/v1/approvals", &headers, "").await?;
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(desk.open()[0].answers.is_empty());
     Ok(())
 }

@@ -113,7 +113,7 @@ impl Browser {
 
     /// Signs in whoever is present at the issuer; what the console answers at the end.
     pub async fn sign_in(&mut self, issuer: SocketAddr, start: &str) -> Result<Answer> {
-        let back = self.to_issuer_and_back(issuer, start).await?;
+        let back = self.through_the_issuer(issuer, start).await?;
         let done = self.get(&back).await?;
         if done.status != 303 {
             bail!("not signed in: {} {}", done.status, done.body);
@@ -122,7 +122,7 @@ impl Browser {
     }
 
     /// From the console to the issuer; the path that the issuer sends the browser back to.
-    pub async fn to_issuer_and_back(&mut self, issuer: SocketAddr, start: &str) -> Result<String> {
+    pub async fn through_the_issuer(&mut self, issuer: SocketAddr, start: &str) -> Result<String> {
         let out = self.get(start).await?;
         let location = out.header("location").to_owned();
         let path = location.strip_prefix(&format!("http://{issuer}"));

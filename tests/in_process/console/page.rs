@@ -241,7 +241,7 @@ async fn who_approves_nothing_sees_nothing() -> Result<()> {
     desk.rig.issuer.present(&Human::new("eve", &["staff"]));
     let mut browser = Browser::new(desk.address);
     let back = browser
-        .to_issuer_and_back(desk.rig.issuer.address(), "/sign-in/start")
+        .through_the_issuer(desk.rig.issuer.address(), "/sign-in/start")
         .await?;
     let done = browser.get(&back).await?;
     assert_eq!(done.status, 403);

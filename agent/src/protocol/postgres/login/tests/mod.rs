@@ -494,7 +494,7 @@ impl Bench {
             (result, wire)
         };
         let both = async { tokio::join!(login, workload(self.server.peer(Box::new(far)))) };
-        let ((result, _wire), workload) = tokio::time::timeout(Duration::from_secs(20), both)
+        let ((result, _wire), workload) = tokio::time::timeout(Duration::from_secs(20), Box::pin(both))
             .await
             .expect("a login ends");
         Went {

@@ -119,6 +119,8 @@ async fn a_late_yes_serves_the_retry_and_nothing_that_was_changed() -> Result<()
     let problem: serde_json::Value = serde_json::from_str(late.split("\r\n\r\n").nth(1).context("no body")?)?;
     ensure!(problem["reason"] == "approval_timeout", "{problem}");
     let request = open(&approvals, 1).await?.remove(0);
+    let page = format!("https://approvals.example/requests/{}", request.id);
+    ensure!(problem["approval"]["page"] == page.as_str(), "{problem}");
     ensure!(
         late.contains(&request.id.to_string()),
         "the request is not named: {late}"

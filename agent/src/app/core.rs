@@ -148,6 +148,7 @@ fn approvals(
         key: approval::digest_key(&key),
         mask: Arc::new(mask),
     });
+    approvals.page_is_at(config.console.url.as_deref());
     approvals.run();
     Ok(approvals)
 }

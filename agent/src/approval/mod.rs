@@ -95,6 +95,8 @@ struct Inner {
     /// One answer at a time, so that what is recorded is what it was decided on.
     answering: tokio::sync::Mutex<()>,
     notices: broadcast::Sender<Notice>,
+    /// Where the page is, without a slash at its end.
+    page: arc_swap::ArcSwapOption<String>,
 }
 
 /// Why an operation cannot wait for humans.
@@ -143,7 +145,21 @@ impl Approvals {
             pending: Mutex::default(),
             answering: tokio::sync::Mutex::default(),
             notices: broadcast::channel(NOTICES).0,
+            page: arc_swap::ArcSwapOption::empty(),
         }))
+    }
+
+    /// Says where approvers answer, so that whoever waits can be told.
+    pub fn page_is_at(&self, url: Option<&str>) {
+        let url = url.map(|url| Arc::new(url.trim_end_matches('/').to_owned()));
+        self.0.page.store(url);
+    }
+
+    /// Where a request is answered, where there is a page.
+    #[must_use]
+    pub fn page(&self, id: Uuid) -> Option<Arc<str>> {
+        let page = self.0.page.load();
+        page.as_ref().map(|url| format!("{url}/requests/{id}").into())
     }
 
     /// Other bounds and times from now on.

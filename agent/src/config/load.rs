@@ -172,7 +172,7 @@ mod tests {
                 config.credential.len(),
                 config.mask.field.len()
             ),
-            (1, 1, 1)
+            (2, 2, 1)
         );
         let issuer = &base[..base.find("[policy]").unwrap()];
         let postgres = include_str!("../protocol/postgres/README.md");

@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Denied, Gate, Known, Permit, denied};
+use super::{Denied, Gate, Known, Permit};
 use crate::{
     approval::{Ask, Payload, Ticket, Told},
     model::{Decision, Effect, Operation, Reason},
@@ -58,6 +58,24 @@ struct Item {
     operation: Arc<Operation>,
     /// Where it is held.
     asked: Option<(Ask, Ticket)>,
+}
+
+/// The request that an operation was held under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its id, for `portcullis approvals show`.
+    pub id: Uuid,
+    /// Where approvers answer it, where there is a page.
+    pub page: Option<Arc<str>>,
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.page {
+            Some(page) => write!(f, "{} at {page}", self.id),
+            None => write!(f, "{}", self.id),
+        }
+    }
 }
 
 /// Why one of them may not go after all.
@@ -132,6 +150,12 @@ impl Gate {
         self.inner.shared.approvals.payload_bytes()
     }
 
+    /// A request, and where it is answered.
+    pub(super) fn asked(&self, id: Uuid) -> Asked {
+        let page = self.inner.shared.approvals.page(id);
+        Asked { id, page }
+    }
+
     /// Decides an operation again, with what humans said.
     async fn admit_approved(&self, operation: &Operation, approval: &Approval) -> Result<Permit, Denied> {
         let set = self.inner.shared.policy.current();
@@ -194,13 +218,13 @@ impl Waiting {
 
     /// One line for whoever waits: who must approve which request, and for how long.
     #[must_use]
-    pub fn notice(&self) -> String {
+    pub fn notice(&self, gate: &Gate) -> String {
         let mut groups: Vec<&str> = Vec::new();
         for (ask, _) in self.items.iter().filter_map(|i| i.asked.as_ref()) {
             let new = ask.decision.approval.iter().map(|g| &**g);
             groups.extend(new.filter(|g| !groups.contains(g)).collect::<Vec<_>>());
         }
-        let ids: Vec<String> = self.ids().map(|id| id.to_string()).collect();
+        let ids: Vec<String> = self.ids().map(|id| gate.asked(id).to_string()).collect();
         let seconds = self
             .until()
             .map_or(0, |u| u.duration_since(Instant::now()).as_secs());
@@ -336,14 +360,6 @@ impl Denied {
             message: None,
             approval: Arc::from([]),
             request: None,
-        }
-    }
-
-    /// With the request that it was held under.
-    pub(super) fn under(operation: &Operation, decision: &Decision, request: Option<Uuid>) -> Self {
-        Self {
-            request,
-            ..denied(operation, decision, decision.reason)
         }
     }
 }

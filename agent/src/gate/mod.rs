@@ -29,7 +29,7 @@ use self::ending::Ending;
 pub use self::{
     body::{Closing, SessionParts, TlsBody, process as process_body, session as session_entry},
     dial::{Dial, DialError, Secured, StartTls},
-    hold::{Held, Verdict, Verdicts, Waiting},
+    hold::{Asked, Held, Verdict, Verdicts, Waiting},
     names::Names,
     permit::Permit,
     upstream::{Requested, Upstreams},
@@ -162,7 +162,7 @@ pub struct Denied {
     /// Groups that could approve it.
     pub approval: Arc<[Arc<str>]>,
     /// The request that it was held under, where it was.
-    pub request: Option<uuid::Uuid>,
+    pub request: Option<Asked>,
 }
 
 impl Gate {
@@ -470,7 +470,10 @@ impl Gate {
         self.count(operation, Effect::Deny, decision.reason);
         let approval = request.map(body::ApprovalBody::request);
         let _ = self.write(operation, known, &decision, approval).await;
-        Denied::under(operation, &decision, request)
+        Denied {
+            request: request.map(|id| self.asked(id)),
+            ..denied(operation, &decision, decision.reason)
+        }
     }
 
     async fn write(

@@ -28,6 +28,9 @@ struct Approval<'a> {
     /// What they are asked about, for `portcullis approvals show`.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<String>,
+    /// Where they answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<&'a str>,
     /// When to send it again.
     retry: &'static str,
 }
@@ -147,7 +150,8 @@ pub fn write(denied: &Denied, answer: Answer<'_>, secrets: &Secrets, out: &mut B
         guidance: denied.reason.guidance(),
         approval: (!denied.approval.is_empty() || denied.request.is_some()).then(|| Approval {
             groups: &denied.approval,
-            request: denied.request.map(|id| id.to_string()),
+            request: denied.request.as_ref().map(|asked| asked.id.to_string()),
+            page: denied.request.as_ref().and_then(|asked| asked.page.as_deref()),
             retry: retry(denied.reason),
         }),
     };

@@ -80,8 +80,11 @@ pub fn denied(denied: &Denied, severity: Severity, out: &mut BytesMut) {
         detail.push_str(" approval=");
         detail.push_str(&denied.approval.join(","));
     }
-    if let Some(request) = denied.request {
-        detail.push_str(&format!(" request={request}"));
+    if let Some(asked) = &denied.request {
+        detail.push_str(&format!(" request={}", asked.id));
+        if let Some(page) = &asked.page {
+            detail.push_str(&format!(" page={page}"));
+        }
     }
     Error {
         severity,

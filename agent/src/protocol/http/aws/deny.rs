@@ -67,7 +67,8 @@ impl Style {
         let code = self.code(status);
         let request = denied
             .request
-            .map_or_else(String::new, |id| format!(", approval request {id}"));
+            .as_ref()
+            .map_or_else(String::new, |asked| format!(", approval request {asked}"));
         let said = format!(
             "{detail} {} (Portcullis: {}, entry {}{request})",
             denied.reason.guidance(),

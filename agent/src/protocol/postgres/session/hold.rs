@@ -114,7 +114,7 @@ impl Session<'_> {
 
     async fn wait(&mut self, waiting: Waiting) -> Result<Result<Vec<Permit>, Bytes>, ProtocolError> {
         if waiting.id().is_some() {
-            notice(&waiting.notice(), &mut self.wire.down.output);
+            notice(&waiting.notice(self.gate), &mut self.wire.down.output);
         }
         let gate = self.gate;
         let mut permits = std::pin::pin!(waiting.permits(gate));

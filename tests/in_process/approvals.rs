@@ -255,3 +255,37 @@ async fn a_grant_and_broken_glass_lift_holds_and_no_more() -> Result<()> {
     ensure!(scopes == ["break_glass 2", "grant 3"], "{scopes:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn bodies_that_wait_share_what_their_workload_may_keep() -> Result<()> {
+    let more = format!("{APPROVALS}held_bytes_per_workload = 300000\npayload_bytes = 300000\n");
+    let rig = Rig::new(POLICY, &more).await?;
+    let upstream = Upstream::start(DONE).await?;
+    let body = "x".repeat(200_000);
+    let mut slow = rig.connect(upstream.address).await;
+    let begun = request(
+        &upstream,
+        "POST",
+        "/slow",
+        &format!("Content-Length: 250000\r\n\r\n{body}"),
+    );
+    slow.write_all(begun.as_bytes()).await?;
+    let whole = post(&upstream, "", &body);
+    let until = async |what: &str| {
+        // The agent reads the slow body when it comes to it, and forgets it when it notices that nobody sends on.
+        for _ in 0..500 {
+            let mut workload = rig.connect(upstream.address).await;
+            let answer = exchange(&mut workload, &whole).await?;
+            if answer.contains(what) {
+                return Ok(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::bail!("never {what}")
+    };
+    let full = until("\"reason\":\"overloaded\"").await?;
+    ensure!(full.starts_with("HTTP/1.1 503"), "{full}");
+    drop(slow);
+    until("\"reason\":\"approval_timeout\"").await?;
+    Ok(())
+}

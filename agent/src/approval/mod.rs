@@ -167,6 +167,12 @@ impl Approvals {
         self.0.config.store(Arc::new(config));
     }
 
+    /// The most bytes that one workload may keep in memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.0.config.load().held_bytes_per_workload
+    }
+
     /// The most bytes of a payload that is held.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

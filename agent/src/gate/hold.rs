@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Denied, Gate, Known, Permit};
+use super::{Denied, Gate, Known, Permit, Room};
 use crate::{
     approval::{Ask, Payload, Ticket, Told},
     model::{Decision, Effect, Operation, Reason},
@@ -142,6 +142,13 @@ impl Gate {
             request: None,
         };
         waiting.deny(self, &ended).await
+    }
+
+    /// Memory for what has to be at hand as a whole; none is taken yet.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let shared = &self.inner.shared;
+        Room::new(shared.rooms.of(self.workload()), shared.approvals.held_bytes())
     }
 
     /// The most bytes of a payload that is held.

@@ -11,6 +11,7 @@ mod hide;
 mod hold;
 mod names;
 mod permit;
+mod room;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod upstream;
@@ -32,6 +33,7 @@ pub use self::{
     hold::{Asked, Held, Verdict, Verdicts, Waiting},
     names::Names,
     permit::Permit,
+    room::{Room, Rooms},
     upstream::{Requested, Upstreams},
 };
 use crate::{
@@ -74,6 +76,8 @@ pub struct Shared {
     pub secrets: Secrets,
     /// The humans who are asked.
     pub approvals: Approvals,
+    /// Memory of workloads.
+    pub rooms: Rooms,
 }
 
 /// TLS facts that a protocol needs of the downstream leg.

@@ -102,6 +102,7 @@ impl Rig {
             host: "test".into(),
             policy,
             approvals,
+            rooms: super::Rooms::default(),
             ledger,
             metrics: Metrics::default(),
             names: Names::default(),

@@ -53,6 +53,9 @@ pub(super) enum Ungathered {
     /// It is larger than may be kept.
     #[error("the body is larger than the {0} bytes that may be kept while it waits")]
     TooLarge(usize),
+    /// What this workload keeps in memory is as much as it may.
+    #[error("as much of this workload waits as may be kept in memory")]
+    Full,
     /// It holds a secret in use.
     #[error("the request holds a credential that belongs to another destination")]
     Leak,
@@ -70,6 +73,7 @@ impl Ungathered {
         match self {
             Self::Malformed(fault) => fault.reason(),
             Self::TooLarge(_) => Reason::TooLarge,
+            Self::Full => Reason::Overloaded,
             Self::Leak => Reason::SecretLeak,
             Self::Slow => Reason::Timeout,
             Self::Gone(error) => error.reason(),
@@ -110,9 +114,14 @@ impl Connection<'_> {
             return Err(Ungathered::TooLarge(limit));
         }
         let mut reader = Reader::new(self);
+        let mut room = self.room.take().unwrap_or_else(|| self.gate.room());
         loop {
+            if !room.holds(self.wire.down.input.len()) {
+                return Err(Ungathered::Full);
+            }
             reader.read(&self.wire.down.input, limit)?;
             if reader.decoder.is_done() {
+                self.room = Some(room);
                 return reader.finish();
             }
             if self.wire.down.eof {

@@ -105,7 +105,7 @@ impl Connection<'_> {
             Ungathered::Gone(error) => return Err(error),
             Ungathered::Malformed(fault) => fault.status(),
             Ungathered::Slow => 408,
-            Ungathered::TooLarge(_) | Ungathered::Leak => problem::status_of(reason),
+            Ungathered::TooLarge(_) | Ungathered::Full | Ungathered::Leak => problem::status_of(reason),
         };
         // Part of its body is here and part of it is not.
         self.request.keep_alive = false;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     drain::Raised,
-    gate::{Denied, Dial, Gate, Verdict},
+    gate::{Denied, Dial, Gate, Room, Verdict},
     io::BoxStream,
     model::{Reason, Side},
     protocol::{
@@ -56,6 +56,8 @@ pub(super) struct Connection<'a> {
     pub(super) aws: Option<aws::InHand>,
     /// The client certificate that the connection upstream is made with.
     pub(super) certificate: Option<Arc<str>>,
+    /// Memory that the body of the request in hand takes, where it had to be gathered.
+    pub(super) room: Option<Room>,
 }
 
 enum Arrived {
@@ -78,6 +80,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
         injected: None,
         aws: None,
         certificate: None,
+        room: None,
     };
     let result = loop {
         match connection.one().await {
@@ -105,6 +108,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
 
 impl Connection<'_> {
     async fn one(&mut self) -> Result<Next, ProtocolError> {
+        self.room = None;
         self.aws = None;
         let length = match self.arrive().await? {
             Arrived::Nothing => return Ok(Next::Close),

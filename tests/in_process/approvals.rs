@@ -11,7 +11,7 @@ use portcullis::{
 use tokio::io::AsyncWriteExt as _;
 
 use super::{
-    people::{APPROVALS, human, no, open, waiting, yes},
+    people::{APPROVALS, PAGE, human, no, open, waiting, yes},
     rig::{Rig, Upstream, exchange, response},
 };
 
@@ -29,7 +29,7 @@ when { context.http.method == "POST" } unless { context has approval };
 const DONE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
 
 async fn site() -> Result<(Rig, Upstream, Approvals)> {
-    let rig = Rig::new(POLICY, APPROVALS).await?;
+    let rig = Rig::new(POLICY, &format!("{PAGE}{APPROVALS}")).await?;
     let upstream = Upstream::start(DONE).await?;
     let approvals = rig.core.front.shared.approvals.clone();
     Ok((rig, upstream, approvals))

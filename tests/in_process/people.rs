@@ -9,7 +9,11 @@ use portcullis::{
 };
 
 /// What makes a rig's approvals answerable: the issuer of its workloads is that of its humans, too.
-pub const APPROVALS: &str = "[console]\nlisten = \"127.0.0.1:8443\"\nurl = \"https://approvals.example\"\n[approvals]\nissuer = \"test\"\nclient_id = \"approvers\"\nbreak_glass_group = \"breakers\"\n";
+pub const APPROVALS: &str =
+    "[approvals]\nissuer = \"test\"\nclient_id = \"approvers\"\nbreak_glass_group = \"breakers\"\n";
+
+/// Where they answer; nobody listens there.
+pub const PAGE: &str = "[console]\nlisten = \"127.0.0.1:8443\"\nurl = \"https://approvals.example\"\n";
 
 /// A human in these groups.
 pub fn human(subject: &str, groups: &[&str]) -> Approver {

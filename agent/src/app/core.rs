@@ -133,13 +133,7 @@ fn approvals(
     secrets: &Secrets,
 ) -> anyhow::Result<Approvals> {
     let key = host_key(&config.host.data_dir.join("mask.key")).context("the key for digests")?;
-    let rules = mask_rules(config)?;
-    let secrets = secrets.clone();
-    let mask = move |text: &str| {
-        let mut counts = mask::Counts::default();
-        let masked = rules.mask_text(rules.all(), text, &mut counts).into_owned();
-        secrets.mask_text(&masked).unwrap_or(masked)
-    };
+    let mask = words_mask(mask_rules(config)?, secrets);
     let approvals = Approvals::new(approval::Parts {
         config: config.approvals.clone(),
         clock: clock.clone(),
@@ -147,11 +141,21 @@ fn approvals(
         ledger: ledger.clone(),
         policy: policy.clone(),
         key: approval::digest_key(&key),
-        mask: Arc::new(mask),
+        mask,
     });
     approvals.page_is_at(config.console.url.as_deref());
     approvals.run();
     Ok(approvals)
+}
+
+/// Masks what approvers write and read in words.
+pub(super) fn words_mask(rules: Arc<MaskRules>, secrets: &Secrets) -> approval::Mask {
+    let secrets = secrets.clone();
+    Arc::new(move |text: &str| {
+        let mut counts = mask::Counts::default();
+        let masked = rules.mask_text(rules.all(), text, &mut counts).into_owned();
+        secrets.mask_text(&masked).unwrap_or(masked)
+    })
 }
 
 fn desk(config: &Config, shared: &Shared, approvers: Approvers) -> Desk {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{agent::Agent, core::mask_rules};
+use super::{
+    agent::Agent,
+    core::{mask_rules, words_mask},
+};
 use crate::{config, gate::Upstreams, model::EntryKind, redirect::Tags, tls::Connector};
 
 impl Agent {
@@ -50,6 +53,10 @@ impl Agent {
         let connector = Connector::new(&new.tls)?;
         self.front.identities.reload(&new)?;
         self.approving.reload(&new)?;
+        let shared = &self.front.shared;
+        shared
+            .approvals
+            .mask_by(words_mask(Arc::clone(&mask), &shared.secrets));
         self.front.mask.store(mask);
         self.front.connector.store(connector.into());
         // Secrets are read at use; a new upstream must not meet old references.

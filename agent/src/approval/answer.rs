@@ -41,7 +41,7 @@ impl Approvals {
     ) -> Result<Arc<View>, AnswerError> {
         let inner = &self.0;
         let _one = inner.answering.lock().await;
-        answer.reason = (inner.mask)(&rules::reason(&answer.reason)?);
+        answer.reason = inner.masked(&rules::reason(&answer.reason)?);
         let counted = match self.count(id, by, answer) {
             Ok(counted) => counted,
             Err(why) => return Err(self.refused(id, by, why).await),

@@ -72,7 +72,7 @@ impl Approvals {
         let inner = &self.0;
         let _one = inner.answering.lock().await;
         let id = Uuid::now_v7();
-        let reason = (inner.mask)(&rules::reason(reason)?);
+        let reason = inner.masked(&rules::reason(reason)?);
         if let Err(why) = self.may_break(by) {
             return Err(self.refused(id, by, why).await);
         }
@@ -127,7 +127,7 @@ impl Approvals {
     ) -> Result<GrantView, AnswerError> {
         let inner = &self.0;
         let _one = inner.answering.lock().await;
-        let reason = (inner.mask)(&rules::reason(reason)?);
+        let reason = inner.masked(&rules::reason(reason)?);
         let now = inner.now();
         let checked = {
             let pending = inner.pending();

@@ -82,7 +82,7 @@ impl Approvals {
     pub async fn end_grant(&self, id: Uuid, by: &Approver, reason: &str) -> Result<(), AnswerError> {
         let inner = &self.0;
         let _one = inner.answering.lock().await;
-        let reason = (inner.mask)(&rules::reason(reason)?);
+        let reason = inner.masked(&rules::reason(reason)?);
         let Some(grant) = inner.book().grants.get(&id).cloned() else {
             return Err(AnswerError::NotFound);
         };

@@ -75,8 +75,11 @@ pub struct Parts {
     /// The key of digests.
     pub key: [u8; 32],
     /// Masks what humans write.
-    pub mask: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    pub mask: Mask,
 }
+
+/// Masks what humans write, and what they are shown of shapes.
+pub type Mask = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// The approvals of this agent; clones share them.
 #[derive(Clone)]
@@ -89,7 +92,7 @@ struct Inner {
     ledger: Ledger,
     policy: PolicyStore,
     key: hmac::Key,
-    mask: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    mask: arc_swap::ArcSwap<Mask>,
     book: Mutex<Book>,
     pending: Mutex<BTreeMap<Uuid, Pending>>,
     /// One answer at a time, so that what is recorded is what it was decided on.
@@ -140,7 +143,7 @@ impl Approvals {
             ledger: parts.ledger,
             policy: parts.policy,
             key: hmac::Key::new(hmac::HMAC_SHA256, &parts.key),
-            mask: parts.mask,
+            mask: arc_swap::ArcSwap::from_pointee(parts.mask),
             book: Mutex::default(),
             pending: Mutex::default(),
             answering: tokio::sync::Mutex::default(),
@@ -160,6 +163,11 @@ impl Approvals {
     pub fn page(&self, id: Uuid) -> Option<Arc<str>> {
         let page = self.0.page.load();
         page.as_ref().map(|url| format!("{url}/requests/{id}").into())
+    }
+
+    /// Other masking rules from now on.
+    pub fn mask_by(&self, mask: Mask) {
+        self.0.mask.store(Arc::new(mask));
     }
 
     /// Other bounds and times from now on.
@@ -280,7 +288,7 @@ impl Approvals {
             }
             let id = found.unwrap_or_else(|| {
                 let until = Deadline::after(config.request_time, now);
-                let request = Request::new(ask, digest, now, until, &*inner.mask);
+                let request = Request::new(ask, digest, now, until, &**inner.mask.load_full());
                 let id = request.id;
                 book.open(request);
                 id
@@ -373,6 +381,10 @@ impl Inner {
 
     fn pending(&self) -> MutexGuard<'_, BTreeMap<Uuid, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn masked(&self, text: &str) -> String {
+        (self.mask.load_full())(text)
     }
 
     fn tell(&self, notice: Notice) {

@@ -14,6 +14,8 @@ use crate::model::Rfc3339;
 /// When the ledger cannot be read.
 pub fn approvals(path: &Path, since_ns: i64, limit: usize) -> Result<Vec<Json>, LedgerError> {
     let conn = read::open(path)?;
+    // One pass over what may be gigabytes: mapped, it would all count as this process's memory.
+    conn.execute_batch("PRAGMA mmap_size=0")?;
     let since = Rfc3339(since_ns).to_string();
     let mut statement = conn.prepare("SELECT body FROM entry ORDER BY seq DESC")?;
     let mut rows = statement.query([])?;

@@ -155,6 +155,13 @@ async fn order_is_kept_and_the_queue_holds_callers_back() {
     for task in tasks {
         task.await.unwrap();
     }
+    // Whoever waited for the last of them is told before the writer has put its batch away.
+    for _ in 0..2_000 {
+        if ledger.status().queue_bytes == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
     assert_eq!(ledger.status().queue_bytes, 0);
     ledger.close();
     let report = check_all(&dir);

@@ -50,6 +50,8 @@ struct Subject<'a> {
     on_behalf_of: Option<&'a str>,
     port: u16,
     protocol: &'a str,
+    /// What it takes: who answers for one policy does not answer for another one that holds the same.
+    requirements: Vec<(&'a str, &'a [Arc<str>], u8)>,
     resource: (&'a str, &'a str),
     subject: &'a str,
     /// The name that is proved, or the address: behind a proved name it may change from one attempt to the next.
@@ -83,6 +85,13 @@ impl Ask {
             on_behalf_of: self.identity.on_behalf_of.as_deref(),
             port: to.port,
             protocol: operation.protocol,
+            requirements: self
+                .decision
+                .hold
+                .iter()
+                .flat_map(|h| &h.requirements)
+                .map(|r| (&*r.policy, &*r.groups, r.quorum))
+                .collect(),
             resource: (operation.resource.kind, &operation.resource.id),
             subject: &self.identity.subject,
             to: named.map_or_else(|| to.address.to_string(), ToString::to_string),

@@ -65,9 +65,22 @@ impl Grant {
             && !self.given.iter().any(|(by, _)| is_own(by, &ask.identity))
             && match &self.covers {
                 Covers::Digest(covered) => covered == digest,
-                Covers::Shape(shape) => shape.covers(&ask.operation),
+                // It may be held by other policies than what the grant came of: their approvers count, not those.
+                Covers::Shape(shape) => shape.covers(&ask.operation) && self.suffices(ask),
                 Covers::Everything => true,
             }
+    }
+
+    /// Whether those who gave it are whom this operation's policies ask for.
+    fn suffices(&self, ask: &Ask) -> bool {
+        let Some(terms) = &ask.decision.hold else {
+            return false;
+        };
+        terms.requirements.iter().all(|requirement| {
+            let asked = |by: &Approver| by.groups.iter().any(|g| requirement.groups.contains(g));
+            let approvers = self.given.iter().filter(|(by, _)| asked(by)).count();
+            approvers >= usize::from(requirement.quorum.max(1))
+        })
     }
 
     /// How much it covers, for choosing among several.

@@ -471,6 +471,29 @@ async fn a_grant_covers_its_shape_for_its_time() {
 }
 
 #[tokio::test]
+async fn who_answers_for_one_policy_does_not_answer_for_another() {
+    let world = world();
+    let (id, _ticket) = world.held(world.ask("/invoices/1")).await;
+    // The same operation, held by a policy that asks somebody else as well: a request of its own.
+    let stricter: &[(&[&str], u8)] = &[(&["dba"], 1), (&["legal"], 1)];
+    let (other, _kept) = world.held(world.ask_by("/invoices/1", "agent-7", stricter)).await;
+    assert_ne!(other, id);
+    let grant = yes_to(Scope::Grant { shape: 1, minutes: 5 });
+    world
+        .approvals
+        .answer(id, &human("ann", &["dba"]), grant)
+        .await
+        .unwrap();
+    assert_eq!(world.approvals.get(other).unwrap().state, State::Open);
+    let serves = async |asked| {
+        let ask = world.ask_by("/invoices/2", "agent-7", asked);
+        world.approvals.request(ask).await.unwrap().id().is_none()
+    };
+    assert!(serves(&[(&["dba"], 1)]).await);
+    assert!(!serves(stricter).await && !serves(&[(&["dba"], 2)]).await);
+}
+
+#[tokio::test]
 async fn what_is_over_ends_with_its_reason() {
     let world = world();
     let (_, mut ticket) = world.held(world.ask("/a")).await;

@@ -1,16 +1,18 @@
 //! Arguments, and one file per command.
 
 mod approvals;
+mod bar;
 mod cgroup;
 mod credentials;
 mod daemon;
 mod enter;
-mod ledger;
+mod export;
 mod sessions;
 mod signals;
 mod status;
 mod tag;
 mod time;
+mod verify;
 mod verify_bpf;
 mod workload;
 
@@ -86,9 +88,9 @@ enum Command {
     #[command(subcommand)]
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
-    Export(ledger::ExportArgs),
+    Export(export::Args),
     /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
-    Verify(ledger::VerifyArgs),
+    Verify(verify::Args),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
@@ -124,8 +126,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Approvals(args) => approvals::run(&args, config),
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
-        Command::Export(args) => ledger::export(&args, &config()?),
-        Command::Verify(args) => ledger::verify(&args),
+        Command::Export(args) => export::run(&args, &config()?),
+        Command::Verify(args) => verify::run(&args),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }

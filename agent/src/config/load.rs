@@ -116,6 +116,7 @@ fn check(config: &Config) -> Result<(), String> {
     }
     super::upstream::check(&config.credential, &config.upstream, &workloads)?;
     super::console_check::check(config)?;
+    config.ledger.check()?;
     if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
         return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());
     }
@@ -126,6 +127,42 @@ fn check(config: &Config) -> Result<(), String> {
 pub(super) fn duration<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(d)?;
     humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+/// A size as people write it: `64 MiB`, `10 GB`, or a number of bytes.
+pub(super) fn bytes<'de, D: serde::Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    match Either::deserialize(d)? {
+        Either::Number(n) => Ok(n),
+        Either::Text(text) => size(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "'{text}' is no size; write e.g. 64 MiB, 10 GB or 1048576"
+            ))
+        }),
+    }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit: u64 = match text[end..].trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    text[..end].parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -142,6 +179,22 @@ mod tests {
         assert!(error.contains("nearest valid key is `data_dir`"), "{error}");
         let error = parse("[[issuers]]\nname = \"x\"\n").unwrap_err();
         assert!(error.contains("nearest valid key is `issuer`"), "{error}");
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("64 MiB", Some(64 << 20)),
+            ("10GB", Some(10_000_000_000)),
+            ("1048576", Some(1 << 20)),
+            ("1 parsec", None),
+            ("", None),
+            ("99999999999 TiB", None),
+        ] {
+            assert_eq!(size(text), expected, "{text}");
+        }
+        let error = parse("[ledger]\nsegment_bytes = \"1 kB\"\n").unwrap_err();
+        assert!(error.contains("segment_bytes"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod approvals;
 mod console_check;
 mod credential;
 mod http_upstream;
+mod ledger;
 mod load;
 mod upstream;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use http_upstream::Inject;
+pub use ledger::{Durability, Ledger};
 pub use load::{ConfigError, load, parse};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
@@ -262,36 +264,6 @@ pub struct MaskClass {
 pub struct Tls {
     /// PEM roots trusted for upstreams, beside the host's.
     pub extra_roots_file: Option<PathBuf>,
-}
-
-/// `[ledger]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ledger {
-    /// What "durable before effect" survives.
-    pub durability: Durability,
-}
-
-/// What a durable entry survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Loss of power: fdatasync before effect, group-committed.
-    #[default]
-    Power,
-    /// The end of the process (kill -9), not of the host.
-    Process,
-}
-
-impl Durability {
-    /// The word in the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Power => "power",
-            Self::Process => "process",
-        }
-    }
 }
 
 /// `[limits]`: every bound that hostile input meets.

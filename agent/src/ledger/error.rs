@@ -73,6 +73,14 @@ pub enum LedgerError {
         /// What SQLite said.
         why: Arc<str>,
     },
+    /// Entries that were asked for have been purged.
+    #[error("the entries from {from} on and before {to} have been purged")]
+    Purged {
+        /// The first.
+        from: u64,
+        /// The first that is there again.
+        to: u64,
+    },
     /// Nothing of that id is in the ledger.
     #[error("the ledger has no {what} '{id}'")]
     NotFound {

@@ -16,6 +16,7 @@ mod error;
 mod export;
 mod frame;
 pub mod note;
+mod parts;
 pub mod query;
 mod queue;
 mod read;
@@ -26,6 +27,7 @@ mod shared;
 mod start;
 mod state;
 mod store;
+mod tail;
 pub mod tree;
 pub mod verify;
 mod writer;
@@ -45,7 +47,9 @@ pub use self::{
     export::{ExportOptions, Exported, export},
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
     note::VerifierKey,
+    parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
+    tail::{Recorded, Tail},
     verify::{Progress, Report, VerifyError, verify},
 };
 use self::{
@@ -344,6 +348,12 @@ impl Ledger {
         };
         self.push(record, permits)?;
         wait.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// How many entries are durable: what may be shipped ends before this place.
+    #[must_use]
+    pub fn size(&self) -> Seq {
+        Seq(lock(&self.shared().head).tree.size())
     }
 
     /// How the ledger is.

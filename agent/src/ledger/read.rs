@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     LedgerError,
-    store::{APPLICATION_ID, FORMAT},
+    store::{APPLICATION_ID, FORMAT, uint},
 };
 
 /// Opens read-only. A ledger whose directory cannot be written to and that nobody has open is read as immutable: then
@@ -18,7 +18,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let conn = match connect(path, "mode=ro") {
         Ok(conn) => conn,
         Err(first) => {
-            let mut wal = path.as_os_str().to_owned();
+            // The side files are beside the file itself, not beside a link to it.
+            let real = path.canonicalize().unwrap_or_else(|_| path.into());
+            let mut wal = real.into_os_string();
             wal.push("-wal");
             if std::fs::metadata(wal).is_ok_and(|m| m.len() > 0) {
                 return Err(first.into());
@@ -35,6 +37,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         });
     }
     Ok(conn)
+}
+
+/// How many entries came before this file's.
+pub(super) fn first(conn: &Connection) -> Result<u64, LedgerError> {
+    let sql = "SELECT coalesce(min(size), 0) FROM frontier";
+    Ok(uint(conn.query_row(sql, [], |r| r.get(0))?))
 }
 
 fn connect(path: &Path, how: &str) -> Result<Connection, rusqlite::Error> {

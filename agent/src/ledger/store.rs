@@ -18,7 +18,7 @@ use super::{
 /// `application_id` of a ledger and of an export: "PLGR".
 pub(super) const APPLICATION_ID: i32 = 0x504c_4752;
 /// `user_version`: the format of tables and bodies.
-pub(super) const FORMAT: i32 = 1;
+pub(super) const FORMAT: i32 = 2;
 /// The evidence tables.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 /// The views over them.

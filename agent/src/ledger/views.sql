@@ -61,6 +61,12 @@ SELECT seq AS entry, json_extract(body, '$.at') AS at, json_extract(body, '$.kin
   json_extract(body, '$.detail') AS detail
 FROM entry WHERE json_extract(body, '$.kind') IN ('agent', 'gap');
 
+CREATE VIEW ledger_events AS
+SELECT seq AS entry, json_extract(body, '$.at') AS at, json_extract(body, '$.event') AS event,
+  json_extract(body, '$.actor.uid') AS actor_uid, json_extract(body, '$.actor.pid') AS actor_pid,
+  json_extract(body, '$.detail') AS detail
+FROM entry WHERE json_extract(body, '$.kind') = 'ledger';
+
 CREATE VIEW approvals AS
 WITH event AS MATERIALIZED (
   SELECT seq, body, json_extract(body, '$.approval') AS approval, json_extract(body, '$.event') AS event

@@ -24,6 +24,9 @@ pub enum EntryKind {
     Agent,
     /// Something that could not be recorded when it happened, with counts.
     Gap,
+    /// The ledger's own custody: segments sealed, exports made, keys rotated, checkpoints witnessed, data purged or held,
+    /// what was shipped and what could not be.
+    Ledger,
 }
 
 impl EntryKind {
@@ -39,6 +42,7 @@ impl EntryKind {
             Self::Change => "change",
             Self::Agent => "agent",
             Self::Gap => "gap",
+            Self::Ledger => "ledger",
         }
     }
 }

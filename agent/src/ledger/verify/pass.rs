@@ -27,7 +27,7 @@ use super::{
 };
 use crate::model::EntryKind;
 
-const KINDS: [EntryKind; 8] = [
+const KINDS: [EntryKind; 9] = [
     EntryKind::Approval,
     EntryKind::Operation,
     EntryKind::Outcome,
@@ -36,6 +36,7 @@ const KINDS: [EntryKind; 8] = [
     EntryKind::Change,
     EntryKind::Agent,
     EntryKind::Gap,
+    EntryKind::Ledger,
 ];
 
 struct Pass<'a> {

@@ -1,0 +1,83 @@
+//! The files that make up a host's ledger: sealed segments, then what is not sealed yet, the last of them live.
+//!
+//! In the data directory: `segments/segment-N.db` (sealed), `ledger-N.db` (being written, or waiting to be sealed), and
+//! `ledger.db`, a symbolic link to the one that is being written. N counts from 0, in ten digits. Where both kinds of a
+//! number are there, the segment counts: it is put in its place whole, before the other is removed.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::LedgerError;
+
+/// The directory of sealed segments below the data directory.
+const SEGMENTS: &str = "segments";
+
+/// One file of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its place among the parts, from 0.
+    pub number: u64,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it is a segment, which does not change any more but by purging.
+    pub sealed: bool,
+}
+
+/// The file that is written while it has this number.
+#[allow(dead_code)]
+pub(super) fn live_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("ledger-{number:010}.db"))
+}
+
+/// The segment of this number.
+#[must_use]
+pub fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    segments_dir(dir).join(format!("segment-{number:010}.db"))
+}
+
+/// Where segments are.
+#[must_use]
+pub fn segments_dir(dir: &Path) -> PathBuf {
+    dir.join(SEGMENTS)
+}
+
+/// The parts of the ledger in a data directory, in their order. Another process may seal one meanwhile: a file that is
+/// not there any more when it is opened has become a segment.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn parts(dir: &Path) -> Result<Vec<Part>, LedgerError> {
+    let mut found = BTreeMap::new();
+    // The live ones first: one that is sealed between the two looks is found as a segment.
+    collect(dir, "ledger-", false, &mut found)?;
+    let segments = segments_dir(dir);
+    if segments.is_dir() {
+        collect(&segments, "segment-", true, &mut found)?;
+    }
+    Ok(found.into_values().collect())
+}
+
+fn collect(
+    dir: &Path,
+    prefix: &str,
+    sealed: bool,
+    found: &mut BTreeMap<u64, Part>,
+) -> Result<(), LedgerError> {
+    let error = |e: &std::io::Error| LedgerError::file(dir, e);
+    for item in std::fs::read_dir(dir).map_err(|e| error(&e))? {
+        let item = item.map_err(|e| error(&e))?;
+        let name = item.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(prefix)?.strip_suffix(".db"))
+            .filter(|digits| digits.len() == 10)
+            .and_then(|digits| digits.parse().ok());
+        if let Some(number) = number {
+            let path = item.path();
+            found.insert(number, Part { number, path, sealed });
+        }
+    }
+    Ok(())
+}

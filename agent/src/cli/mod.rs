@@ -6,6 +6,7 @@ mod cgroup;
 mod credentials;
 mod daemon;
 mod enter;
+mod evidence;
 mod export;
 mod sessions;
 mod signals;
@@ -89,6 +90,7 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
+    Evidence(evidence::Args),
     /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
@@ -127,6 +129,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
+        Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::Verify(args) => verify::run(&args),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
@@ -138,5 +141,14 @@ fn policy_config(path: &Path) -> anyhow::Result<Config> {
         Ok(config::load(path)?)
     } else {
         Ok(Config::default())
+    }
+}
+
+/// An export can be reported on by a machine that has no agent.
+fn evidence_config(path: &Path, args: &evidence::Args) -> anyhow::Result<Config> {
+    if args.is_elsewhere() && !path.exists() {
+        Ok(Config::default())
+    } else {
+        Ok(config::load(path)?)
     }
 }

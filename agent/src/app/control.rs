@@ -114,8 +114,8 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/untag", post(untag))
         .route("/v1/workload/revoke", post(revoke))
         .route("/v1/workload/restore", post(restore))
-        .route("/v1/export", post(exported))
         .with_state(Arc::clone(&agent))
+        .merge(super::exporting::routes(&agent))
         .merge(control_api(desk))
         .layer(middleware::from_fn_with_state(agent, outsiders_only));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
@@ -233,16 +233,6 @@ async fn restore(
         .restore(&request.workload, caller)
         .await
         .map_err(Refused::new)?;
-    Ok(Json(json!({})).into_response())
-}
-
-/// Custody: an export was made, by whom, of what.
-async fn exported(
-    State(agent): State<Arc<Agent>>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-    Json(detail): Json<serde_json::Map<String, serde_json::Value>>,
-) -> Result<Response, Refused> {
-    agent.exported(detail, caller).await.map_err(Refused::new)?;
     Ok(Json(json!({})).into_response())
 }
 

@@ -12,6 +12,7 @@
 mod approvals;
 pub mod canonical;
 pub mod checkpoint;
+pub mod controls;
 mod error;
 mod export;
 mod frame;

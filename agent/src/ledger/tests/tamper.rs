@@ -291,8 +291,14 @@ fn changed_views_and_explanations_are_named() {
         ),
         ("DELETE FROM columns WHERE column = 'decision'", "columns"),
         ("UPDATE about SET text = '1' WHERE topic = 'entries'", "about"),
-        ("UPDATE controls SET not_shown = '' WHERE control = 'AU-2'", "controls"),
-        ("DELETE FROM control_queries WHERE control = 'AU-2' AND speaks = 'for'", "control_queries"),
+        (
+            "UPDATE controls SET not_shown = '' WHERE control = 'AU-2'",
+            "controls",
+        ),
+        (
+            "DELETE FROM control_queries WHERE control = 'AU-2' AND speaks = 'for'",
+            "control_queries",
+        ),
     ] {
         match after(&part, sql) {
             Err(VerifyError::Explanation { table: named, .. }) => assert_eq!(named, table),

@@ -1,138 +1,24 @@
+mod story;
+
 use std::{collections::BTreeSet, path::PathBuf};
 
 use rusqlite::Connection;
-use serde_json::json;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use super::{
     super::{
-        Durability, Ledger, LedgerError, Options,
+        LedgerError,
         controls::{Control, Query, controls},
-        entry, read, tree, verify,
+        read, tree, verify,
     },
     ExportOptions, export, questions,
 };
-use crate::model::EntryKind;
-
 const NOW: i64 = 1_795_242_600_123_456_789;
 const SECOND: i64 = 1_000_000_000;
 
-/// A ledger with entries for every view to show.
-async fn story(dir: &TempDir) -> Ledger {
-    let ledger = Ledger::open(dir.path(), Options::new("host-1", Durability::Process)).unwrap();
-    let text = json!([["schema.cedarschema", "// @id(\"not-one\")"],
-        ["a.cedar", "@id(\"reads\") permit(principal, action, resource);\n@id(\"unused\") forbid(principal, action, resource);"]])
-    .to_string();
-    let set = hex::encode(tree::sha256(&[text.as_bytes()]));
-    ledger.policy_set(&set, &text).await.unwrap();
-    let mut at = NOW;
-    let mut tell = async |kind: EntryKind, members: serde_json::Value| {
-        at += SECOND;
-        let told = entry(kind, at, members);
-        let id = told.id.to_string();
-        ledger.append(told).await.unwrap();
-        id
-    };
-    for config in ["c1", "c2"] {
-        let detail = json!({ "config_sha256": config, "policy_set": set, "version": "1" });
-        tell(EntryKind::Agent, json!({ "event": "started", "detail": detail })).await;
-    }
-    let actor = json!({ "pid": 9, "uid": 0 });
-    let detail = json!({ "added": ["reads"], "removed": [], "changed": [] });
-    let change = json!({ "subject": "policy", "before": "x", "after": set, "detail": detail });
-    tell(EntryKind::Change, change).await;
-    tell(
-        EntryKind::Change,
-        json!({ "subject": "policy", "detail": { "refused": "line 3" } }),
-    )
-    .await;
-    let tag = json!({ "subject": "tag", "actor": actor, "after": "bot-a", "detail": { "cgroup": "/a" } });
-    tell(EntryKind::Change, tag).await;
-    let detail = json!({ "event": "obtained", "reference": "db-login" });
-    tell(
-        EntryKind::Change,
-        json!({ "subject": "credential", "after": "v1", "detail": detail }),
-    )
-    .await;
-    let detail =
-        json!({ "issuer": "i", "subject": "sub-1", "groups": ["g"], "token_id": "t", "key_id": "k" });
-    let bound = json!({ "workload": "bot-a", "event": "bound", "detail": detail });
-    tell(EntryKind::Workload, bound).await;
-    tell(
-        EntryKind::Workload,
-        json!({ "workload": "bot-a", "event": "expired", "reason": "identity_expired", "detail": {} }),
-    )
-    .await;
-    let session = Uuid::now_v7().to_string();
-    let destination = json!({ "address": "192.0.2.7", "port": 443 });
-    let process = json!({ "exe": "/usr/bin/curl", "pid": 7 });
-    let connection = |event: &str, more: serde_json::Value| {
-        let mut members = json!({ "event": event, "session": session, "workload": "bot-a", "process": process,
-            "destination": destination, "tls": {} });
-        members
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        members
-    };
-    tell(EntryKind::Session, connection("open", json!({}))).await;
-    let operation = |decision: &str, more: serde_json::Value| {
-        let mut members = json!({
-            "action": "sql:statement", "context": {"sql": {"text": "select '[masked:name]'"}}, "decision": decision,
-            "destination": destination, "identity": {"subject": "sub-1"}, "policies": ["reads"], "policy_set": set,
-            "process": process, "protocol": "postgres", "reason": "policy_permit", "session": session,
-            "resource": {"id": "shop/orders", "type": "Relation"}, "workload": "bot-a",
-        });
-        members
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        members
-    };
-    let request = Uuid::now_v7().to_string();
-    let asked = json!({ "event": "requested", "approval": request, "workload": "bot-a", "action": "sql:statement",
-        "identity": {"subject": "sub-1"}, "resource": {"id": "shop/orders"}, "requirements": [], "policy_set": set });
-    tell(EntryKind::Approval, asked).await;
-    let by = json!({ "subject": "alice", "issuer": "i", "via": "cli", "name": "Alice" });
-    let said = json!({ "event": "approved", "approval": request, "approver": by, "complete": true, "reason": "ok",
-        "counts_for": ["dba"], "workload": "bot-a", "policy_set": set });
-    tell(EntryKind::Approval, said).await;
-    let approval = json!({ "approval": {"id": request, "approver": "alice"}, "credential": "db-login" });
-    let allowed = tell(EntryKind::Operation, operation("allow", approval)).await;
-    let denied = json!({ "reason": "policy_default_deny", "policies": [], "message": "no" });
-    tell(EntryKind::Operation, operation("deny", denied)).await;
-    tell(
-        EntryKind::Operation,
-        operation(
-            "deny",
-            json!({ "reason": "ledger_unavailable", "workload": "bot-b" }),
-        ),
-    )
-    .await;
-    let outcome = json!({ "operation": allowed, "masked": {"email": 3, "us_ssn": 1}, "reason": "upstream_unreachable",
-        "credentials": [{"reference": "db-login", "version": "v1"}], "bytes_up": 7, "bytes_down": 9, "duration_us": 5,
-        "payload": {}, "status": "SELECT 1", "workload": "bot-a" });
-    tell(EntryKind::Outcome, outcome).await;
-    tell(EntryKind::Operation, operation("allow", json!({}))).await;
-    let leg = json!({ "version": "TLSv1.3", "cipher": "TLS13_AES_256_GCM_SHA384", "sni": "db.internal", "chain_sha256": "ab" });
-    let closed = json!({ "protocol": "postgres", "operations": 4, "bytes_up": 7, "bytes_down": 9, "reason": "timeout",
-        "tls": {"downstream": leg, "upstream": leg} });
-    tell(EntryKind::Session, connection("close", closed)).await;
-    let exported = json!({ "event": "exported", "actor": {"uid": 0, "pid": 4, "login": "root"}, "detail": {
-        "file": "/e.db", "sha256": "aa", "bytes": 5, "asked": {"controls": ["AU-2"]},
-        "exported": {"first": 0, "entries": 9, "selected": 3, "frames": 0, "root": "bb"} } });
-    tell(EntryKind::Ledger, exported).await;
-    let lost = json!({ "from": "2026-11-21T06:00:00.000000000Z", "to": "2026-11-21T06:00:01.000000000Z",
-        "reason": "ledger_unavailable", "detail": {"count": 2} });
-    tell(EntryKind::Gap, lost).await;
-    tell(EntryKind::Agent, json!({ "event": "stopped", "detail": {} })).await;
-    ledger
-}
-
 async fn made(options: &ExportOptions) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    story(&dir).await.close();
+    story::told(&dir).await.close();
     let out = dir.path().join("out.db");
     export(dir.path(), &out, options, &mut |_| {}).unwrap();
     verify(&out, None, &mut |_| {}).unwrap();
@@ -434,8 +320,6 @@ async fn an_export_spans_parts_and_begins_with_the_first_that_is_needed() {
         done.root,
         value(&whole, "SELECT text FROM about WHERE topic = 'root'")
     );
-    let times: Vec<i64> = (0..20).map(|n| NOW + n * 3600 * SECOND).collect();
-    drop(times);
     // From the second part's time on: the first is not read, though it be unreadable.
     let first = super::super::parts::live_path(dir.path(), 0);
     let conn = Connection::open(&first).unwrap();

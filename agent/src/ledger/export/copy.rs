@@ -8,13 +8,13 @@ use super::{
     super::{
         LedgerError,
         frame::decode,
+        pieces::{self, Piece},
         schema::{self, EXPLAIN, EXPORT},
         store::{APPLICATION_ID, FORMAT, PLACE_BITS, SCHEMA, VIEWS, int},
         tree::{CompactRange, Hash},
         verify::Progress,
     },
     ExportOptions, Exported, about,
-    pieces::{self, Piece},
     select::{Members, Selection},
 };
 
@@ -115,7 +115,7 @@ impl<'a> Copy<'a> {
 
     /// Whether nothing from this piece on was asked for, and no operation that was waits for its outcome.
     fn is_complete(&self, piece: &Piece) -> Result<bool, LedgerError> {
-        let Some(newest) = pieces::newest(self.options) else {
+        let Some(newest) = self.options.until_ns.map(pieces::not_after) else {
             return Ok(false);
         };
         if piece.first_at()?.is_none_or(|at| at <= newest) {

@@ -7,7 +7,6 @@
 mod about;
 mod copy;
 mod file;
-mod pieces;
 mod questions;
 mod select;
 #[cfg(test)]
@@ -16,9 +15,10 @@ mod tests;
 use std::path::Path;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use self::{copy::Copy, file::Partial};
-use super::{LedgerError, controls::Control, verify::Progress};
+use super::{LedgerError, controls::Control, pieces, verify::Progress};
 use crate::model::Rfc3339;
 
 /// Which entries' bodies and payloads an export has.
@@ -47,6 +47,14 @@ pub struct ExportOptions {
 impl ExportOptions {
     fn control_ids(&self) -> Vec<&str> {
         self.controls.iter().map(|c| &*c.id).collect()
+    }
+
+    /// From which time on entries are wanted.
+    fn oldest(&self) -> Option<String> {
+        // A session's id has the time at which it began.
+        let session = self.session.as_deref().and_then(|id| Uuid::try_parse(id).ok());
+        let ns = self.since_ns.max(session.and_then(pieces::made_at))?;
+        Some(pieces::not_before(ns))
     }
 
     /// What was asked for, for the entry that records the export: `since`, `until`, `workload`,
@@ -109,7 +117,7 @@ pub fn export(
     }
     let partial = Partial::new(out)?;
     let mut copy = Copy::new(&partial.path, options)?;
-    copy.all(&pieces::find(ledger, options)?, progress)?;
+    copy.all(&pieces::find(ledger, options.oldest().as_deref())?, progress)?;
     let mut done = copy.finish()?;
     (done.sha256, done.bytes) = partial.hash()?;
     partial.keep(out)?;

@@ -1,18 +1,17 @@
-//! The files that an export is read from, in their order: the parts of a ledger, or one file alone.
+//! The files to read a ledger from one after the other: its parts, or one file alone.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use uuid::Uuid;
+
 use super::{
-    super::{
-        LedgerError,
-        parts::{Part, parts, segment_path},
-        read,
-        store::{int, uint},
-        tree::CompactRange,
-    },
-    ExportOptions,
+    LedgerError,
+    parts::{Part, parts, segment_path},
+    read,
+    store::{int, uint},
+    tree::CompactRange,
 };
 use crate::model::Rfc3339;
 
@@ -40,27 +39,26 @@ impl Piece {
     }
 }
 
-/// From which time on entries are wanted, as text; `None` for all.
-pub(super) fn oldest(options: &ExportOptions) -> Option<String> {
-    // A session's id (UUID version 7) has the time at which it began.
-    let session = options
-        .session
-        .as_deref()
-        .and_then(|id| uuid::Uuid::try_parse(id).ok()?.get_timestamp())
-        .and_then(|time| i64::try_from(time.to_unix().0).ok())
-        .map(|seconds| seconds.saturating_mul(1_000_000_000));
-    let ns = options.since_ns.max(session)?;
-    Some(Rfc3339(ns.saturating_sub(SLACK_NS)).to_string())
+/// A time as text, so much earlier that no entry recorded after it is older.
+pub(super) fn not_before(ns: i64) -> String {
+    Rfc3339(ns.saturating_sub(SLACK_NS)).to_string()
 }
 
-/// The time before which an entry with a place after others may still have been wanted.
-pub(super) fn newest(options: &ExportOptions) -> Option<String> {
-    let until = options.until_ns?;
-    Some(Rfc3339(until.saturating_add(SLACK_NS)).to_string())
+/// A time as text, so much later that no entry recorded before it is younger.
+pub(super) fn not_after(ns: i64) -> String {
+    Rfc3339(ns.saturating_add(SLACK_NS)).to_string()
 }
 
-/// The files that can have what is asked for, oldest first. Of those before them not one entry is read.
-pub(super) fn find(ledger: &Path, options: &ExportOptions) -> Result<Vec<Piece>, LedgerError> {
+/// When an id (UUID version 7) was made, nanoseconds since 1970 UTC.
+pub(super) fn made_at(id: Uuid) -> Option<i64> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let ns = i64::try_from(seconds).ok()?.saturating_mul(1_000_000_000);
+    Some(ns.saturating_add(i64::from(nanos)))
+}
+
+/// The files that can have entries recorded since a time (as [`not_before`] gives it), oldest first. Of those before them
+/// not one entry is read.
+pub(super) fn find(ledger: &Path, oldest: Option<&str>) -> Result<Vec<Piece>, LedgerError> {
     if !ledger.is_dir() {
         let conn = read::open(ledger)?;
         return Ok(vec![Piece {
@@ -71,17 +69,16 @@ pub(super) fn find(ledger: &Path, options: &ExportOptions) -> Result<Vec<Piece>,
     }
     let all = parts(ledger)?;
     if all.is_empty() {
-        return find(&ledger.join("ledger.db"), options);
+        return find(&ledger.join("ledger.db"), oldest);
     }
-    let oldest = oldest(options);
     let mut found = Vec::new();
     for Part { number, path, sealed } in all.into_iter().rev() {
         let sealed_as = (!sealed).then(|| segment_path(ledger, number));
         let conn = open(&path, sealed_as.as_deref())?;
         // A part that does not say where it begins has not begun.
         let Some(begin) = begin(&conn)? else { continue };
-        let before = match &oldest {
-            Some(oldest) => at(&conn, "DESC")?.is_some_and(|last| last < *oldest),
+        let before = match oldest {
+            Some(oldest) => at(&conn, "DESC")?.is_some_and(|last| *last < *oldest),
             None => false,
         };
         if before && !found.is_empty() {

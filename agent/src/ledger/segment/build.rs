@@ -52,7 +52,7 @@ pub struct Sealed {
 /// What is known of a segment that is in its place.
 pub(super) fn describe(path: &Path, number: u64) -> Result<Sealed, LedgerError> {
     let conn = read::open(path)?;
-    let first = read::first(&conn)?;
+    let first = read::first(&conn)?.unwrap_or(0);
     let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
     let end = uint(conn.query_row(sql, [int(first)], |r| r.get(0))?);
     let sql = "SELECT text FROM about WHERE topic = 'root'";

@@ -34,6 +34,19 @@ fn objects(conn: &Connection) -> Result<BTreeMap<String, String>, rusqlite::Erro
     rows.collect()
 }
 
+/// What a file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// A part that is being written, or waits to be sealed.
+    #[default]
+    Ledger,
+    /// A sealed segment.
+    Segment,
+    /// An export for an auditor.
+    Export,
+}
+
 /// Fills the tables that explain a file.
 pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Result<(), rusqlite::Error> {
     let mut statement = conn.prepare("INSERT INTO about (topic, text) VALUES (?1, ?2)")?;
@@ -66,17 +79,25 @@ pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Re
     Ok(())
 }
 
-/// Compares every table, view, index and trigger with ours. True for an export, false for a ledger.
-pub(super) fn check(conn: &Connection) -> Result<bool, VerifyError> {
+/// Compares every table, view, index and trigger with ours.
+pub(super) fn check(conn: &Connection) -> Result<FileKind, VerifyError> {
     let found = objects(conn)?;
-    let export = found.contains_key("about");
+    let kind = if !found.contains_key("about") {
+        FileKind::Ledger
+    } else if found.contains_key("payload_operation") {
+        FileKind::Export
+    } else {
+        FileKind::Segment
+    };
     let model = Connection::open_in_memory()?;
     model.execute_batch(SCHEMA)?;
-    if export {
-        model.execute_batch(EXPLAIN)?;
-        model.execute_batch(EXPORT)?;
-    } else {
-        model.execute_batch(TREE)?;
+    match kind {
+        FileKind::Ledger => model.execute_batch(TREE)?,
+        FileKind::Segment => model.execute_batch(EXPLAIN)?,
+        FileKind::Export => {
+            model.execute_batch(EXPLAIN)?;
+            model.execute_batch(EXPORT)?;
+        }
     }
     model.execute_batch(VIEWS)?;
     let expected = objects(&model)?;
@@ -96,7 +117,7 @@ pub(super) fn check(conn: &Connection) -> Result<bool, VerifyError> {
             name: name.clone(),
             what: "added",
         }),
-        None => Ok(export),
+        None => Ok(kind),
     }
 }
 

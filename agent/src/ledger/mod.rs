@@ -14,6 +14,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod controls;
 mod error;
+pub mod evidence;
 mod export;
 mod frame;
 pub mod note;

@@ -14,7 +14,7 @@ use super::{
     Agent,
     control::{Caller, Refused},
 };
-use crate::{ledger::Exported, model::EntryKind};
+use crate::model::EntryKind;
 
 /// The most bytes of a file's name, and of what was asked for as JSON.
 const TEXT_MAX: usize = 4096;
@@ -34,8 +34,22 @@ struct Told {
     file: String,
     /// What was asked for.
     asked: serde_json::Map<String, Value>,
-    /// What it holds.
-    exported: Exported,
+    /// Its SHA-256, hex.
+    sha256: String,
+    /// Its size.
+    bytes: u64,
+    /// What it holds, for an export of entries.
+    exported: Option<Holds>,
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+struct Holds {
+    entries: u64,
+    first: u64,
+    frames: u64,
+    root: String,
+    selected: u64,
 }
 
 async fn exported(
@@ -44,12 +58,11 @@ async fn exported(
     Json(told): Json<Told>,
 ) -> Result<Response, Refused> {
     let asked = Value::Object(told.asked);
-    let done = told.exported;
     let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     if told.file.len() > TEXT_MAX
         || asked.to_string().len() > TEXT_MAX
-        || !hash(&done.sha256)
-        || !hash(&done.root)
+        || !hash(&told.sha256)
+        || !told.exported.as_ref().is_none_or(|e| hash(&e.root))
     {
         return Err(Refused::new("this is not what is known of an export"));
     }
@@ -64,19 +77,10 @@ async fn exported(
     if let Some(uid) = login_uid {
         actor["login_uid"] = uid.into();
     }
-    let detail = json!({
-        "asked": asked,
-        "bytes": done.bytes,
-        "exported": {
-            "entries": done.entries,
-            "first": done.first,
-            "frames": done.frames,
-            "root": done.root,
-            "selected": done.selected,
-        },
-        "file": told.file,
-        "sha256": done.sha256,
-    });
+    let mut detail = json!({ "asked": asked, "bytes": told.bytes, "file": told.file, "sha256": told.sha256 });
+    if let Some(exported) = told.exported {
+        detail["exported"] = json!(exported);
+    }
     let members = json!({ "event": "exported", "actor": actor, "detail": detail });
     agent
         .record(EntryKind::Ledger, members)

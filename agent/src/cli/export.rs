@@ -66,8 +66,19 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     println!("Tree root {} at entry {}", done.root, done.entries);
     // Custody: who took what, as an entry. Without a daemon the export is made all the same, and says so.
     let file = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());
-    let custody =
-        serde_json::json!({ "file": file.display().to_string(), "asked": options.asked(), "exported": done });
+    let custody = serde_json::json!({
+        "asked": options.asked(),
+        "bytes": done.bytes,
+        "exported": {
+            "entries": done.entries,
+            "first": done.first,
+            "frames": done.frames,
+            "root": done.root,
+            "selected": done.selected,
+        },
+        "file": file.display().to_string(),
+        "sha256": done.sha256,
+    });
     let control = Control::new(&config.host.run_dir);
     let told: Result<serde_json::Value, _> = block_on(control.post("/v1/export", &custody))?;
     if let Err(e) = told {

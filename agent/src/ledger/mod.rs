@@ -56,7 +56,7 @@ pub use self::{
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
-    segment::Sealed,
+    segment::{Sealed, hash_file},
     tail::{Recorded, Tail},
     verify::{Progress, Report, VerifyError, verify},
 };

@@ -1,6 +1,6 @@
 //! The files to read a ledger from one after the other: its parts, or one file alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::{
     LedgerError,
-    parts::{Part, parts, segment_path},
-    read,
+    parts::{Part, parts},
     store::{int, uint},
     tree::CompactRange,
 };
@@ -20,9 +19,7 @@ const SLACK_NS: i64 = 60_000_000_000;
 
 /// One file.
 pub(super) struct Piece {
-    path: PathBuf,
-    /// Where it is once it is sealed; for one that is not yet.
-    sealed_as: Option<PathBuf>,
+    part: Part,
     /// The tree before its first entry.
     pub begin: CompactRange,
 }
@@ -30,7 +27,7 @@ pub(super) struct Piece {
 impl Piece {
     /// Opens it. A part may have been sealed since it was found.
     pub(super) fn open(&self) -> Result<Connection, LedgerError> {
-        open(&self.path, self.sealed_as.as_deref())
+        open(&self.part)
     }
 
     /// When its first entry was recorded, if it has one.
@@ -59,22 +56,14 @@ pub(super) fn made_at(id: Uuid) -> Option<i64> {
 /// The files that can have entries recorded since a time (as [`not_before`] gives it), oldest first. Of those before them
 /// not one entry is read.
 pub(super) fn find(ledger: &Path, oldest: Option<&str>) -> Result<Vec<Piece>, LedgerError> {
-    if !ledger.is_dir() {
-        let conn = read::open(ledger)?;
-        return Ok(vec![Piece {
-            path: ledger.into(),
-            sealed_as: None,
-            begin: begin(&conn)?.unwrap_or_default(),
-        }]);
-    }
-    let all = parts(ledger)?;
-    if all.is_empty() {
-        return find(&ledger.join("ledger.db"), oldest);
-    }
+    let all = if ledger.is_dir() {
+        parts(ledger)?
+    } else {
+        vec![Part::alone(ledger)]
+    };
     let mut found = Vec::new();
-    for Part { number, path, sealed } in all.into_iter().rev() {
-        let sealed_as = (!sealed).then(|| segment_path(ledger, number));
-        let conn = open(&path, sealed_as.as_deref())?;
+    for part in all.into_iter().rev() {
+        let conn = open(&part)?;
         // A part that does not say where it begins has not begun.
         let Some(begin) = begin(&conn)? else { continue };
         let before = match oldest {
@@ -84,11 +73,7 @@ pub(super) fn find(ledger: &Path, oldest: Option<&str>) -> Result<Vec<Piece>, Le
         if before && !found.is_empty() {
             break;
         }
-        found.push(Piece {
-            path,
-            sealed_as,
-            begin,
-        });
+        found.push(Piece { part, begin });
         if before {
             break;
         }
@@ -97,11 +82,8 @@ pub(super) fn find(ledger: &Path, oldest: Option<&str>) -> Result<Vec<Piece>, Le
     Ok(found)
 }
 
-fn open(path: &Path, sealed_as: Option<&Path>) -> Result<Connection, LedgerError> {
-    let conn = match (read::open(path), sealed_as) {
-        (Err(LedgerError::File { .. }), Some(segment)) => read::open(segment)?,
-        (opened, _) => opened?,
-    };
+fn open(part: &Part) -> Result<Connection, LedgerError> {
+    let conn = part.open()?;
     // One pass over what may be gigabytes: mapped, it would all count as this process's memory.
     conn.execute_batch("PRAGMA mmap_size=0")?;
     Ok(conn)

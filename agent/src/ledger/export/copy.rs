@@ -75,12 +75,10 @@ impl<'a> Copy<'a> {
         };
         self.tree = begin.begin.clone();
         self.first = self.tree.size();
-        if self.first > 0 {
-            self.target.execute(
-                "INSERT INTO frontier (size, nodes) VALUES (?1, ?2)",
-                params![int(self.first), self.tree.to_bytes()],
-            )?;
-        }
+        self.target.execute(
+            "INSERT INTO frontier (size, nodes) VALUES (?1, ?2)",
+            params![int(self.first), self.tree.to_bytes()],
+        )?;
         let total = pieces::end(last, self.options.unsealed)?;
         for (n, piece) in pieces.iter().enumerate() {
             if n > 0 && self.is_complete(piece)? {

@@ -1,12 +1,9 @@
-//! The file of an export while it is made, and its hash when it is.
+//! The file of an export while it is made.
 
 use std::{
-    io::Read as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
-
-use aws_lc_rs::digest;
 
 use super::super::LedgerError;
 
@@ -36,31 +33,11 @@ impl Partial {
         };
         keep().map_err(|e| LedgerError::file(out, &e))
     }
-
-    /// SHA-256 (hex) and size in bytes.
-    pub(super) fn hash(&self) -> Result<(String, u64), LedgerError> {
-        hash(&self.path).map_err(|e| LedgerError::file(&self.path, &e))
-    }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
         // Its link under the final name, if it was kept, stays.
         let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn hash(path: &Path) -> std::io::Result<(String, u64)> {
-    let mut file = std::fs::File::open(path)?;
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 256 << 10];
-    let mut bytes = 0;
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok((hex::encode(context.finish()), bytes));
-        }
-        context.update(buffer.get(..n).unwrap_or_default());
-        bytes += n as u64;
     }
 }

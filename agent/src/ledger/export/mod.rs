@@ -18,7 +18,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use self::{copy::Copy, file::Partial};
-use super::{LedgerError, controls::Control, pieces, verify::Progress};
+use super::{LedgerError, controls::Control, pieces, segment::hash_file, verify::Progress};
 use crate::model::Rfc3339;
 
 /// Which entries' bodies and payloads an export has.
@@ -79,8 +79,7 @@ impl ExportOptions {
 }
 
 /// What an export holds: for the entry that records it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Exported {
     /// Entries before its first.
     pub first: u64,
@@ -119,7 +118,7 @@ pub fn export(
     let mut copy = Copy::new(&partial.path, options)?;
     copy.all(&pieces::find(ledger, options.oldest().as_deref())?, progress)?;
     let mut done = copy.finish()?;
-    (done.sha256, done.bytes) = partial.hash()?;
+    (done.sha256, done.bytes) = hash_file(&partial.path).map_err(|e| LedgerError::file(&partial.path, &e))?;
     partial.keep(out)?;
     Ok(done)
 }

@@ -71,7 +71,10 @@ pub(super) fn describe(path: &Path, number: u64) -> Result<Sealed, LedgerError> 
 }
 
 /// SHA-256 (hex) and size of a file.
-pub(in super::super) fn hash_file(path: &Path) -> std::io::Result<(String, u64)> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> std::io::Result<(String, u64)> {
     let mut file = File::open(path)?;
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 256 << 10];

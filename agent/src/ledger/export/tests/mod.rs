@@ -9,16 +9,17 @@ use super::{
     super::{
         LedgerError,
         controls::{Control, Query, controls},
-        read, tree, verify,
+        parts, read, segment_path, verify,
     },
     ExportOptions, export, questions,
 };
 const NOW: i64 = 1_795_242_600_123_456_789;
-const SECOND: i64 = 1_000_000_000;
+/// Nanoseconds between two entries of the story.
+const STEP: i64 = 100_000_000_000;
 
 async fn made(options: &ExportOptions) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    story::told(&dir).await.close();
+    story::told(&dir, false).await.close();
     let out = dir.path().join("out.db");
     export(dir.path(), &out, options, &mut |_| {}).unwrap();
     verify(&out, None, &mut |_| {}).unwrap();
@@ -257,105 +258,84 @@ async fn an_export_for_a_control_has_what_its_views_need_and_no_more() {
     }
 }
 
-/// Cuts the live ledger into parts that begin at these entries, as sealing does.
-fn cut(dir: &TempDir, begins: &[u64]) {
-    let live = dir.path().join("ledger.db");
-    let all = Connection::open(&live).unwrap();
-    all.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=DELETE")
-        .unwrap();
-    drop(all);
-    for (n, first) in begins.iter().enumerate() {
-        let path = super::super::parts::live_path(dir.path(), n as u64);
-        std::fs::copy(&live, &path).unwrap();
-        let part = Connection::open(&path).unwrap();
-        let mut tree = tree::CompactRange::default();
-        let mut leaves = part
-            .prepare("SELECT leaf FROM entry WHERE seq < ?1 ORDER BY seq")
-            .unwrap();
-        let leaves = leaves
-            .query_map([*first as i64], |r| r.get::<_, [u8; 32]>(0))
-            .unwrap();
-        leaves.for_each(|leaf| tree.append(&leaf.unwrap()));
-        let end = begins.get(n + 1).map_or(i64::MAX, |e| *e as i64);
-        part.execute_batch(&format!(
-            "DELETE FROM frontier; DELETE FROM entry WHERE seq < {first} OR seq >= {end};
-             DELETE FROM payload WHERE place < {first} << 20 OR place >= ({end} & 0xffffffff) << 20;"
-        ))
-        .unwrap();
-        part.execute(
-            "INSERT INTO frontier VALUES (?1, ?2)",
-            rusqlite::params![*first as i64, tree.to_bytes()],
-        )
-        .unwrap();
-    }
-    std::fs::remove_file(&live).unwrap();
-}
-
 #[tokio::test]
-async fn an_export_spans_parts_and_begins_with_the_first_that_is_needed() {
-    let (dir, whole) = made(&ExportOptions::default()).await;
-    let whole = read::open(&whole).unwrap();
-    cut(&dir, &[0, 8, 14]);
-    // What has not begun counts for nothing.
-    let empty = super::super::parts::live_path(dir.path(), 3);
-    std::fs::copy(super::super::parts::live_path(dir.path(), 0), &empty).unwrap();
-    let conn = Connection::open(&empty).unwrap();
-    conn.execute_batch(
-        "DELETE FROM frontier; DELETE FROM entry; DELETE FROM checkpoint; DELETE FROM payload",
-    )
-    .unwrap();
-    drop(conn);
-    let out = dir.path().join("spanning.db");
-    let done = export(dir.path(), &out, &ExportOptions::default(), &mut |_| {}).unwrap();
-    let spanning = read::open(&out).unwrap();
-    for sql in [
-        "SELECT * FROM entry",
-        "SELECT * FROM operations",
-        "SELECT * FROM payload",
-        "SELECT * FROM checkpoint",
-    ] {
-        assert_eq!(rows(&spanning, sql), rows(&whole, sql), "{sql}");
-    }
+async fn an_export_spans_parts_and_reads_those_that_are_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = story::told(&dir, true).await;
+    ledger.close();
+    assert_eq!(parts(dir.path()).unwrap().len(), 3);
+    let make = |name: &str, options: &ExportOptions| {
+        let out = dir.path().join(name);
+        let done = export(dir.path(), &out, options, &mut |_| {}).unwrap();
+        verify(&out, None, &mut |_| {}).unwrap();
+        (done, read::open(&out).unwrap())
+    };
+    let (all, whole) = make("whole.db", &ExportOptions::default());
     assert_eq!(
-        done.root,
-        value(&whole, "SELECT text FROM about WHERE topic = 'root'")
+        (all.first, value(&whole, "SELECT count(*) FROM what_was_done")),
+        (0, "2".into())
     );
-    // From the second part's time on: the first is not read, though it be unreadable.
-    let first = super::super::parts::live_path(dir.path(), 0);
-    let conn = Connection::open(&first).unwrap();
-    conn.execute_batch(
-        "UPDATE entry SET body = replace(body, '2026-11-2', '2026-10-2'), leaf = zeroblob(32)",
-    )
-    .unwrap();
-    drop(conn);
-    let options = ExportOptions {
-        since_ns: Some(NOW + 10 * SECOND),
+    assert_eq!(
+        value(
+            &whole,
+            "SELECT count(*) FROM ledger_events WHERE event = 'segment_sealed'"
+        ),
+        "2"
+    );
+    // What of the story is in the first part alone.
+    let before = ExportOptions {
+        until_ns: Some(NOW + 9 * STEP),
         ..ExportOptions::default()
     };
-    let out = dir.path().join("since.db");
-    let done = export(dir.path(), &out, &options, &mut |_| {}).unwrap();
-    assert_eq!(done.first, 8);
-    let since = read::open(&out).unwrap();
+    let (done, until) = make("until.db", &before);
+    assert_eq!((done.first, done.entries, done.selected), (0, 8, 8));
+    assert_eq!(value(&until, "SELECT max(size) FROM checkpoint"), "8");
+    // From the second part's time on: of the first nothing is read, though it be changed.
+    let first = Connection::open(segment_path(dir.path(), 0)).unwrap();
+    first
+        .execute_batch("UPDATE entry SET leaf = zeroblob(32)")
+        .unwrap();
+    drop(first);
+    let since = ExportOptions {
+        since_ns: Some(NOW + 10 * STEP),
+        ..ExportOptions::default()
+    };
+    let (done, later) = make("since.db", &since);
+    assert_eq!((done.first, done.root), (8, all.root));
     assert_eq!(
-        value(&since, "SELECT size || ' ' || length(nodes) FROM frontier"),
+        value(&later, "SELECT size || ' ' || length(nodes) FROM frontier"),
         "8 32"
     );
-    assert_eq!(value(&since, "SELECT min(seq) FROM entry"), "8");
     assert_eq!(
-        done.root,
-        value(&whole, "SELECT text FROM about WHERE topic = 'root'")
+        value(
+            &later,
+            "SELECT min(seq) || ' ' || (SELECT min(size) FROM checkpoint) FROM entry"
+        ),
+        "8 8"
     );
-    // A part that does not fit is named.
-    let second = super::super::parts::live_path(dir.path(), 1);
-    let conn = Connection::open(&second).unwrap();
-    conn.execute_batch("UPDATE entry SET leaf = zeroblob(32) WHERE seq = 9")
-        .unwrap();
-    drop(conn);
     let out = dir.path().join("broken.db");
-    let error = export(dir.path(), &out, &options, &mut |_| {}).unwrap_err();
+    let error = export(dir.path(), &out, &ExportOptions::default(), &mut |_| {}).unwrap_err();
     assert!(
-        matches!(&error, LedgerError::Database { why } if why.contains("from entry 14 on")),
+        matches!(&error, LedgerError::Database { why } if why.contains("from entry 8 on")),
         "{error}"
     );
     assert!(!out.exists());
+    // A segment alone, and an export, are exported as well.
+    let segment = dir.path().join("of-segment.db");
+    export(
+        &segment_path(dir.path(), 1),
+        &segment,
+        &ExportOptions::default(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let again = dir.path().join("again.db");
+    export(&segment, &again, &ExportOptions::default(), &mut |_| {}).unwrap();
+    for file in [&segment, &again] {
+        verify(file, None, &mut |_| {}).unwrap();
+        assert_eq!(
+            value(&read::open(file).unwrap(), "SELECT count(*) FROM what_was_denied"),
+            "2"
+        );
+    }
 }

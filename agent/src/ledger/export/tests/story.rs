@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::super::{Durability, Ledger, Options, entry, tree},
-    NOW, SECOND,
+    NOW, STEP,
 };
 use crate::model::EntryKind;
 
@@ -18,7 +18,8 @@ struct Teller {
     session: String,
 }
 
-pub(super) async fn told(dir: &TempDir) -> Ledger {
+/// Tells it; in three parts, of which two are sealed, if that is asked for.
+pub(super) async fn told(dir: &TempDir, sealed: bool) -> Ledger {
     let ledger = Ledger::open(dir.path(), Options::new("host-1", Durability::Process)).unwrap();
     let text = json!([
         ["schema.cedarschema", "// @id(\"not-one\")"],
@@ -35,8 +36,10 @@ pub(super) async fn told(dir: &TempDir) -> Ledger {
         session,
     };
     teller.changes().await;
+    teller.seal(sealed).await;
     teller.session("open", json!({})).await;
     teller.work().await;
+    teller.seal(sealed).await;
     teller.end().await;
     teller.ledger
 }
@@ -50,11 +53,17 @@ fn with(mut members: Value, more: &Value) -> Value {
 
 impl Teller {
     async fn tell(&mut self, kind: EntryKind, members: Value) -> String {
-        self.at += SECOND;
+        self.at += STEP;
         let told = entry(kind, self.at, members);
         let id = told.id.to_string();
         self.ledger.append(told).await.unwrap();
         id
+    }
+
+    async fn seal(&self, sealed: bool) {
+        if sealed {
+            self.ledger.seal().await.unwrap();
+        }
     }
 
     async fn changes(&mut self) {

@@ -393,6 +393,8 @@ impl Agent {
                 bytes: ledger.disk_bytes,
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
+                unsigned: ledger.unsigned,
+                key: ledger.key,
             },
             approvals: self.approving.status(),
             connections: self.front.shared.drain.live(),
@@ -448,6 +450,9 @@ fn problems(s: &Status) -> Vec<String> {
         problems.push(format!(
             "the ledger cannot record, so every operation is denied: {e}"
         ));
+    }
+    if let Some(e) = &s.ledger.unsigned {
+        problems.push(e.clone());
     }
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(

@@ -116,6 +116,7 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/workload/restore", post(restore))
         .route("/v1/export", post(exported))
         .with_state(Arc::clone(&agent))
+        .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))
         .layer(middleware::from_fn_with_state(agent, outsiders_only));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())

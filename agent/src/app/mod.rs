@@ -8,6 +8,7 @@ mod credentials;
 mod events;
 mod reload;
 mod status;
+mod truth;
 
 use std::{path::Path, sync::Arc};
 

@@ -125,4 +125,10 @@ pub struct LedgerStatus {
     pub durability: String,
     /// Why it cannot record, if it cannot.
     pub error: Option<String>,
+    /// Why no checkpoint is signed, if none is.
+    #[serde(default)]
+    pub unsigned: Option<String>,
+    /// The public key that signs, in the C2SP form.
+    #[serde(default)]
+    pub key: String,
 }

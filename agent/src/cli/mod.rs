@@ -7,6 +7,7 @@ mod credentials;
 mod daemon;
 mod enter;
 mod export;
+mod ledger;
 mod sessions;
 mod signals;
 mod status;
@@ -89,6 +90,9 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
+    /// Look after the ledger itself.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
@@ -127,6 +131,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
+        Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::Verify(args) => verify::run(&args),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }

@@ -15,6 +15,7 @@ pub mod checkpoint;
 mod error;
 mod export;
 mod frame;
+mod keys;
 pub mod note;
 mod parts;
 pub mod query;
@@ -27,6 +28,7 @@ mod shared;
 mod start;
 mod state;
 mod store;
+mod succession;
 mod tail;
 pub mod tree;
 pub mod verify;
@@ -46,9 +48,11 @@ pub use self::{
     error::LedgerError,
     export::{ExportOptions, Exported, export},
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
+    keys::Rotated,
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
+    succession::Succession,
     tail::{Recorded, Tail},
     verify::{Progress, Report, VerifyError, verify},
 };
@@ -115,6 +119,8 @@ pub struct Status {
     pub healthy: bool,
     /// Why not.
     pub failure: Option<String>,
+    /// Why no checkpoint is signed, if none is.
+    pub unsigned: Option<String>,
     /// Entries in the tree.
     pub size: u64,
     /// The tree's root hash, hex.
@@ -362,9 +368,11 @@ impl Ledger {
         let shared = self.shared();
         let head = lock(&shared.head).clone();
         let trouble = lock(&shared.trouble);
+        let unsigned = shared.keys.unsettled().then(|| keys::unsettled().to_string());
         Status {
             healthy: trouble.why.is_none(),
             failure: trouble.why.as_deref().map(String::from),
+            unsigned,
             size: head.tree.size(),
             root: hex::encode(head.tree.root()),
             checkpoint_size: head.sealed,
@@ -377,7 +385,7 @@ impl Ledger {
                 Durability::Process
             },
             losses: trouble.losses.clone(),
-            key: shared.key.verifier().to_string(),
+            key: shared.keys.current().verifier().to_string(),
         }
     }
 

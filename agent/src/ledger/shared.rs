@@ -1,7 +1,7 @@
 //! What callers, the writer and the sealer share.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     LedgerError,
-    note::HostKey,
+    keys::Keys,
     queue::{Queue, lock},
     record::Losses,
     state::StateFile,
@@ -36,7 +36,7 @@ pub(super) struct Trouble {
 
 pub(super) struct Shared {
     pub queue: Queue,
-    pub key: HostKey,
+    pub keys: Keys,
     pub clock: Clock,
     pub path: PathBuf,
     pub state: StateFile,
@@ -94,6 +94,19 @@ impl Shared {
         }
         drop(trouble);
         self.lossy.store(true, Ordering::Release);
+    }
+
+    /// The data directory.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new(".")).into()
+    }
+
+    /// Makes what is committed survive a loss of power, whatever the mode. (A descriptor on the WAL may be closed:
+    /// SQLite's locks are on the database file.)
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        std::fs::File::open(wal)?.sync_data()
     }
 
     pub(super) fn wake_sealer(&self) {

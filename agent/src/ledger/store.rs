@@ -11,7 +11,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, Trans
 use super::{
     LedgerError,
     frame::direction_word,
-    queue::{Item, Record},
+    keys,
+    note::HostKey,
+    queue::{Beside, Item, Record},
+    succession::{Succession, successions},
     tree::{CompactRange, Hash},
 };
 
@@ -134,6 +137,9 @@ impl Store {
                             e.leaf.as_slice()
                         ])?;
                         self.tree.append(&e.leaf);
+                        if let Some(beside) = &e.beside {
+                            put_beside(&tx, beside)?;
+                        }
                     }
                     Record::Frame(f) => {
                         self.place = (self.place + 1).max(int(self.tree.size()) << PLACE_BITS);
@@ -187,6 +193,16 @@ impl Store {
         Ok(row.optional()?)
     }
 
+    /// The statements by which one host key gave way to another.
+    pub(super) fn successions(&self) -> Result<Vec<Succession>, LedgerError> {
+        successions(&self.conn)
+    }
+
+    /// Finishes or undoes a replacement of the host key that the last run began.
+    pub(super) fn settle_key(&self, dir: &Path, key: HostKey) -> Result<HostKey, LedgerError> {
+        keys::settle(dir, &self.conn, key)
+    }
+
     /// The leaves from `seq` on: what a failed write may have left behind.
     pub(super) fn leaves_from(&self, seq: u64) -> Result<Vec<Hash>, LedgerError> {
         let mut statement = self
@@ -195,6 +211,24 @@ impl Store {
         let rows = statement.query_map([int(seq)], |r| r.get::<_, Hash>(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+fn put_beside(tx: &Transaction<'_>, beside: &Beside) -> Result<(), rusqlite::Error> {
+    match beside {
+        Beside::Succession { vkey, note } => {
+            tx.execute("INSERT OR IGNORE INTO key (vkey) VALUES (?1)", [vkey])?;
+            tx.execute("INSERT OR IGNORE INTO statement (note) VALUES (?1)", [note])
+        }
+        Beside::Witness { size, signature } => tx.execute(
+            "INSERT OR IGNORE INTO witness (size, signature) VALUES (?1, ?2)",
+            params![int(*size), signature],
+        ),
+        Beside::Timestamp { size, token } => tx.execute(
+            "INSERT OR IGNORE INTO timestamp (size, token) VALUES (?1, ?2)",
+            params![int(*size), token],
+        ),
+    }
+    .map(drop)
 }
 
 fn create(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {

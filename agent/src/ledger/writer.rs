@@ -239,10 +239,13 @@ impl Writer {
         }
         if let Some(store) = &mut self.store {
             let (size, root) = (store.tree.size(), store.tree.root());
-            if lock(&self.shared.head).sealed < size {
+            // While a key is being replaced the next start signs.
+            if lock(&self.shared.head).sealed < size
+                && let Some(key) = self.shared.keys.signing()
+            {
                 let record = Record::Checkpoint {
                     size,
-                    note: Checkpoint::sign(&self.shared.key, size, &root),
+                    note: Checkpoint::sign(&key, size, &root),
                     nodes: store.tree.to_bytes(),
                 };
                 if let Err(error) = store.write(&[Item { record, permits: 0 }]) {

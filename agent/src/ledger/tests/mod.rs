@@ -2,6 +2,7 @@
 
 mod basic;
 mod reading;
+mod rotation;
 mod tamper;
 mod trouble;
 

@@ -6,6 +6,7 @@
 //! checkpoints over them; keep a checkpoint elsewhere for that.
 
 mod claims;
+mod keys;
 mod pass;
 
 use std::path::Path;
@@ -49,6 +50,12 @@ pub enum EntryFlaw {
     Outcome {
         /// The operation's id.
         operation: String,
+    },
+    /// An entry by which another key takes over that does not show it.
+    #[error("it says that another key signs from now on, and {what}")]
+    Succession {
+        /// What is wrong.
+        what: &'static str,
     },
     /// The frames stored are not those that the outcome names.
     #[error(
@@ -106,6 +113,20 @@ pub enum CheckpointFlaw {
         since: u64,
         /// Its own size.
         size: u64,
+    },
+    /// It is by a key that had been replaced.
+    #[error("it is signed by the key {key}, which was replaced {by}")]
+    Retired {
+        /// The key.
+        key: String,
+        /// By which entry, where it is there.
+        by: String,
+    },
+    /// It is by a key that no statement puts in the place of the one before.
+    #[error("it is signed by the key {key}, which did not follow the key that signed until then")]
+    NotSucceeded {
+        /// The key.
+        key: String,
     },
     /// It covers entries that are not there.
     #[error("the entries from {entries} on, which it covers, are missing")]
@@ -181,6 +202,12 @@ pub enum VerifyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A statement by which one key follows another.
+    #[error("table statement, a statement of key succession: {what}")]
+    Succession {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The database file itself: an index that does not fit its table, a page used twice.
     #[error("the file is damaged: {what}")]
     Damaged {
@@ -233,6 +260,8 @@ pub struct Report {
     pub unclaimed_frames: u64,
     /// Gap entries: what could not be recorded.
     pub gaps: u64,
+    /// Entries by which another host key took over.
+    pub rotations: u64,
     /// Policy sets that entries name and whose text is not in the file.
     pub policy_sets_missing: u64,
 }

@@ -14,9 +14,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        canonical,
-        checkpoint::Checkpoint,
-        is_time,
+        canonical, is_time,
         note::VerifierKey,
         schema,
         store::{PLACE_BITS, uint},
@@ -24,6 +22,7 @@ use super::{
     },
     CheckpointFlaw, EntryFlaw, FrameFlaw, Progress, Report, VerifyError,
     claims::{Claims, FrameRow, canonical_uuid},
+    keys::KeyRing,
 };
 use crate::model::EntryKind;
 
@@ -40,7 +39,7 @@ const KINDS: [EntryKind; 9] = [
 ];
 
 struct Pass<'a> {
-    keys: Vec<VerifierKey>,
+    keys: KeyRing,
     export: bool,
     tree: CompactRange,
     claims: Claims,
@@ -61,8 +60,11 @@ pub(super) fn run(
 ) -> Result<Report, VerifyError> {
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
+    let mut keys = KeyRing::new(key);
+    keys.add_file(&conn)?;
+    keys.check_given()?;
     let mut pass = Pass {
-        keys: keys(&conn, key)?,
+        keys,
         export,
         tree: CompactRange::default(),
         claims: Claims::default(),
@@ -211,6 +213,7 @@ impl Pass<'_> {
                 self.claims.outcome(operation, members.payload).map_err(flawed)?;
             }
             Some(EntryKind::Gap) => self.report.gaps += 1,
+            Some(EntryKind::Ledger) => self.keys.ledger_entry(self.tree.size(), text).map_err(flawed)?,
             Some(_) => {}
         }
         Ok(())
@@ -276,18 +279,7 @@ impl Pass<'_> {
         }
         while let Some((at, note)) = self.checkpoints.next_if(|(at, _)| *at <= size) {
             let wrong = |flaw| VerifyError::Checkpoint { size: at, flaw };
-            let mut opened = None;
-            for key in &self.keys {
-                opened = Some(Checkpoint::open(key, &note));
-                if matches!(opened, Some(Ok(_))) {
-                    break;
-                }
-            }
-            let opened = opened.ok_or_else(|| VerifyError::Key {
-                key: String::new(),
-                what: "the file has no key",
-            })?;
-            let checkpoint = opened.map_err(|e| wrong(e.into()))?;
+            let checkpoint = self.keys.checkpoint(&note).map_err(wrong)?;
             if checkpoint.size != at || at != size {
                 return Err(wrong(CheckpointFlaw::Size(checkpoint.size)));
             }
@@ -319,10 +311,12 @@ impl Pass<'_> {
     }
 
     fn finish(self) -> Result<Report, VerifyError> {
+        self.keys.finish()?;
         let entries = self.tree.size();
         let (open, unclaimed) = self.claims.left();
         Ok(Report {
-            origin: self.keys.first().map(|k| k.name().to_owned()).unwrap_or_default(),
+            origin: self.keys.origin(),
+            rotations: self.keys.rotations(),
             entries,
             unsealed: entries - self.sealed,
             root: hex::encode(self.tree.root()),
@@ -331,33 +325,6 @@ impl Pass<'_> {
             policy_sets_missing: self.missing_sets.len() as u64,
             ..self.report
         })
-    }
-}
-
-/// The keys that checkpoints may be signed by: the one given, or those in the file.
-fn keys(conn: &Connection, given: Option<&VerifierKey>) -> Result<Vec<VerifierKey>, VerifyError> {
-    let mut statement = conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
-    let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
-    let mut keys = Vec::new();
-    for text in rows {
-        let key = text?;
-        match VerifierKey::parse(&key) {
-            Ok(parsed) if parsed.to_string() == key => keys.push(parsed),
-            _ => {
-                return Err(VerifyError::Key {
-                    key,
-                    what: "it was changed: it is no key in the signed-note form",
-                });
-            }
-        }
-    }
-    match given {
-        None => Ok(keys),
-        Some(given) if keys.contains(given) => Ok(vec![given.clone()]),
-        Some(given) => Err(VerifyError::Key {
-            key: given.to_string(),
-            what: "it is not among the file's keys: the file is of another host, or was signed by someone else",
-        }),
     }
 }
 

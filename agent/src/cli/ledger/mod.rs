@@ -1,0 +1,23 @@
+//! `portcullis ledger ...`: what an admin does about the ledger itself.
+
+mod rotate_key;
+
+use std::process::ExitCode;
+
+use crate::config::Config;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Replace the key that signs the ledger's checkpoints by a new one.
+    ///
+    /// The old key's last act is to sign, together with the new one, that the new one takes over: who has the old public
+    /// key can go on verifying with it. Keep old public keys, and give the new one (`ledger.pub`) to auditors all the same.
+    /// Without a running daemon the ledger is opened for it.
+    RotateKey(rotate_key::Args),
+}
+
+pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::RotateKey(args) => rotate_key::run(args, config),
+    }
+}

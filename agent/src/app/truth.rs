@@ -1,4 +1,5 @@
-//! Routes of the control socket about what the ledger's truth rests on: its key.
+//! What the ledger's truth rests on besides itself: its key, and witnesses. Their tasks, and their routes of the control
+//! socket.
 
 use std::sync::Arc;
 
@@ -13,7 +14,36 @@ use super::{
     Agent,
     control::{Caller, Refused},
 };
-use crate::{identity::Actor, ledger::Rotated};
+use crate::{
+    config::Config,
+    identity::Actor,
+    ledger::{
+        Ledger, Rotated,
+        witness::{WitnessStatus, Witnesses},
+    },
+};
+
+/// The tasks that have others vouch for the ledger.
+#[derive(Default)]
+pub struct Truth {
+    witnesses: Witnesses,
+}
+
+impl Truth {
+    /// Starts what the configuration names.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used; nobody is waited for.
+    pub(super) fn start(ledger: &Ledger, config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            witnesses: Witnesses::start(ledger, &config.ledger.witness)?,
+        })
+    }
+
+    pub(super) fn witnesses(&self) -> Vec<WitnessStatus> {
+        self.witnesses.status()
+    }
+}
 
 pub(super) fn routes(agent: Arc<Agent>) -> Router {
     Router::new()

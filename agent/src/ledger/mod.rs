@@ -16,6 +16,7 @@ mod error;
 mod export;
 mod frame;
 mod keys;
+mod leaves;
 pub mod note;
 mod parts;
 pub mod query;
@@ -32,6 +33,7 @@ mod succession;
 mod tail;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 mod writer;
 
 use std::{
@@ -54,11 +56,11 @@ pub use self::{
     record::{Losses, entry},
     succession::Succession,
     tail::{Recorded, Tail},
-    verify::{Progress, Report, VerifyError, verify},
+    verify::{Progress, Report, Trust, VerifyError, verify, verify_with},
 };
 use self::{
     frame::Stored,
-    queue::{Done, Item, Record, lock},
+    queue::{Beside, Done, Item, Record, lock},
     shared::{Loss, Shared},
 };
 use crate::{
@@ -184,7 +186,7 @@ impl Ledger {
     /// At once while the ledger cannot be written; also when the body is not canonical or too large.
     pub async fn append(&self, entry: Entry) -> Result<Seq, LedgerError> {
         let (done, wait) = oneshot::channel();
-        self.submit(entry, Some(done)).await?;
+        self.submit(entry, Some(done), None).await?;
         wait.await.unwrap_or(Err(LedgerError::Closed))
     }
 
@@ -195,15 +197,35 @@ impl Ledger {
     /// # Errors
     /// As [`Self::append`].
     pub async fn enqueue(&self, entry: Entry) -> Result<(), LedgerError> {
-        self.submit(entry, None).await
+        self.submit(entry, None, None).await
     }
 
-    async fn submit(&self, entry: Entry, done: Option<Done>) -> Result<(), LedgerError> {
+    /// Appends an entry about custody together with the row that it speaks of.
+    async fn append_beside(&self, entry: Entry, beside: Beside) -> Result<Seq, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        self.submit(entry, Some(done), Some(Box::new(beside))).await?;
+        let seq = wait.await.unwrap_or(Err(LedgerError::Closed))?;
+        self.shared().custody.fetch_add(1, Ordering::AcqRel);
+        Ok(seq)
+    }
+
+    /// How many entries with a row beside them this run has appended.
+    fn custody(&self) -> u64 {
+        self.shared().custody.load(Ordering::Acquire)
+    }
+
+    async fn submit(
+        &self,
+        entry: Entry,
+        done: Option<Done>,
+        beside: Option<Box<Beside>>,
+    ) -> Result<(), LedgerError> {
         let shared = self.shared();
         shared.check()?;
         check(&entry)?;
         let mut sealed = record::seal(entry.body);
         sealed.done = done;
+        sealed.beside = beside;
         let permits = shared.queue.room(sealed.body.len()).await;
         self.push(Record::Entry(sealed), permits)
     }

@@ -53,6 +53,8 @@ pub(super) struct Shared {
     /// The sealer has nothing to do until the writer wakes it.
     pub sealer_idle: AtomicBool,
     pub stopping: AtomicBool,
+    /// Entries appended with a row beside them.
+    pub custody: AtomicU64,
     /// Entries between two checkpoints at most.
     pub checkpoint_every: u64,
 }

@@ -66,6 +66,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         sealer: OnceLock::new(),
         sealer_idle: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
+        custody: AtomicU64::new(0),
         checkpoint_every: options.checkpoint_every.max(1),
     });
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {

@@ -5,6 +5,7 @@ mod reading;
 mod rotation;
 mod tamper;
 mod trouble;
+mod vouched;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -39,15 +39,6 @@ pub(super) struct KeyRing {
     rotations: u64,
 }
 
-/// The members of an entry of kind `ledger` that are of interest.
-#[derive(serde::Deserialize)]
-struct Told<'a> {
-    #[serde(borrow)]
-    event: std::borrow::Cow<'a, str>,
-    #[serde(default)]
-    detail: serde_json::Value,
-}
-
 impl KeyRing {
     pub(super) fn new(given: Option<&VerifierKey>) -> Self {
         Self {
@@ -118,15 +109,11 @@ impl KeyRing {
         }
     }
 
-    /// Reads an entry of kind `ledger`.
-    pub(super) fn ledger_entry(&mut self, seq: u64, body: &str) -> Result<(), EntryFlaw> {
+    /// Reads the particulars of an entry `key_rotated`.
+    pub(super) fn rotated(&mut self, seq: u64, detail: &serde_json::Value) -> Result<(), EntryFlaw> {
         let flaw = |what| EntryFlaw::Succession { what };
-        let told: Told<'_> = serde_json::from_str(body).map_err(|_| EntryFlaw::Member { member: "event" })?;
-        if told.event != "key_rotated" {
-            return Ok(());
-        }
         let member = |name| {
-            told.detail
+            detail
                 .get(name)
                 .and_then(serde_json::Value::as_str)
                 .ok_or(EntryFlaw::Member { member: "detail" })

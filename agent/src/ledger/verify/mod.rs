@@ -6,17 +6,31 @@
 //! checkpoints over them; keep a checkpoint elsewhere for that.
 
 mod claims;
+mod evidence;
 mod keys;
 mod pass;
 
 use std::path::Path;
 
+pub use self::evidence::Witnessed;
 use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
     read, schema,
+    witness::cosignature::WitnessKey,
 };
+
+/// What verification is given from outside the file, to hold it against.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// The host's public key; one that was replaced, or that took over, does as well.
+    pub key: Option<VerifierKey>,
+    /// Witnesses whose cosignature is demanded.
+    pub witnesses: Vec<WitnessKey>,
+    /// A checkpoint of this ledger that was kept elsewhere: a whole signed note.
+    pub against: Option<String>,
+}
 
 /// What is wrong with an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +70,12 @@ pub enum EntryFlaw {
     Succession {
         /// What is wrong.
         what: &'static str,
+    },
+    /// A cosignature that the host got is not there.
+    #[error("the cosignature over {size} entries that it speaks of is not in the file")]
+    Cosignature {
+        /// The size of the checkpoint.
+        size: u64,
     },
     /// The frames stored are not those that the outcome names.
     #[error(
@@ -136,6 +156,35 @@ pub enum CheckpointFlaw {
     },
 }
 
+/// Why a file does not go with a checkpoint that was kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgainstFlaw {
+    /// It is no checkpoint of this ledger.
+    #[error("it is no checkpoint of this ledger: {0}")]
+    Note(CheckpointFlaw),
+    /// It covers more than there is.
+    #[error(
+        "there are only {entries} entries: this is an older copy (a rollback), or the newest were cut off; ask for \
+         the file that goes on to there"
+    )]
+    Rollback {
+        /// How many there are.
+        entries: u64,
+    },
+    /// Its root is another.
+    #[error(
+        "the entries before it are others than those that it was signed over: there are two histories (a fork), or \
+         one was rewritten and signed again"
+    )]
+    Fork,
+    /// It is from before the first entry.
+    #[error("the file begins with entry {first}, behind it: give the files before it, too")]
+    Before {
+        /// The first entry.
+        first: u64,
+    },
+}
+
 /// The first thing that is wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -202,6 +251,28 @@ pub enum VerifyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A checkpoint that was kept elsewhere does not go with the file.
+    #[error("the kept checkpoint of {size} entries: {flaw}")]
+    Against {
+        /// Its size.
+        size: u64,
+        /// Why.
+        flaw: AgainstFlaw,
+    },
+    /// A witness's cosignature.
+    #[error("a witness's cosignature over {size} entries: {what}")]
+    Witness {
+        /// The size of the checkpoint.
+        size: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A witness that was asked for has cosigned nothing.
+    #[error("there is no cosignature by the witness {key}")]
+    Unwitnessed {
+        /// Its key.
+        key: String,
+    },
     /// A statement by which one key follows another.
     #[error("table statement, a statement of key succession: {what}")]
     Succession {
@@ -262,6 +333,12 @@ pub struct Report {
     pub gaps: u64,
     /// Entries by which another host key took over.
     pub rotations: u64,
+    /// Witnesses with a cosignature, and how far these reach.
+    pub witnesses: Vec<Witnessed>,
+    /// Cosignatures that could not be checked: no key of theirs is known, or they are over what came before the file.
+    pub unknown_cosignatures: u64,
+    /// The size of the kept checkpoint that the file goes with, if one was given.
+    pub against: Option<u64>,
     /// Policy sets that entries name and whose text is not in the file.
     pub policy_sets_missing: u64,
 }
@@ -275,16 +352,32 @@ pub fn verify(
     key: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
+    let trust = Trust {
+        key: key.cloned(),
+        ..Trust::default()
+    };
+    verify_with(path, &trust, progress)
+}
+
+/// Verifies likewise, against more than a key.
+///
+/// # Errors
+/// The first thing that is not in order.
+pub fn verify_with(
+    path: &Path,
+    trust: &Trust,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
     let conn = read::open(path)?;
     let export = schema::check(&conn)?;
     if !export {
-        return pass::run(&conn, false, key, progress);
+        return pass::run(&conn, false, trust, progress);
     }
     // An index that does not fit its table would make queries lie about bodies that are right. On a thread of its own,
     // because it takes as long as all the rest.
     std::thread::scope(|scope| {
         let indexes = scope.spawn(|| indexes_fit(path));
-        let report = pass::run(&conn, true, key, progress)?;
+        let report = pass::run(&conn, true, trust, progress)?;
         // A panic there would be one of SQLite's binding; the file is then not verified.
         let panicked = |_| {
             Err(VerifyError::Damaged {

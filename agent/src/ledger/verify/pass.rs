@@ -14,14 +14,13 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        canonical, is_time,
-        note::VerifierKey,
-        schema,
+        canonical, is_time, schema,
         store::{PLACE_BITS, uint},
         tree::{CompactRange, leaf_hash, sha256},
     },
-    CheckpointFlaw, EntryFlaw, FrameFlaw, Progress, Report, VerifyError,
+    CheckpointFlaw, EntryFlaw, FrameFlaw, Progress, Report, Trust, VerifyError,
     claims::{Claims, FrameRow, canonical_uuid},
+    evidence::Evidence,
     keys::KeyRing,
 };
 use crate::model::EntryKind;
@@ -40,6 +39,7 @@ const KINDS: [EntryKind; 9] = [
 
 struct Pass<'a> {
     keys: KeyRing,
+    evidence: Evidence<'a>,
     export: bool,
     tree: CompactRange,
     claims: Claims,
@@ -55,16 +55,17 @@ struct Pass<'a> {
 pub(super) fn run(
     conn: &Connection,
     export: bool,
-    key: Option<&VerifierKey>,
+    trust: &Trust,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
-    let mut keys = KeyRing::new(key);
+    let mut keys = KeyRing::new(trust.key.as_ref());
     keys.add_file(&conn)?;
     keys.check_given()?;
     let mut pass = Pass {
         keys,
+        evidence: Evidence::new(trust)?,
         export,
         tree: CompactRange::default(),
         claims: Claims::default(),
@@ -75,11 +76,13 @@ pub(super) fn run(
         missing_sets: BTreeSet::new(),
         report: Report {
             file: if export { "export" } else { "ledger" },
-            key_given: key.is_some(),
+            key_given: trust.key.is_some(),
             ..Report::default()
         },
         progress,
     };
+    pass.evidence
+        .add_file(&conn, &pass.keys.origin(), pass.tree.size(), &pass.tree.root())?;
     if !export {
         let sql = "SELECT size, nodes FROM tree WHERE one = 1";
         let row = conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get(1)?)));
@@ -134,6 +137,15 @@ impl Frames<'_> {
         self.place = self.rows.get().map(|row| row.get(0)).transpose()?;
         Ok(())
     }
+}
+
+/// The members of an entry of kind `ledger`.
+#[derive(serde::Deserialize)]
+struct Told<'a> {
+    #[serde(borrow)]
+    event: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    detail: serde_json::Value,
 }
 
 type Flawed = (Option<String>, EntryFlaw);
@@ -213,10 +225,20 @@ impl Pass<'_> {
                 self.claims.outcome(operation, members.payload).map_err(flawed)?;
             }
             Some(EntryKind::Gap) => self.report.gaps += 1,
-            Some(EntryKind::Ledger) => self.keys.ledger_entry(self.tree.size(), text).map_err(flawed)?,
+            Some(EntryKind::Ledger) => self.ledger_entry(text).map_err(flawed)?,
             Some(_) => {}
         }
         Ok(())
+    }
+
+    /// What the ledger says of itself, as far as it can be held against the rest of the file.
+    fn ledger_entry(&mut self, text: &str) -> Result<(), EntryFlaw> {
+        let told: Told<'_> = serde_json::from_str(text).map_err(|_| EntryFlaw::Member { member: "event" })?;
+        match &*told.event {
+            "key_rotated" => self.keys.rotated(self.tree.size(), &told.detail),
+            "witnessed" => self.evidence.witnessed(&told.detail),
+            _ => Ok(()),
+        }
     }
 
     /// The frames that were written before entry `seq`.
@@ -291,6 +313,10 @@ impl Pass<'_> {
             }
             self.sealed = size;
             self.report.checkpoints += 1;
+            self.evidence.checkpoint(size, &checkpoint.root);
+        }
+        if self.evidence.wants(size) {
+            self.evidence.head(&self.keys.origin(), size, &self.tree.root())?;
         }
         Ok(())
     }
@@ -311,12 +337,16 @@ impl Pass<'_> {
     }
 
     fn finish(self) -> Result<Report, VerifyError> {
-        self.keys.finish()?;
         let entries = self.tree.size();
+        self.keys.finish()?;
+        let found = self.evidence.finish(&self.keys, 0, entries)?;
         let (open, unclaimed) = self.claims.left();
         Ok(Report {
             origin: self.keys.origin(),
             rotations: self.keys.rotations(),
+            witnesses: found.witnesses,
+            unknown_cosignatures: found.unknown,
+            against: found.against,
             entries,
             unsealed: entries - self.sealed,
             root: hex::encode(self.tree.root()),

@@ -216,6 +216,7 @@ impl Asker {
 
     /// What this witness cosigned last, from the file.
     async fn remember(&mut self) {
+        self.custody = self.ledger.custody();
         let (path, key) = (self.ledger.shared().path.clone(), self.key.clone());
         let found = tokio::task::spawn_blocking(move || -> Result<Option<(u64, u64)>, LedgerError> {
             let conn = read::open(&path)?;

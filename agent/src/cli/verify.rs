@@ -3,18 +3,28 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Instant,
 };
 
 use anyhow::Context as _;
 
 use super::bar::Bar;
-use crate::ledger::{self, Trust, VerifierKey, note::NoteError, witness::cosignature::WitnessKey};
+use crate::{
+    config::Config,
+    ledger::{
+        note::{NoteError, VerifierKey},
+        verify::{Checks, Report, verify_files},
+        witness::cosignature::WitnessKey,
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An export, or a ledger.
-    file: PathBuf,
-    /// The host's public key (`ledger.pub`), had from the host by another way than the file itself.
+    /// Exports, segments, ledgers, or data directories. Several are verified as one chain, in whatever order they are
+    /// given. Without any: this host's own ledger, all of it.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The host's public key (`ledger.pub`), had from the host by another way than the files themselves.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The public key of a witness (C2SP form) whose cosignature is to be there; can be given several times.
@@ -40,74 +50,32 @@ fn small<T>(path: &Path, read: impl Fn(&str) -> Result<T, NoteError>) -> anyhow:
     read(&text).with_context(named)
 }
 
-fn trust(args: &Args) -> anyhow::Result<Trust> {
+/// What the files are held against.
+fn checks(args: &Args) -> anyhow::Result<Checks> {
     let key = |path: &PathBuf| small(path, |text| VerifierKey::parse(text.trim()));
     let witness = |path: &PathBuf| small(path, |text| WitnessKey::parse(text.trim()));
     let note = |path: &PathBuf| small(path, |text| Ok(text.to_owned()));
-    Ok(Trust {
+    Ok(Checks {
         key: args.key.as_ref().map(key).transpose()?,
         witnesses: args.witness.iter().map(witness).collect::<Result<_, _>>()?,
         against: args.against.as_ref().map(note).transpose()?,
     })
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let trust = trust(args)?;
+pub(super) fn run(args: &Args, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<ExitCode> {
+    let checks = checks(args)?;
+    let files = if args.files.is_empty() {
+        vec![config()?.host.data_dir]
+    } else {
+        args.files.clone()
+    };
     let mut bar = Bar::new("verifying");
-    let verdict = ledger::verify_with(&args.file, &trust, &mut |p| bar.show(p));
+    let began = Instant::now();
+    let verdict = verify_files(&files, &checks, &mut |p| bar.show(p));
     bar.end();
     match verdict {
         Ok(report) if args.json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Ok(report) => {
-            println!("OK: {} entries, root {}", report.entries, report.root);
-            println!(
-                "{} checkpoints of {} signed; {} payload frames match",
-                report.checkpoints, report.origin, report.frames
-            );
-            if report.withheld > 0 {
-                println!(
-                    "{} entries are withheld: only their hashes are in the file",
-                    report.withheld
-                );
-            }
-            if report.unsealed > 0 {
-                println!(
-                    "{} entries came after the last checkpoint: nothing signed covers them yet",
-                    report.unsealed
-                );
-            }
-            if report.gaps > 0 {
-                println!(
-                    "{} gap entries say that something could not be recorded",
-                    report.gaps
-                );
-            }
-            for w in &report.witnesses {
-                let own = if w.given {
-                    ""
-                } else {
-                    " (its key is from the host's own entries)"
-                };
-                println!(
-                    "The witness {} cosigned {} entries, last at {}{own}",
-                    w.key, w.size, w.at
-                );
-            }
-            if let Some(size) = report.against {
-                println!("The kept checkpoint of {size} entries is of this history");
-            }
-            if report.rotations > 0 {
-                println!(
-                    "The key was replaced {} times, each time signed by both",
-                    report.rotations
-                );
-            }
-            if !report.key_given {
-                println!(
-                    "The key is the file's own; give the host's with --key to know that it is the host's."
-                );
-            }
-        }
+        Ok(report) => tell(&report, began.elapsed().as_secs_f64()),
         Err(e) => {
             if args.json {
                 println!("{}", serde_json::json!({ "error": e.to_string() }));
@@ -118,4 +86,46 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is shown with one decimal")]
+fn tell(report: &Report, seconds: f64) {
+    println!("OK: {} entries, root {}", report.entries, report.root);
+    if report.first > 0 {
+        println!(
+            "{} of them came before: only the hashes over them are here, and signed",
+            report.first
+        );
+    }
+    println!(
+        "{} checkpoints of {} signed; {} payload frames match",
+        report.checkpoints, report.origin, report.frames
+    );
+    if report.withheld > 0 {
+        println!(
+            "{} entries are withheld: only their hashes are in the file",
+            report.withheld
+        );
+    }
+    if report.unsealed > 0 {
+        println!(
+            "{} entries came after the last checkpoint: nothing signed covers them yet",
+            report.unsealed
+        );
+    }
+    if report.gaps > 0 {
+        println!(
+            "{} gap entries say that something could not be recorded",
+            report.gaps
+        );
+    }
+    println!(
+        "{} files, {:.1} MB in {seconds:.1} s: {:.0} MB/s",
+        report.files,
+        report.bytes as f64 / 1e6,
+        report.bytes as f64 / 1e6 / seconds.max(1e-9)
+    );
+    if !report.key_given {
+        println!("The key is the file's own; give the host's with --key to know that it is the host's.");
+    }
 }

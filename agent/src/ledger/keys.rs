@@ -117,7 +117,7 @@ impl Ledger {
         if shared.keys.unsettled() {
             return Err(unsettled());
         }
-        let dir = shared.dir();
+        let dir = shared.dir.clone();
         let old = shared.keys.current();
         tidy(&dir, &old)?;
         let new = fresh(old.verifier().name())?;
@@ -228,7 +228,7 @@ fn stands(shared: &Shared, note: &str, error: LedgerError) -> Result<Seq, Failed
         std::thread::sleep(Duration::from_millis(50));
     }
     let look = || -> Result<Option<i64>, LedgerError> {
-        let conn = read::open(&shared.path)?;
+        let conn = read::open(&shared.live().0)?;
         let there: bool = conn.query_row(
             "SELECT EXISTS (SELECT 1 FROM statement WHERE note = ?1)",
             [note],

@@ -1,12 +1,12 @@
 //! Leaf hashes over all parts, in order, and what proofs begin from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
     LedgerError,
-    parts::{Part, parts, segment_path},
+    parts::parts,
     read,
     store::{int, uint},
     tree::{CompactRange, Hash},
@@ -29,33 +29,11 @@ pub(super) fn frontier(conn: &Connection) -> Result<CompactRange, LedgerError> {
     }
 }
 
-/// The parts of a data directory, oldest first, each with its connection as far as it was opened.
-fn files(dir: &Path) -> Result<Vec<Part>, LedgerError> {
-    let mut found = parts(dir)?;
-    let single: PathBuf = dir.join("ledger.db");
-    if found.is_empty() && single.exists() {
-        found.push(Part {
-            number: 0,
-            path: single,
-            sealed: false,
-        });
-    }
-    Ok(found)
-}
-
-/// Opens a part; one that was sealed meanwhile, where it is now.
-fn open(dir: &Path, part: &Part) -> Result<Connection, LedgerError> {
-    match read::open(&part.path) {
-        Err(LedgerError::File { .. }) if !part.sealed => read::open(&segment_path(dir, part.number)),
-        other => other,
-    }
-}
-
 /// The parts from the one on that has entry `seq`, with their connections; the first begins at or before it.
 pub(super) fn from_entry(dir: &Path, seq: u64) -> Result<Vec<Connection>, LedgerError> {
     let mut opened = Vec::new();
-    for part in files(dir)?.iter().rev() {
-        let conn = open(dir, part)?;
+    for part in parts(dir)?.iter().rev() {
+        let conn = part.open()?;
         let first = read::first(&conn)?;
         opened.push(conn);
         if first <= seq {

@@ -68,19 +68,22 @@ impl Succession {
     }
 }
 
+/// The notes in a file that claim to be such statements.
+pub(super) fn succession_notes(conn: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+    let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
+    let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
+    notes
+        .filter(|note| note.as_ref().map_or(true, |note| Succession::is_titled(note)))
+        .collect()
+}
+
 /// The statements of succession in a file, in the order of their sizes. What cannot be verified is not among them.
 pub(super) fn successions(conn: &Connection) -> Result<Vec<Succession>, LedgerError> {
-    let mut statement = conn.prepare("SELECT note FROM statement")?;
-    let mut rows = statement.query([])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let note: String = row.get(0)?;
-        if Succession::is_titled(&note)
-            && let Ok(succession) = Succession::open(&note)
-        {
-            found.push(succession);
-        }
-    }
+    let notes = succession_notes(conn)?;
+    let mut found: Vec<Succession> = notes
+        .iter()
+        .filter_map(|note| Succession::open(note).ok())
+        .collect();
     found.sort_by_key(|s| s.size);
     Ok(found)
 }

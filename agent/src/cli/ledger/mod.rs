@@ -1,6 +1,7 @@
-//! `portcullis ledger ...`: what an admin does about the ledger itself.
+//! `portcullis ledger`
 
 mod rotate_key;
+mod seal;
 
 use std::process::ExitCode;
 
@@ -8,6 +9,10 @@ use crate::config::Config;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// Seal everything recorded so far into a segment now, and say where it is.
+    ///
+    /// The daemon does so by itself when the live ledger has [ledger] segment_bytes, or is segment_age old.
+    Seal(seal::Args),
     /// Replace the key that signs the ledger's checkpoints by a new one.
     ///
     /// The old key's last act is to sign, together with the new one, that the new one takes over: who has the old public
@@ -18,6 +23,7 @@ pub(super) enum Command {
 
 pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Seal(args) => seal::run(args, config),
         Command::RotateKey(args) => rotate_key::run(args, config),
     }
 }

@@ -180,7 +180,7 @@ fn wherever_a_replacement_ends_the_next_start_goes_on() {
 #[test]
 fn nothing_is_signed_by_the_wrong_key_while_entries_come() {
     let dir = dir();
-    let mut options = Options::new("host-1", Durability::Process);
+    let mut options = options(Durability::Process);
     options.checkpoint_every = 7;
     options.checkpoint_after = Duration::from_millis(1);
     let ledger = Ledger::open(dir.path(), options).unwrap();
@@ -302,6 +302,52 @@ fn a_key_beside_the_ledger_that_never_signed_is_refused() {
     let (dir, _, _) = rotated();
     let other = HostKey::from_seed("portcullis/host-1", zeroize::Zeroizing::new([6; 32])).unwrap();
     fs::write(dir.path().join("ledger.key"), &**other.to_secret()).unwrap();
-    let opened = Ledger::open(dir.path(), Options::new("host-1", Durability::Process));
+    let opened = Ledger::open(dir.path(), options(Durability::Process));
     assert!(matches!(opened.err(), Some(LedgerError::Database { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_from_before_and_after_verify_with_either_key() {
+    let dir = dir();
+    let ledger = open(&dir, Durability::Process);
+    let first = public(&dir);
+    for round in 0..4 {
+        for _ in 0..5 {
+            ledger.append(agent("started")).await.unwrap();
+        }
+        if round < 3 {
+            ledger.seal().await.unwrap().unwrap();
+        }
+        if round % 2 == 0 {
+            let ledger = ledger.clone();
+            tokio::task::spawn_blocking(move || ledger.rotate_key(&NOBODY))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
+    ledger.close();
+    let last = public(&dir);
+    assert_ne!(first, last);
+    let chain = |key: &VerifierKey| {
+        let checks = verify::Checks {
+            key: Some(key.clone()),
+            ..verify::Checks::default()
+        };
+        verify::verify_files(&[dir.path().into()], &checks, &mut |_| {}).map_err(|f| f.error)
+    };
+    for key in [&first, &last] {
+        let report = chain(key).unwrap();
+        assert_eq!((report.files, report.rotations, report.unsealed), (4, 2, 0));
+    }
+    for part in parts(dir.path()).unwrap() {
+        verify(&part.path, Some(&first), &mut |_| {}).unwrap();
+        verify(&part.path, None, &mut |_| {}).unwrap();
+    }
+    // A segment whose own key was replaced since is not vouched for by the new one alone.
+    let before = verify(&segment_path(dir.path(), 0), Some(&last), &mut |_| {});
+    assert!(matches!(before, Err(VerifyError::Key { .. })), "{before:?}");
+    // Reopened, it goes on.
+    open(&dir, Durability::Process).close();
+    chain(&last).unwrap();
 }

@@ -117,7 +117,7 @@ async fn fake() -> (Arc<Fake>, config::Witness) {
 }
 
 fn quick(dir: &TempDir) -> Ledger {
-    let mut options = Options::new("host-1", Durability::Process);
+    let mut options = options(Durability::Process);
     options.clock = Clock::System;
     options.checkpoint_after = Duration::from_millis(5);
     Ledger::open(dir.path(), options).unwrap()
@@ -139,11 +139,11 @@ async fn until(witnesses: &Witnesses, what: impl Fn(&WitnessStatus) -> bool) -> 
 }
 
 fn with_witness(dir: &TempDir, key: &WitnessKey) -> Result<Report, VerifyError> {
-    let trust = Trust {
+    let checks = verify::Checks {
         witnesses: vec![key.clone()],
-        ..Trust::default()
+        ..verify::Checks::default()
     };
-    verify_with(&db(dir), &trust, &mut |_| {})
+    verify::verify_files(&[db(dir)], &checks, &mut |_| {}).map_err(|f| f.error)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,7 +253,7 @@ async fn a_ledger_older_than_what_a_witness_saw_is_told() {
     *fake.log.lock().unwrap() = Some(public(&dir));
     ledger.append(agent("started")).await.unwrap();
     ledger.close();
-    for name in ["ledger.db", "ledger.key", "ledger.pub", "ledger.state"] {
+    for name in ["ledger-0000000000.db", "ledger.key", "ledger.pub", "ledger.state"] {
         std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
     }
     let ledger = quick(&dir);
@@ -361,11 +361,11 @@ async fn a_kept_checkpoint_names_rollback_and_fork() {
         rows.unwrap().map(Result::unwrap).collect()
     };
     let against = |dir: &TempDir, note: &str| {
-        let trust = Trust {
+        let checks = verify::Checks {
             against: Some(note.into()),
-            ..Trust::default()
+            ..verify::Checks::default()
         };
-        verify_with(&db(dir), &trust, &mut |_| {})
+        verify::verify_files(&[db(dir)], &checks, &mut |_| {}).map_err(|f| f.error)
     };
     let flaw = |result: Result<Report, VerifyError>| match result {
         Err(VerifyError::Against { flaw, .. }) => flaw,

@@ -15,7 +15,7 @@ use super::{
         tree::Hash,
         witness::cosignature::WitnessKey,
     },
-    AgainstFlaw, EntryFlaw, Trust, VerifyError,
+    AgainstFlaw, Checks, EntryFlaw, VerifyError,
     keys::KeyRing,
 };
 use crate::model::Rfc3339;
@@ -50,7 +50,7 @@ struct Kept<'t> {
 
 /// The state of a pass over one file or several.
 pub(super) struct Evidence<'t> {
-    trust: &'t Trust,
+    checks: &'t Checks,
     kept: Option<Kept<'t>>,
     /// The cosignatures of the file, by size, and the next of them.
     rows: Vec<(u64, String)>,
@@ -72,9 +72,9 @@ pub(super) struct Found {
 }
 
 impl<'t> Evidence<'t> {
-    pub(super) fn new(trust: &'t Trust) -> Result<Self, VerifyError> {
+    pub(super) fn new(checks: &'t Checks) -> Result<Self, VerifyError> {
         let mut evidence = Self {
-            trust,
+            checks,
             kept: None,
             rows: Vec::new(),
             next: 0,
@@ -84,7 +84,7 @@ impl<'t> Evidence<'t> {
             unknown: 0,
             broken: None,
         };
-        if let Some(note) = &trust.against {
+        if let Some(note) = &checks.against {
             let checkpoint = unverified(note).map_err(|e| VerifyError::Against {
                 size: 0,
                 flaw: AgainstFlaw::Note(e.into()),
@@ -95,7 +95,7 @@ impl<'t> Evidence<'t> {
                 met: false,
             });
         }
-        for key in &trust.witnesses {
+        for key in &checks.witnesses {
             evidence.add_witness(key, true);
         }
         Ok(evidence)
@@ -261,7 +261,7 @@ impl<'t> Evidence<'t> {
                 what: "the entries that it covers are not all there",
             });
         }
-        if let Some(key) = self.trust.witnesses.iter().find(|key| {
+        if let Some(key) = self.checks.witnesses.iter().find(|key| {
             let told = self.witnesses.iter().find(|(known, _)| known == *key);
             told.is_none_or(|(_, told)| told.cosignatures == 0)
         }) {

@@ -13,6 +13,7 @@ use super::{
     super::{
         checkpoint::Checkpoint,
         note::{NoteError, VerifierKey},
+        segment::statement::Statement,
         succession::Succession,
     },
     CheckpointFlaw, EntryFlaw, VerifyError,
@@ -47,8 +48,9 @@ impl KeyRing {
         }
     }
 
-    /// Takes up what a file says of keys; of several files, the next.
-    pub(super) fn add_file(&mut self, conn: &Connection) -> Result<(), VerifyError> {
+    /// Takes up what a file says of keys, and gives the name of its keys; of several files, the next.
+    pub(super) fn add_file(&mut self, conn: &Connection) -> Result<String, VerifyError> {
+        let mut origin = String::new();
         let mut statement = conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
         let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
         for text in rows {
@@ -60,7 +62,10 @@ impl KeyRing {
                 });
             }
             match VerifierKey::parse(&key) {
-                Ok(parsed) if parsed.to_string() == key => add(&mut self.known, &parsed),
+                Ok(parsed) if parsed.to_string() == key => {
+                    parsed.name().clone_into(&mut origin);
+                    add(&mut self.known, &parsed);
+                }
                 _ => {
                     return Err(VerifyError::Key {
                         key,
@@ -82,7 +87,7 @@ impl KeyRing {
             self.follow(succession)
                 .map_err(|what| VerifyError::Succession { what })?;
         }
-        Ok(())
+        Ok(origin)
     }
 
     /// Whether the key given is one of the files', once all were added.
@@ -167,13 +172,13 @@ impl KeyRing {
         Ok(checkpoint)
     }
 
-    /// The text of another note by one of the host's keys: a statement about a segment or a purge.
-    #[allow(dead_code)]
-    pub(super) fn statement<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
+    /// What the host declares of a segment, by any of its keys: the one that signed when it was made, which may have
+    /// taken over since the segment's last entry.
+    pub(super) fn statement(&self, note: &str) -> Result<Statement, NoteError> {
         let mut last = NoteError::NoSignature;
         for key in &self.known {
-            match key.open(note) {
-                Ok(text) => return Ok(text),
+            match Statement::open(key, note) {
+                Ok(statement) => return Ok(statement),
                 Err(NoteError::NoSignature) => {}
                 Err(e) => last = e,
             }
@@ -227,16 +232,6 @@ impl KeyRing {
     /// How many keys took over by entries of the files.
     pub(super) fn rotations(&self) -> u64 {
         self.rotations
-    }
-
-    /// The host's name for its ledger.
-    pub(super) fn origin(&self) -> String {
-        let key = self
-            .signer
-            .as_ref()
-            .or(self.given.as_ref())
-            .or(self.known.first());
-        key.map(|key| key.name().to_owned()).unwrap_or_default()
     }
 
     /// At the end: every key belongs to the line, and the one given vouches for it.

@@ -5,32 +5,23 @@
 //! history. What nobody can find in the file alone: that the newest entries were cut off together with the
 //! checkpoints over them; keep a checkpoint elsewhere for that.
 
+mod chain;
 mod claims;
 mod evidence;
 mod keys;
 mod pass;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use self::evidence::Witnessed;
+pub use super::schema::FileKind;
 use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
-    read, schema,
+    read,
     witness::cosignature::WitnessKey,
 };
-
-/// What verification is given from outside the file, to hold it against.
-#[derive(Clone, Debug, Default)]
-pub struct Trust {
-    /// The host's public key; one that was replaced, or that took over, does as well.
-    pub key: Option<VerifierKey>,
-    /// Witnesses whose cosignature is demanded.
-    pub witnesses: Vec<WitnessKey>,
-    /// A checkpoint of this ledger that was kept elsewhere: a whole signed note.
-    pub against: Option<String>,
-}
 
 /// What is wrong with an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +77,35 @@ pub enum EntryFlaw {
         operation: String,
         /// `up` or `down`.
         direction: &'static str,
+    },
+}
+
+/// Why a file does not go with a checkpoint that was kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgainstFlaw {
+    /// It is no checkpoint of this ledger.
+    #[error("it is no checkpoint of this ledger: {0}")]
+    Note(CheckpointFlaw),
+    /// It covers more than there is.
+    #[error(
+        "there are only {entries} entries: this is an older copy (a rollback), or the newest were cut off; ask for \
+         the file that goes on to there"
+    )]
+    Rollback {
+        /// How many there are.
+        entries: u64,
+    },
+    /// Its root is another.
+    #[error(
+        "the entries before it are others than those that it was signed over: there are two histories (a fork), or \
+         one was rewritten and signed again"
+    )]
+    Fork,
+    /// It is from before the first entry.
+    #[error("the file begins with entry {first}, behind it: give the files before it, too")]
+    Before {
+        /// The first entry.
+        first: u64,
     },
 }
 
@@ -156,33 +176,68 @@ pub enum CheckpointFlaw {
     },
 }
 
-/// Why a file does not go with a checkpoint that was kept elsewhere.
+/// What is wrong between two files of one ledger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AgainstFlaw {
-    /// It is no checkpoint of this ledger.
-    #[error("it is no checkpoint of this ledger: {0}")]
-    Note(CheckpointFlaw),
-    /// It covers more than there is.
-    #[error(
-        "there are only {entries} entries: this is an older copy (a rollback), or the newest were cut off; ask for \
-         the file that goes on to there"
-    )]
-    Rollback {
-        /// How many there are.
-        entries: u64,
+pub enum ChainFlaw {
+    /// Entries between them are in no file.
+    #[error("the entries from {from} on and before {to} are missing: a file between is not there")]
+    Missing {
+        /// The first.
+        from: u64,
+        /// The first that is there again.
+        to: u64,
     },
-    /// Its root is another.
+    /// Both have the same entries.
+    #[error("the entries from {from} on and before {to} are in the file before it as well")]
+    Overlap {
+        /// The first.
+        from: u64,
+        /// The first that only the later file has.
+        to: u64,
+    },
+    /// The later one goes on from another history.
     #[error(
-        "the entries before it are others than those that it was signed over: there are two histories (a fork), or \
-         one was rewritten and signed again"
+        "it goes on from other entries than those of the file before it: one of them was replaced, or the record forked"
     )]
     Fork,
-    /// It is from before the first entry.
-    #[error("the file begins with entry {first}, behind it: give the files before it, too")]
-    Before {
-        /// The first entry.
-        first: u64,
+    /// They are of two hosts.
+    #[error("it is of {origin}, the file before it of {before}")]
+    Origin {
+        /// Its own.
+        origin: String,
+        /// That of the file before it.
+        before: String,
     },
+}
+
+/// What is wrong with what the host declares of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementFlaw {
+    /// The note or its signature.
+    #[error("{0}")]
+    Note(#[from] NoteError),
+    /// There is none, or more than one.
+    #[error("there are {0} of this segment, and not one")]
+    Count(u64),
+    /// It declares something else than what is there.
+    #[error("{what} of the file are not those that it declares: some were changed, added or removed")]
+    Differs {
+        /// What.
+        what: &'static str,
+    },
+    /// It declares something that this program does not know.
+    #[error("it declares something unknown")]
+    Unknown,
+}
+
+/// The first thing that is wrong, and in which file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{error}", .file.as_ref().map(|f| format!("{}: ", f.display())).unwrap_or_default())]
+pub struct Finding {
+    /// The file, where there are several.
+    pub file: Option<PathBuf>,
+    /// What is wrong.
+    pub error: VerifyError,
 }
 
 /// The first thing that is wrong.
@@ -285,6 +340,24 @@ pub enum VerifyError {
         /// What SQLite's integrity check says.
         what: String,
     },
+    /// Where the file begins.
+    #[error("table frontier: {what}")]
+    Frontier {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// What the host declares of the file.
+    #[error("table statement: {flaw}")]
+    Statement {
+        /// What is wrong.
+        flaw: StatementFlaw,
+    },
+    /// Two files of one ledger do not fit each other.
+    #[error("{flaw}")]
+    Chain {
+        /// How.
+        flaw: ChainFlaw,
+    },
     /// The live ledger's cached tree.
     #[error("table tree: it is not the tree of the first {size} entries")]
     Tree {
@@ -300,13 +373,21 @@ pub struct Progress {
     pub done: u64,
     /// Entries in all.
     pub total: u64,
+    /// Bytes of entries and payload read so far.
+    pub bytes: u64,
 }
 
 /// What was found in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// `ledger` or `export`.
-    pub file: &'static str,
+    /// What the file is; of several, what the last is.
+    pub file: FileKind,
+    /// How many files.
+    pub files: u64,
+    /// Entries before the first of the first file: their hashes are covered, and they are not here.
+    pub first: u64,
+    /// Bytes of entries and payload that were read.
+    pub bytes: u64,
     /// The origin of the checkpoints.
     pub origin: String,
     /// Whether the key was given from outside; a key taken from the file proves only that the file fits itself.
@@ -343,7 +424,19 @@ pub struct Report {
     pub policy_sets_missing: u64,
 }
 
-/// Verifies an export, or a ledger (also one that is being written).
+/// What is asked of a verification besides.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    /// The host's public key, had by another way than from the files; one that was replaced, or that took over, does
+    /// as well.
+    pub key: Option<VerifierKey>,
+    /// Witnesses whose cosignature is demanded.
+    pub witnesses: Vec<WitnessKey>,
+    /// A checkpoint of this ledger that was kept elsewhere: a whole signed note.
+    pub against: Option<String>,
+}
+
+/// Verifies an export, a segment, or a ledger (also one that is being written).
 ///
 /// # Errors
 /// The first thing that is not in order.
@@ -352,41 +445,24 @@ pub fn verify(
     key: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
-    let trust = Trust {
+    let checks = Checks {
         key: key.cloned(),
-        ..Trust::default()
+        ..Checks::default()
     };
-    verify_with(path, &trust, progress)
+    verify_files(&[path.into()], &checks, progress).map_err(|finding| finding.error)
 }
 
-/// Verifies likewise, against more than a key.
+/// Verifies several files of one ledger as one chain, whatever order they are given in; a directory stands for the
+/// ledger in it.
 ///
 /// # Errors
-/// The first thing that is not in order.
-pub fn verify_with(
-    path: &Path,
-    trust: &Trust,
+/// The first thing that is not in order, and in which file.
+pub fn verify_files(
+    files: &[PathBuf],
+    checks: &Checks,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Report, VerifyError> {
-    let conn = read::open(path)?;
-    let export = schema::check(&conn)?;
-    if !export {
-        return pass::run(&conn, false, trust, progress);
-    }
-    // An index that does not fit its table would make queries lie about bodies that are right. On a thread of its own,
-    // because it takes as long as all the rest.
-    std::thread::scope(|scope| {
-        let indexes = scope.spawn(|| indexes_fit(path));
-        let report = pass::run(&conn, true, trust, progress)?;
-        // A panic there would be one of SQLite's binding; the file is then not verified.
-        let panicked = |_| {
-            Err(VerifyError::Damaged {
-                what: "the check of the indexes did not end".into(),
-            })
-        };
-        indexes.join().unwrap_or_else(panicked)?;
-        Ok(report)
-    })
+) -> Result<Report, Finding> {
+    chain::run(files, checks, progress)
 }
 
 fn indexes_fit(path: &Path) -> Result<(), VerifyError> {

@@ -8,6 +8,7 @@ pub mod cosignature;
 mod submit;
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -24,6 +25,7 @@ use super::{
     Ledger, LedgerError,
     leaves::{from_entry, leaves, tree_at},
     note::split,
+    parts::parts,
     queue::{Beside, lock},
     read,
     store::uint,
@@ -145,6 +147,22 @@ fn endpoint(prefix: &str) -> Option<Url> {
     Url::parse(&format!("{}/add-checkpoint", prefix.trim_end_matches('/'))).ok()
 }
 
+/// The size of the last checkpoint that a witness cosigned, and when. It is in one of the last parts, or nowhere near.
+fn last_of(dir: &Path, key: &WitnessKey) -> Result<Option<(u64, u64)>, LedgerError> {
+    for part in parts(dir)?.iter().rev().take(8) {
+        let conn = part.open()?;
+        let mut statement = conn.prepare("SELECT size, signature FROM witness ORDER BY size DESC")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let line: String = row.get(1)?;
+            if let Some(time) = key.time(&line) {
+                return Ok(Some((uint(row.get(0)?), time)));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Seconds since 1970 UTC as RFC 3339.
 fn shown(time: u64) -> String {
     Rfc3339(
@@ -217,19 +235,8 @@ impl Asker {
     /// What this witness cosigned last, from the file.
     async fn remember(&mut self) {
         self.custody = self.ledger.custody();
-        let (path, key) = (self.ledger.shared().path.clone(), self.key.clone());
-        let found = tokio::task::spawn_blocking(move || -> Result<Option<(u64, u64)>, LedgerError> {
-            let conn = read::open(&path)?;
-            let mut statement = conn.prepare("SELECT size, signature FROM witness ORDER BY size DESC")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let line: String = row.get(1)?;
-                if let Some(time) = key.time(&line) {
-                    return Ok(Some((uint(row.get(0)?), time)));
-                }
-            }
-            Ok(None)
-        });
+        let (dir, key) = (self.ledger.shared().dir.clone(), self.key.clone());
+        let found = tokio::task::spawn_blocking(move || last_of(&dir, &key));
         // Without it the witness itself says what it has seen.
         if let Ok(Ok(Some((size, time)))) = found.await {
             self.old = size;
@@ -282,12 +289,13 @@ impl Asker {
         let (ledger, old, known) = (self.ledger.clone(), self.old, self.known.clone());
         let made = tokio::task::spawn_blocking(move || -> Result<Offer, LedgerError> {
             let shared = ledger.shared();
-            let conn = read::open(&shared.path)?;
+            let live = shared.live().0;
+            let conn = read::open(&live)?;
             let sql = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";
             let (size, note) = conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get::<_, String>(1)?)))?;
             // A host that loses power must not come back with less than a witness has seen.
-            shared.sync().map_err(|e| LedgerError::file(&shared.path, &e))?;
-            let dir = shared.dir();
+            shared.sync().map_err(|e| LedgerError::file(&live, &e))?;
+            let dir = shared.dir.clone();
             let mut range = match known.filter(|known| known.size() == old) {
                 Some(known) => known,
                 None if old == 0 => CompactRange::default(),

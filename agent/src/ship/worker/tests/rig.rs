@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -19,7 +18,7 @@ use crate::{
     clock::Clock,
     config::{Durability, Ship},
     credential::Credentials,
-    ledger::{self, Ledger, Options, Tail},
+    ledger::{self, Ledger, LedgerError, Options, Tail},
     model::{EntryKind, Seq},
     ship::Context,
 };
@@ -119,19 +118,10 @@ pub fn options() -> Options {
     Options::new("h", Durability::Process)
 }
 
-/// Names the live file as shipping looks for it.
-pub fn name_live(dir: &Path) {
-    let numbered = dir.join("ledger-0000000000.db");
-    if !numbered.exists() && dir.join("ledger.db").is_file() {
-        std::os::unix::fs::symlink("ledger.db", numbered).unwrap();
-    }
-}
-
 impl Rig {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path(), options()).unwrap();
-        name_live(dir.path());
         let times = Times {
             poll: Duration::from_millis(5),
             retry: Duration::from_millis(5),
@@ -186,7 +176,15 @@ impl Rig {
     /// What the ledger says of shipping: event and detail.
     pub fn said(&self, event: &str) -> Vec<Value> {
         let mut tail = Tail::new(self.dir.path(), Seq(0));
-        let found = tail.read(self.ledger.size(), usize::MAX, usize::MAX).unwrap();
+        let mut found = Vec::new();
+        loop {
+            match tail.read(self.ledger.size(), usize::MAX, usize::MAX) {
+                Ok(more) if more.is_empty() => break,
+                Ok(more) => found.extend(more),
+                Err(LedgerError::Purged { to, .. }) => tail = Tail::new(self.dir.path(), Seq(to)),
+                Err(e) => panic!("{e}"),
+            }
+        }
         // One that was purged has no body.
         let bodies = found
             .into_iter()

@@ -8,39 +8,19 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
-use serde_json::json;
-
-use super::rig::{Rig, lock, options, ship, until};
+use super::rig::{Rig, lock, ship, until};
 use crate::{
-    clock::Clock,
     config::Ship,
-    ledger::{self, Ledger, segment_path, segments_dir},
-    model::EntryKind,
+    ledger::segment_path,
     ship::{Class, Receipt, Segment, SegmentSink, ShipError, build, build::Sink, dead, state},
 };
+use futures_util::future::BoxFuture;
 
-/// A ledger's file in the place of a segment.
-async fn seal(rig: &Rig, number: u64, entries: u64) -> PathBuf {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(dir.path(), options()).unwrap();
-    for n in 0..entries {
-        let body = json!({ "event": "test", "detail": { "n": n, "of": number } });
-        let entry = ledger::entry(EntryKind::Agent, Clock::System.now_ns(), body);
-        ledger.append(entry).await.unwrap();
-    }
-    ledger.close();
-    let path = segment_path(rig.dir.path(), number);
-    fs::create_dir_all(segments_dir(rig.dir.path())).unwrap();
-    fs::copy(dir.path().join("ledger.db"), &path).unwrap();
-    path
-}
-
-/// The live one has the number after the segments.
-fn renumber(rig: &Rig, number: u64) {
-    let _ = fs::remove_file(rig.dir.path().join("ledger-0000000000.db"));
-    let live = rig.dir.path().join(format!("ledger-{number:010}.db"));
-    std::os::unix::fs::symlink("ledger.db", live).unwrap();
+/// Seals some entries into the next segment.
+async fn seal(rig: &Rig, entries: u64) -> PathBuf {
+    rig.append(entries).await;
+    let sealed = rig.ledger.seal().await.unwrap().unwrap();
+    segment_path(rig.dir.path(), sealed.number)
 }
 
 fn directory(path: &Path, keys: &str) -> Ship {
@@ -61,11 +41,10 @@ fn named(to: &Path, number: u64) -> Vec<PathBuf> {
     found
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn segments_are_copied_whole_with_their_hash_beside() {
     let rig = Rig::new();
-    let (first, second) = (seal(&rig, 0, 5).await, seal(&rig, 1, 3).await);
-    renumber(&rig, 2);
+    let (first, second) = (seal(&rig, 5).await, seal(&rig, 3).await);
     let to = tempfile::tempdir().unwrap();
     let running = rig.start_with(
         &directory(to.path(), "mode = \"0440\"\nmax_rate = \"20 MB/s\""),
@@ -98,12 +77,11 @@ async fn segments_are_copied_whole_with_their_hash_beside() {
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn other_content_under_the_name_is_told_and_not_replaced() {
     let rig = Rig::new();
-    seal(&rig, 0, 5).await;
-    seal(&rig, 1, 5).await;
-    renumber(&rig, 2);
+    seal(&rig, 5).await;
+    seal(&rig, 5).await;
     let to = tempfile::tempdir().unwrap();
     let path = segment_path(rig.dir.path(), 0);
     let segment = Segment::open(&path, 0, "h", crate::ship::Pace::default()).unwrap();
@@ -132,11 +110,10 @@ async fn other_content_under_the_name_is_told_and_not_replaced() {
     assert_eq!(rig.state("d").unwrap().next, 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_share_that_is_not_mounted_is_waited_for() {
     let rig = Rig::new();
-    seal(&rig, 0, 2).await;
-    renumber(&rig, 1);
+    seal(&rig, 2).await;
     let to = tempfile::tempdir().unwrap();
     let path = to.path().join("mnt");
     let running = rig.start_with(&directory(&path, "retry_max = \"1s\""), build::sink);
@@ -150,11 +127,15 @@ async fn a_share_that_is_not_mounted_is_waited_for() {
     running.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn segments_that_are_gone_are_a_loss_on_record() {
     let rig = Rig::new();
-    seal(&rig, 2, 2).await;
-    renumber(&rig, 3);
+    for number in 0..3 {
+        seal(&rig, 2).await;
+        if number < 2 {
+            fs::remove_file(segment_path(rig.dir.path(), number)).unwrap();
+        }
+    }
     let to = tempfile::tempdir().unwrap();
     let running = rig.start_with(&directory(to.path(), ""), build::sink);
     until("the one that is there", || rig.said("shipped").len() == 1).await;
@@ -190,11 +171,10 @@ impl SegmentSink for Stuck {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_try_without_progress_is_ended() {
     let rig = Rig::new();
-    seal(&rig, 0, 2).await;
-    renumber(&rig, 1);
+    seal(&rig, 2).await;
     let to = tempfile::tempdir().unwrap();
     let stuck = Arc::new(Stuck::default());
     let sink = Arc::clone(&stuck);
@@ -207,11 +187,10 @@ async fn a_try_without_progress_is_ended() {
     assert_eq!(*lock(&stuck.tries), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_pace_is_no_stall() {
     let rig = Rig::new();
-    let path = seal(&rig, 0, 2).await;
-    renumber(&rig, 1);
+    let path = seal(&rig, 2).await;
     let to = tempfile::tempdir().unwrap();
     // The second piece waits for longer than the time without progress.
     let bytes = fs::metadata(&path).unwrap().len().min(256 << 10);
@@ -222,4 +201,27 @@ async fn a_slow_pace_is_no_stall() {
     until("it", || rig.said("shipped").len() == 1).await;
     running.stop().await;
     assert!(rig.said("ship_failing").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_put_back_is_told_and_shipped_from_its_beginning() {
+    let rig = Rig::new();
+    seal(&rig, 2).await;
+    seal(&rig, 2).await;
+    let to = tempfile::tempdir().unwrap();
+    let running = rig.start_with(&directory(to.path(), ""), build::sink);
+    until("both", || rig.said("shipped").len() == 2).await;
+    running.stop().await;
+    let other = Rig::new();
+    fs::create_dir(other.dir.path().join("ship")).unwrap();
+    let state = fs::read_to_string(rig.dir.path().join("ship/d.state")).unwrap();
+    fs::write(other.dir.path().join("ship/d.state"), state).unwrap();
+    let running = other.start_with(&directory(to.path(), ""), build::sink);
+    until("the record", || other.said("ship_failing").len() == 1).await;
+    assert_eq!(other.said("ship_failing")[0]["class"], "rolled_back");
+    seal(&other, 2).await;
+    until("its own", || other.said("shipped").len() == 1).await;
+    assert_eq!(other.said("shipped")[0]["segment"], 0);
+    running.stop().await;
+    assert_eq!(named(to.path(), 0).len(), 4);
 }

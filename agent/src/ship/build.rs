@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Class, Context, EventSink, SegmentSink, ShipError, directory::Directory};
+use super::{Class, Context, EventSink, SegmentSink, ShipError, directory::Directory, s3::S3};
 use crate::config::{Ship, ShipTo};
 
 /// A sink, by what it takes.
@@ -17,10 +17,11 @@ pub enum Sink {
 ///
 /// # Errors
 /// When a file that it names (further roots) cannot be used.
-pub fn sink(ship: &Ship, _context: &Context) -> Result<Sink, ShipError> {
+pub fn sink(ship: &Ship, context: &Context) -> Result<Sink, ShipError> {
+    let timeout = ship.common.timeout;
     match &ship.to {
         ShipTo::Directory(to) => Ok(Sink::Segments(Arc::new(Directory::new(to)))),
-        ShipTo::S3(_) => missing(ship),
+        ShipTo::S3(to) => Ok(Sink::Segments(Arc::new(S3::new(to, context, timeout)?))),
         ShipTo::Otlp(_) => missing(ship),
         ShipTo::Syslog(_) => missing(ship),
         ShipTo::SplunkHec(_) => missing(ship),

@@ -18,6 +18,7 @@ mod event;
 mod file;
 mod metrics;
 mod pace;
+mod s3;
 mod segment;
 mod shipping;
 mod sink;

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
-    approving::Approving, control::Caller, events,
+    approving::Approving, control::Caller, events, shipping,
 };
 use crate::{
     config::Config,
@@ -20,6 +20,7 @@ use crate::{
     identity::Actor,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    ship::{self, Shipping},
 };
 
 /// The running agent.
@@ -31,6 +32,7 @@ pub(super) struct Agent {
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
     pub(super) truth: Truth,
+    pub(super) shipping: Shipping,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -43,6 +45,7 @@ impl Agent {
         front: Arc<Front>,
         approving: Approving,
         truth: Truth,
+        shipping: Shipping,
         control: Control,
         mount: PathBuf,
     ) -> Self {
@@ -55,6 +58,7 @@ impl Agent {
             mount,
             approving,
             truth,
+            shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -328,6 +332,7 @@ impl Agent {
                 text.push_str(&line);
             }
         }
+        text.push_str(&ship::metrics(&self.shipping.status()));
         text.push_str("# EOF\n");
         text
     }
@@ -392,6 +397,7 @@ impl Agent {
                 witnesses: self.truth.witnesses(),
             },
             approvals: self.approving.status(),
+            ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };
@@ -454,6 +460,7 @@ fn problems(s: &Status) -> Vec<String> {
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());
     }
+    problems.extend(shipping::problems(&s.ship));
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(
             "eBPF helpers failed {n} times at {site}; the sockets concerned were refused"

@@ -8,6 +8,7 @@ mod credentials;
 mod events;
 mod exporting;
 mod reload;
+mod shipping;
 mod status;
 mod truth;
 
@@ -49,12 +50,14 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
+    let shipping = shipping::start(&core, &config)?;
     let agent = Agent::new(
         config_path.into(),
         config,
         core.front,
         approving,
         core.truth,
+        shipping,
         control,
         mount,
     );
@@ -96,6 +99,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();
+    // Before the end is on record, which the next run ships: otherwise it would wait for itself.
+    agent.shipping.close().await;
     agent.front.shared.credentials.close().await;
     agent.record_stopped(cut).await;
     let ledger = agent.front.shared.ledger.clone();

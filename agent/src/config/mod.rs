@@ -7,6 +7,7 @@ mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
+pub mod ship;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ pub use evidence::Evidence;
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Witness};
 pub use load::{ConfigError, load, parse};
+pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -45,6 +47,8 @@ pub struct Config {
     pub console: Console,
     /// `[[notify]]`
     pub notify: Vec<Notify>,
+    /// `[[ship]]`
+    pub ship: Vec<Ship>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`

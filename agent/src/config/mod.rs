@@ -6,6 +6,7 @@ mod credential;
 mod http_upstream;
 mod ledger;
 mod load;
+pub mod ship;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger};
 pub use load::{ConfigError, load, parse};
+pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -43,6 +45,8 @@ pub struct Config {
     pub console: Console,
     /// `[[notify]]`
     pub notify: Vec<Notify>,
+    /// `[[ship]]`
+    pub ship: Vec<Ship>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`

@@ -14,6 +14,7 @@ pub mod canonical;
 pub mod checkpoint;
 mod error;
 mod export;
+mod extent;
 mod frame;
 pub mod note;
 mod parts;
@@ -45,6 +46,7 @@ pub use self::approvals::approvals;
 pub use self::{
     error::LedgerError,
     export::{ExportOptions, Exported, export},
+    extent::extent,
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},

@@ -1,0 +1,34 @@
+//! From a `[[ship]]` to its sink.
+
+use std::sync::Arc;
+
+use super::{Class, Context, EventSink, SegmentSink, ShipError};
+use crate::config::{Ship, ShipTo};
+
+/// A sink, by what it takes.
+pub enum Sink {
+    /// Sealed segments.
+    Segments(Arc<dyn SegmentSink>),
+    /// Events.
+    Events(Box<dyn EventSink>),
+}
+
+/// Makes the sink of a configuration that was checked. Asks nobody yet.
+///
+/// # Errors
+/// When a file that it names (further roots) cannot be used.
+pub fn sink(ship: &Ship, _context: &Context) -> Result<Sink, ShipError> {
+    match &ship.to {
+        ShipTo::Directory(_) => missing(ship),
+        ShipTo::S3(_) => missing(ship),
+        ShipTo::Otlp(_) => missing(ship),
+        ShipTo::Syslog(_) => missing(ship),
+        ShipTo::SplunkHec(_) => missing(ship),
+        ShipTo::Jsonl(_) => missing(ship),
+    }
+}
+
+fn missing(ship: &Ship) -> Result<Sink, ShipError> {
+    let why = format!("this version has no sink of kind {}", ship.to.kind());
+    Err(ShipError::permanent(Class::Local, why))
+}

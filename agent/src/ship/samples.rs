@@ -84,11 +84,14 @@ fn operations() -> Vec<Value> {
         "access": "read", "application": "psql", "brokered": true, "complete": true, "database": "app",
         "replication": false, "role": "app", "tls": true,
     }});
-    let cancel = json!({ "cancel": { "access": "read", "complete": true, "database": "app", "role": "app" } });
-    let mut all: Vec<Value> = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "MKCOL"]
-        .iter()
-        .map(|method| http(method, "allow", "policy_permit"))
-        .collect();
+    let cancel =
+        json!({ "cancel": { "access": "read", "complete": true, "database": "app", "role": "app" } });
+    let mut all: Vec<Value> = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "MKCOL",
+    ]
+    .iter()
+    .map(|method| http(method, "allow", "policy_permit"))
+    .collect();
     all.extend([
         http("DELETE", "deny", "policy_forbid"),
         http("POST", "deny", "secret_leak"),
@@ -214,7 +217,14 @@ fn approvals() -> Vec<Value> {
         "resource": { "id": "api.internal/customers", "type": "HttpEndpoint" },
         "session": "0199a000-0000-7000-8000-000000000001", "workload": "deploy-bot",
     })];
-    for event in ["approved", "denied", "refused", "grant_ended", "break_glass_asked", "break_glass_given"] {
+    for event in [
+        "approved",
+        "denied",
+        "refused",
+        "grant_ended",
+        "break_glass_asked",
+        "break_glass_given",
+    ] {
         all.push(json!({
             "approval": approval, "approver": approver.clone(), "complete": true, "counts_for": ["leads"],
             "digest": "00".repeat(32), "event": event, "host": "host-1", "minutes": 15,
@@ -234,7 +244,9 @@ fn approvals() -> Vec<Value> {
     for event in ["signed_in", "not_admitted"] {
         all.push(json!({ "approver": approver.clone(), "event": event }));
     }
-    all.push(json!({ "approver": { "via": "slack" }, "event": "stranger", "more": 3, "reason": "bad signature" }));
+    all.push(
+        json!({ "approver": { "via": "slack" }, "event": "stranger", "more": 3, "reason": "bad signature" }),
+    );
     all
 }
 

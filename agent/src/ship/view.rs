@@ -137,7 +137,11 @@ impl<'a> View<'a> {
             _ => String::new(),
         };
         let parts = [kind, event, more];
-        let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
+        let parts: Vec<&str> = parts
+            .iter()
+            .map(String::as_str)
+            .filter(|p| !p.is_empty())
+            .collect();
         if parts.is_empty() {
             "unknown".into()
         } else {
@@ -157,7 +161,9 @@ impl<'a> View<'a> {
                 "completed" | "peer_closed" | "draining"
             )),
             "session" | "agent" | "workload" | "ledger" => Some(!is_failure(event)),
-            "change" => Some(!is_failure(self.body["detail"]["event"].as_str().unwrap_or_default())),
+            "change" => Some(!is_failure(
+                self.body["detail"]["event"].as_str().unwrap_or_default(),
+            )),
             "approval" => match event {
                 "approved" | "break_glass_given" | "signed_in" => Some(true),
                 "denied" | "refused" | "expired" | "lapsed" | "not_admitted" | "stranger" => Some(false),
@@ -263,5 +269,8 @@ impl<'a> View<'a> {
 }
 
 fn is_failure(event: &str) -> bool {
-    event.ends_with("failed") || event.ends_with("failing") || event.ends_with("rejected") || event.ends_with("exhausted")
+    event.ends_with("failed")
+        || event.ends_with("failing")
+        || event.ends_with("rejected")
+        || event.ends_with("exhausted")
 }

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{super::view::{HostFacts, Severity, View}, VERSION, out::Out};
+use super::{
+    super::view::{HostFacts, Severity, View},
+    VERSION,
+    out::Out,
+};
 
 /// An event class: its number, its name, its category's number and name.
 pub(super) struct Class(i64, &'static str, i64, &'static str);
@@ -103,7 +107,9 @@ fn metadata(o: &mut Out, view: &View<'_>, host: &HostFacts, class: &Class) {
                 o.item(PROXY);
             }
         });
-        o.array("labels", |o| texts(&view.body["controls"]).for_each(|c| o.item(c)));
+        o.array("labels", |o| {
+            texts(&view.body["controls"]).for_each(|c| o.item(c))
+        });
     });
 }
 
@@ -197,8 +203,8 @@ pub(super) fn user(o: &mut Out, key: &str, workload: &str, identity: &Value) {
         o.text("name", if workload.is_empty() { subject } else { workload });
         o.text("uid", subject);
         if !(workload.is_empty() && subject.is_empty()) {
-            o.number("type_id", OTHER);
-            o.text("type", "Workload");
+            o.number("type_id", 4);
+            o.text("type", "Service");
         }
         groups(o, identity);
     });

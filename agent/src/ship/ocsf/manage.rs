@@ -4,9 +4,7 @@ use serde_json::Value;
 
 use super::{
     super::view::{HostFacts, View},
-    event::{
-        self, Activity, ENTITY, ERROR, EVENT_LOG, FINDING, LIFECYCLE, OTHER, admin, text, time, user,
-    },
+    event::{self, Activity, ENTITY, ERROR, EVENT_LOG, FINDING, LIFECYCLE, OTHER, admin, text, time, user},
     out::Out,
 };
 
@@ -52,7 +50,11 @@ pub(super) fn change(view: &View<'_>, host: &HostFacts) -> String {
         ("tag", ..) if after.is_null() => (4, "Delete"),
         _ => (3, "Update"),
     };
-    let named = [text(detail, "reference"), text(detail, "cgroup"), text(detail, "workload")];
+    let named = [
+        text(detail, "reference"),
+        text(detail, "cgroup"),
+        text(detail, "workload"),
+    ];
     let what = named.into_iter().find(|t| !t.is_empty()).unwrap_or(name(subject));
     event::write(view, host, &ENTITY, activity, &["actor", "subject"], |o| {
         admin(o, &view.body["actor"]);
@@ -144,7 +146,10 @@ pub(super) fn gap(view: &View<'_>, host: &HostFacts) -> String {
         o.object("finding_info", |o| {
             o.text("uid", name(view.id()));
             o.text("title", "Records are missing from the ledger");
-            o.text("desc", "Something happened that could not be recorded; the counts are in unmapped.detail.");
+            o.text(
+                "desc",
+                "Something happened that could not be recorded; the counts are in unmapped.detail.",
+            );
             o.array("types", |o| o.item("audit_loss"));
             time(o, "first_seen_time", view.text("from"));
             time(o, "last_seen_time", view.text("to"));

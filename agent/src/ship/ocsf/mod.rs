@@ -1,5 +1,5 @@
-//! Entries as events of the Open Cybersecurity Schema Framework (OCSF, schema.ocsf.io), version 1.5.0: old enough that
-//! receivers know it, and valid by every later 1.x, which only adds.
+//! Entries as events of the Open Cybersecurity Schema Framework (OCSF, schema.ocsf.io), version 1.6.0: a year old,
+//! so that receivers know it, and valid by every later 1.x, which only adds.
 //!
 //! | entry | event |
 //! | --- | --- |
@@ -33,7 +33,7 @@ use super::view::{HostFacts, View};
 use crate::ledger::Recorded;
 
 /// The version that events are written in (`metadata.version`).
-pub const VERSION: &str = "1.5.0";
+pub const VERSION: &str = "1.6.0";
 
 /// An entry as an OCSF event, JSON text. Whatever the entry holds, this gives an event: of what is no entry, one that
 /// says so.
@@ -75,7 +75,6 @@ fn number(text: &str) -> Option<i64> {
 fn first(value: &Value) -> &str {
     value.as_str().or_else(|| value[0].as_str()).unwrap_or_default()
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,10 @@ pub(super) fn session(view: &View<'_>, host: &HostFacts) -> String {
         traffic(o, view);
         tls(o, "tls", &view.body["tls"]["downstream"]);
         tls(o, "proxy_tls", &view.body["tls"]["upstream"]);
-        observables(o, &[("dst_endpoint.ip", observable::ADDRESS, text(to, "address"))]);
+        observables(
+            o,
+            &[("dst_endpoint.ip", observable::ADDRESS, text(to, "address"))],
+        );
     })
 }
 

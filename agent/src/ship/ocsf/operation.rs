@@ -23,6 +23,11 @@ const MAPPED: [&str; 7] = [
     "workload",
 ];
 
+/// The methods that the schema knows.
+const METHODS: [&str; 9] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
+
 /// An operation's entry.
 pub(super) fn operation(view: &View<'_>, host: &HostFacts) -> String {
     let context = &view.body["context"];
@@ -122,7 +127,13 @@ fn url_text(part: &Value) -> String {
 /// The request, of `context.http` or the like.
 fn http_request(o: &mut Out, part: &Value, url: &str) {
     o.object("http_request", |o| {
-        o.text("http_method", text(part, "method"));
+        // The schema has a closed list; another method is the activity's name.
+        o.text(
+            "http_method",
+            Some(text(part, "method"))
+                .filter(|m| METHODS.contains(m))
+                .unwrap_or_default(),
+        );
         o.object("url", |o| {
             o.text("url_string", url);
             o.text("scheme", text(part, "scheme"));
@@ -150,6 +161,7 @@ fn http(view: &View<'_>, host: &HostFacts, part: &Value) -> String {
         "POST" => (6, "Post"),
         "PUT" => (7, "Put"),
         "TRACE" => (8, "Trace"),
+        "PATCH" => (9, "Patch"),
         "" => (0, "Unknown"),
         other => (OTHER, other),
     };
@@ -185,7 +197,14 @@ fn call(view: &View<'_>, host: &HostFacts, part: &Value) -> String {
             action => action,
         };
         o.object("api", |o| {
-            o.text("operation", if operation.is_empty() { "unknown" } else { operation });
+            o.text(
+                "operation",
+                if operation.is_empty() {
+                    "unknown"
+                } else {
+                    operation
+                },
+            );
             o.object("request", |o| o.text("uid", view.id()));
             o.object("service", |o| o.text("name", text(part, "service")));
         });
@@ -300,7 +319,9 @@ fn exec(view: &View<'_>, host: &HostFacts, part: &Value) -> String {
     event::write(view, host, &PROCESS, (1, "Launch"), &MAPPED, |o| {
         decision(o, view);
         workload_actor(o, view);
-        let pid = part["pid"].as_i64().or_else(|| view.body["process"]["pid"].as_i64());
+        let pid = part["pid"]
+            .as_i64()
+            .or_else(|| view.body["process"]["pid"].as_i64());
         o.object("process", |o| {
             o.number("pid", pid.unwrap_or_default());
             let path = match text(part, "exe") {

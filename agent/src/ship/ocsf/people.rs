@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{
     super::view::{HostFacts, View},
     event::{
-        self, AUTHENTICATION, AUTHORIZE, Activity, OTHER, destination, human, observable,
-        observables, process, session, text, user,
+        self, AUTHENTICATION, AUTHORIZE, Activity, OTHER, destination, human, observable, observables,
+        process, session, text, user,
     },
     out::Out,
 };
@@ -21,16 +21,23 @@ pub(super) fn identity(view: &View<'_>, host: &HostFacts) -> String {
         _ => (OTHER, "Token Refresh"),
     };
     let detail = &view.body["detail"];
-    event::write(view, host, &AUTHENTICATION, activity, &["event", "workload"], |o| {
-        o.number("auth_protocol_id", OPENID.0);
-        o.text("auth_protocol", OPENID.1);
-        o.number("logon_type_id", 5);
-        o.text("logon_type", "OS Service");
-        user_or_unknown(o, view.workload(), detail);
-        session(o, "", detail);
-        service(o);
-        observables(o, &[("user.uid", observable::USER, text(detail, "subject"))]);
-    })
+    event::write(
+        view,
+        host,
+        &AUTHENTICATION,
+        activity,
+        &["event", "workload"],
+        |o| {
+            o.number("auth_protocol_id", OPENID.0);
+            o.text("auth_protocol", OPENID.1);
+            o.number("logon_type_id", 5);
+            o.text("logon_type", "OS Service");
+            user_or_unknown(o, view.workload(), detail);
+            session(o, "", detail);
+            service(o);
+            observables(o, &[("user.uid", observable::USER, text(detail, "subject"))]);
+        },
+    )
 }
 
 /// The service that is logged on to is this program's gate.
@@ -123,7 +130,9 @@ fn privilege(view: &View<'_>) -> String {
     }
     let action = view.text("action");
     if !action.is_empty() {
-        return format!("{action} {}", text(&view.body["resource"], "id")).trim_end().into();
+        return format!("{action} {}", text(&view.body["resource"], "id"))
+            .trim_end()
+            .into();
     }
     match (view.text("operation"), view.event()) {
         ("", event) if event.starts_with("break_glass") => "break-glass".into(),

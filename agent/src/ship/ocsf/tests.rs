@@ -27,14 +27,23 @@ fn find(is: impl Fn(&Value) -> bool) -> (Value, Value) {
 #[test]
 fn a_request_is_http_activity() {
     let (entry, event) = find(|b| b["decision"] == "deny" && b["reason"] == "policy_forbid");
-    assert_eq!((&event["class_uid"], &event["type_uid"]), (&json!(4002), &json!(400_202)));
+    assert_eq!(
+        (&event["class_uid"], &event["type_uid"]),
+        (&json!(4002), &json!(400_202))
+    );
     assert_eq!(event["time"], 1_795_654_923_000_i64);
     assert_eq!(event["metadata"]["uid"], entry["id"]);
     assert_eq!(event["metadata"]["correlation_uid"], entry["id"]);
     assert_eq!(event["metadata"]["event_code"], "operation.deny.http:request");
     assert_eq!(event["metadata"]["labels"], json!(["AC-3", "AC-6"]));
-    assert_eq!((&event["action_id"], &event["disposition_id"]), (&json!(2), &json!(2)));
-    assert_eq!((&event["status_id"], &event["severity_id"]), (&json!(2), &json!(3)));
+    assert_eq!(
+        (&event["action_id"], &event["disposition_id"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(
+        (&event["status_id"], &event["severity_id"]),
+        (&json!(2), &json!(3))
+    );
     assert_eq!(
         event["http_request"]["url"]["url_string"],
         "https://api.internal:8443/customers/7?a=1&b=[masked:email]"
@@ -43,7 +52,10 @@ fn a_request_is_http_activity() {
     assert_eq!(event["actor"]["process"]["file"]["path"], "/usr/bin/python3.11");
     assert_eq!(event["actor"]["session"]["uid"], entry["session"]);
     assert_eq!(event["authorizations"][1]["policy"]["uid"], "no-delete");
-    assert_eq!(event["dst_endpoint"], json!({"hostname": "api.internal", "ip": "10.1.2.3", "port": 443}));
+    assert_eq!(
+        event["dst_endpoint"],
+        json!({"hostname": "api.internal", "ip": "10.1.2.3", "port": 443})
+    );
     // What has no place in the class is still there.
     assert_eq!(event["unmapped"]["context"], entry["context"]);
     assert_eq!(event["unmapped"]["identity"]["on_behalf_of"], "ann@example.com");
@@ -91,15 +103,30 @@ fn nothing_an_entry_says_is_dropped() {
         // The host is `device`, and the kind is the product's feature; both are told here as well.
         for text in said {
             let there = told.iter().any(|t| t.contains(text));
-            assert!(there || text.is_empty(), "{text:?} of {} is not in {event}", entry.body);
+            assert!(
+                there || text.is_empty(),
+                "{text:?} of {} is not in {event}",
+                entry.body
+            );
         }
     }
 }
 
 #[test]
 fn what_is_no_entry_becomes_an_event_too() {
-    for body in ["", "null", "[1]", "{", "\"x\"", r#"{"kind":"operation"}"#, r#"{"kind":7,"at":{}}"#] {
-        let entry = Recorded { seq: Seq(5), body: body.into() };
+    for body in [
+        "",
+        "null",
+        "[1]",
+        "{",
+        "\"x\"",
+        r#"{"kind":"operation"}"#,
+        r#"{"kind":7,"at":{}}"#,
+    ] {
+        let entry = Recorded {
+            seq: Seq(5),
+            body: body.into(),
+        };
         let event = read(&entry);
         assert_eq!(event["metadata"]["sequence"], 5);
         assert_eq!(event["metadata"]["version"], VERSION);

@@ -9,8 +9,12 @@
 //! - Memory is bounded: one batch, or one part of one segment, for each sink.
 
 mod build;
+pub mod cef;
 mod context;
 mod event;
+pub mod form;
+pub mod jsonl;
+mod net;
 pub mod ocsf;
 mod pace;
 #[cfg(any(test, feature = "testing"))]

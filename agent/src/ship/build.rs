@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Class, Context, EventSink, SegmentSink, ShipError};
+use super::{Class, Context, EventSink, SegmentSink, ShipError, directory::Directory};
 use crate::config::{Ship, ShipTo};
 
 /// A sink, by what it takes.
@@ -19,7 +19,7 @@ pub enum Sink {
 /// When a file that it names (further roots) cannot be used.
 pub fn sink(ship: &Ship, _context: &Context) -> Result<Sink, ShipError> {
     match &ship.to {
-        ShipTo::Directory(_) => missing(ship),
+        ShipTo::Directory(to) => Ok(Sink::Segments(Arc::new(Directory::new(to)))),
         ShipTo::S3(_) => missing(ship),
         ShipTo::Otlp(_) => missing(ship),
         ShipTo::Syslog(_) => missing(ship),

@@ -118,7 +118,10 @@ fn what(line: &mut Line, view: &View<'_>) {
         let (host, path) = (part["host"].as_str(), part["path"].as_str().unwrap_or_default());
         if let Some(host) = host {
             let scheme = part["scheme"].as_str().unwrap_or("https");
-            let query = part["query"].as_str().map(|q| format!("?{q}")).unwrap_or_default();
+            let query = part["query"]
+                .as_str()
+                .map(|q| format!("?{q}"))
+                .unwrap_or_default();
             line.text("request", &format!("{scheme}://{host}{path}{query}"), 1023);
         } else if let Some(statement) = part["text"].as_str() {
             line.text("request", statement, 1023);
@@ -172,7 +175,9 @@ fn custom(line: &mut Line, view: &View<'_>) {
             line.text(&format!("{key}Label"), label, 1023);
         }
     }
-    let expires = body["identity"]["expires_at"].as_str().or(body["detail"]["expires_at"].as_str());
+    let expires = body["identity"]["expires_at"]
+        .as_str()
+        .or(body["detail"]["expires_at"].as_str());
     if let Some(at) = expires.and_then(|t| t.parse::<jiff::Timestamp>().ok()) {
         line.number("deviceCustomDate1", Some(at.as_millisecond()));
         line.text("deviceCustomDate1Label", "Identity Expires", 1023);
@@ -182,7 +187,12 @@ fn custom(line: &mut Line, view: &View<'_>) {
 /// How many values were masked.
 fn masked(counts: &Value) -> Option<i64> {
     let counts = counts.as_object()?;
-    Some(counts.values().filter_map(Value::as_i64).fold(0, i64::saturating_add))
+    Some(
+        counts
+            .values()
+            .filter_map(Value::as_i64)
+            .fold(0, i64::saturating_add),
+    )
 }
 
 /// The line so far.

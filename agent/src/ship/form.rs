@@ -1,8 +1,7 @@
 //! The forms that an event is sent in.
 
 use super::{
-    Event, cef,
-    ocsf,
+    Event, cef, ocsf,
     view::{HostFacts, View},
 };
 use crate::config::ship::EventFormat;

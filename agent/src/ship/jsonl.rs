@@ -82,7 +82,9 @@ fn class(e: &io::Error) -> Class {
     match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Class::Missing,
         io::ErrorKind::PermissionDenied => Class::Denied,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Class::Full,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Class::Full
+        }
         _ => Class::Local,
     }
 }
@@ -106,7 +108,10 @@ impl Lines {
             .open(path)?;
         let found = file.metadata()?;
         if !found.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
         }
         let whole = whole(&file, found.len())?;
         if whole < found.len() {

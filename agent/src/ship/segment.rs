@@ -102,6 +102,11 @@ impl Segment {
         }
     }
 
+    /// Its pace, for what is not read by [`Self::read`]: a sign of life is all that is wanted of it.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// Says that a step that reads nothing (a check of what was written) makes progress.
     pub fn alive(&self) {
         self.pace.alive();

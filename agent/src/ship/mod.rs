@@ -18,10 +18,12 @@ mod directory;
 mod event;
 mod file;
 pub mod form;
+pub mod hec;
 pub mod jsonl;
 mod metrics;
 mod net;
 pub mod ocsf;
+pub mod otlp;
 mod pace;
 #[cfg(any(test, feature = "testing"))]
 pub mod samples;
@@ -30,7 +32,9 @@ mod shipping;
 mod sink;
 mod state;
 mod status;
+pub mod syslog;
 pub mod view;
+mod web;
 mod worker;
 
 pub use self::{

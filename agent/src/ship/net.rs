@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use socket2::{SockRef, TcpKeepalive};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
@@ -59,7 +59,6 @@ impl Tls {
         let local = |why: String| ShipError::temporary(Class::Local, why);
         let settings = config::Tls {
             extra_roots_file: ca_file,
-            ..config::Tls::default()
         };
         let connector = Connector::with_timeout(&settings, PATIENCE).map_err(|e| local(e.to_string()))?;
         let bare = name.trim_start_matches('[').trim_end_matches(']');
@@ -138,11 +137,10 @@ fn prepare(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream, Soc
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?;
     // A receiver that is gone without a word is noticed while nothing is sent, too.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    setsockopt(&stream, sockopt::KeepAlive, &true)?;
+    setsockopt(&stream, sockopt::TcpKeepIdle, &60)?;
+    setsockopt(&stream, sockopt::TcpKeepInterval, &15)?;
+    setsockopt(&stream, sockopt::TcpKeepCount, &4)?;
     let stream = stream.into_std()?;
     let socket = stream.try_clone()?;
     Ok((TcpStream::from_std(stream)?, socket, peer))

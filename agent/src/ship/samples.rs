@@ -24,7 +24,7 @@ fn process() -> Value {
     })
 }
 
-fn operation(action: &str, decision: &str, reason: &str, resource: Value, context: Value) -> Value {
+fn operation(action: &str, decision: &str, reason: &str, resource: &Value, context: &Value) -> Value {
     json!({
         "action": action, "context": context, "controls": ["AC-3", "AC-6"], "decision": decision,
         "destination": { "address": "10.1.2.3", "name": "api.internal", "name_verified": true, "port": 443 },
@@ -40,8 +40,8 @@ fn http(method: &str, decision: &str, reason: &str) -> Value {
         "http:request",
         decision,
         reason,
-        json!({ "id": "api.internal/customers/7", "type": "HttpEndpoint" }),
-        json!({ "http": {
+        &json!({ "id": "api.internal/customers/7", "type": "HttpEndpoint" }),
+        &json!({ "http": {
             "access": "read", "complete": true, "host": "api.internal", "host_verified": true, "method": method,
             "path": "/customers/7", "port": 8443, "query": "a=1&b=[masked:email]", "scheme": "https",
         }}),
@@ -53,8 +53,8 @@ fn sql(text: &str, verbs: &[&str], access: &str) -> Value {
         "sql:statement",
         "allow",
         "policy_permit",
-        json!({ "id": "billing-db/app", "type": "Database" }),
-        json!({ "sql": {
+        &json!({ "id": "billing-db/app", "type": "Database" }),
+        &json!({ "sql": {
             "access": access, "columns": ["public.people.email"], "complete": true, "database": "app",
             "functions": [], "incomplete": [], "phase": "simple", "read_schemas": ["public"],
             "reads": ["public.people"], "role": "app", "sensitive": ["email"], "statements": 1, "text": text,
@@ -68,8 +68,8 @@ fn aws(action: &str, access: &str, destructive: bool) -> Value {
         "aws:call",
         "allow",
         "policy_permit",
-        json!({ "id": "s3/bucket/key", "type": "AwsResource" }),
-        json!({ "aws": {
+        &json!({ "id": "s3/bucket/key", "type": "AwsResource" }),
+        &json!({ "aws": {
             "access": access, "action": action, "brokered": true, "complete": true, "destructive": destructive,
             "host": "bucket.s3.amazonaws.com", "host_verified": true, "incomplete": [], "method": "GET",
             "path": "/key", "region": "eu-central-1", "resource": "bucket/key", "resources": ["bucket/key"],
@@ -102,8 +102,8 @@ fn operations() -> Vec<Value> {
         sql("DELETE FROM people", &["delete"], "admin"),
         sql("CREATE TABLE t ()", &["create"], "admin"),
         sql("", &[], "admin"),
-        operation("sql:connect", "allow", "policy_permit", database.clone(), login),
-        operation("sql:cancel", "allow", "policy_permit", database, cancel),
+        operation("sql:connect", "allow", "policy_permit", &database, &login),
+        operation("sql:cancel", "allow", "policy_permit", &database, &cancel),
         aws("s3:GetObject", "read", false),
         aws("s3:PutObject", "write", false),
         aws("s3:DeleteObject", "write", true),
@@ -111,29 +111,29 @@ fn operations() -> Vec<Value> {
             "tcp:connect",
             "deny",
             "policy_default_deny",
-            json!({ "id": "10.0.0.5:5432", "type": "TcpEndpoint" }),
-            json!({ "tcp": { "access": "admin", "complete": false, "server_name": "db.internal" } }),
+            &json!({ "id": "10.0.0.5:5432", "type": "TcpEndpoint" }),
+            &json!({ "tcp": { "access": "admin", "complete": false, "server_name": "db.internal" } }),
         ),
         operation(
             "tcp:connect",
             "allow",
             "policy_permit",
-            json!({ "id": "[fd00::5]:5432", "type": "TcpEndpoint" }),
-            json!({}),
+            &json!({ "id": "[fd00::5]:5432", "type": "TcpEndpoint" }),
+            &json!({}),
         ),
         operation(
             "mcp:call",
             "allow",
             "approval_granted",
-            json!({ "id": "tools/search", "type": "McpTool" }),
-            json!({ "mcp": { "access": "read", "action": "tools/call", "complete": true, "tool": "search" } }),
+            &json!({ "id": "tools/search", "type": "McpTool" }),
+            &json!({ "mcp": { "access": "read", "action": "tools/call", "complete": true, "tool": "search" } }),
         ),
         operation(
             "exec:run",
             "deny",
             "policy_forbid",
-            json!({ "id": "/usr/bin/nc", "type": "Program" }),
-            json!({ "exec": { "argv": ["nc", "-e", "/bin/sh"], "exe": "/usr/bin/nc" } }),
+            &json!({ "id": "/usr/bin/nc", "type": "Program" }),
+            &json!({ "exec": { "argv": ["nc", "-e", "/bin/sh"], "exe": "/usr/bin/nc" } }),
         ),
     ]);
     let mut approved = http("POST", "allow", "approval_granted");

@@ -45,7 +45,7 @@ pub(super) fn operation(view: &View<'_>, host: &HostFacts) -> String {
 /// What was decided, and by which policies.
 fn decision(o: &mut Out, view: &View<'_>) {
     let allowed = view.text("decision") == "allow";
-    let approved = text(&view.body["approval"], "scope") != "";
+    let approved = !text(&view.body["approval"], "scope").is_empty();
     let (action, word) = if allowed { (1, "Allowed") } else { (2, "Denied") };
     o.number("action_id", action);
     o.text("action", word);

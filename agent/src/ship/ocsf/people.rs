@@ -80,7 +80,7 @@ pub(super) fn approval(view: &View<'_>, host: &HostFacts) -> String {
         "" => (0, "Unknown"),
         other => (OTHER, other),
     };
-    let mapped = ["action", "covers", "event", "message", "session", "workload"];
+    let mapped = ["action", "covers", "event", "session", "workload"];
     let by = &view.body["approver"];
     event::write(view, host, &AUTHORIZE, activity, &mapped, |o| {
         if let Some((action, disposition)) = answer(view) {

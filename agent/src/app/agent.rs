@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, approving::Approving,
-    control::Caller, events,
+    control::Caller, events, shipping,
 };
 use crate::{
     config::Config,
@@ -20,6 +20,7 @@ use crate::{
     identity::Actor,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    ship::{self, Shipping},
 };
 
 /// The running agent.
@@ -30,6 +31,7 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) shipping: Shipping,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -41,6 +43,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         approving: Approving,
+        shipping: Shipping,
         control: Control,
         mount: PathBuf,
     ) -> Self {
@@ -52,6 +55,7 @@ impl Agent {
             control,
             mount,
             approving,
+            shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -291,7 +295,7 @@ impl Agent {
     /// Records in the background what an earlier run left open for approvers.
     pub(super) fn lapse_orphans(&self) {
         let approvals = self.front.shared.approvals.clone();
-        let Ok(path) = self.config.lock().map(|c| c.host.data_dir.join("ledger.db")) else {
+        let Ok(path) = self.config.lock().map(|c| c.host.data_dir.clone()) else {
             return;
         };
         tokio::task::spawn_blocking(move || match approvals.lapse_orphans(&path) {
@@ -334,6 +338,7 @@ impl Agent {
                 text.push_str(&line);
             }
         }
+        text.push_str(&ship::metrics(&self.shipping.status()));
         text.push_str("# EOF\n");
         text
     }
@@ -395,6 +400,7 @@ impl Agent {
                 error: ledger.failure,
             },
             approvals: self.approving.status(),
+            ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };
@@ -449,6 +455,7 @@ fn problems(s: &Status) -> Vec<String> {
             "the ledger cannot record, so every operation is denied: {e}"
         ));
     }
+    problems.extend(shipping::problems(&s.ship));
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(
             "eBPF helpers failed {n} times at {site}; the sockets concerned were refused"

@@ -137,25 +137,26 @@ impl Job {
             fs::create_dir(&parent).map_err(|e| told(&parent, &e))?;
             sync(&self.directory)?;
         }
-        if self.is_there(&target)? {
-            return self.finish(&target, &parent, true);
-        }
         let file_name = target
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
         let temporary = parent.join(format!(".{file_name}.part"));
-        let outcome = self
-            .write(&temporary, incoming)
-            .and_then(|()| self.place(&temporary, &target));
+        let was_there = self.is_there(&target)?;
+        let outcome = if was_there {
+            Ok(())
+        } else {
+            let written = self.write(&temporary, incoming);
+            written.and_then(|()| self.place(&temporary, &target))
+        };
         if let Err(e) = fs::remove_file(&temporary)
             && e.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %temporary.display(), "a temporary file stays: {e}");
         }
         outcome?;
-        self.finish(&target, &parent, false)
+        self.finish(&target, &parent, was_there)
     }
 
     /// Whether the segment is in its place already, whole. Something else in its place is not replaced.

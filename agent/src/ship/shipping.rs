@@ -209,6 +209,14 @@ impl Shipping {
         held
     }
 
+    /// Whether there is a sink of that name.
+    ///
+    /// # Errors
+    /// When there is none; the message names those that there are.
+    pub fn known(&self, name: &str) -> Result<(), ShippingError> {
+        self.shared(name).map(drop)
+    }
+
     /// Lets a sink try now.
     ///
     /// # Errors

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::{
     super::{Accepted, Class, Event, EventSink, Rejected, ShipError, dead::DeadLetter, state::Amount},
-    core::{Core, ns},
+    core::{Core, blocking, ns},
     note, requeue,
 };
 use crate::{
-    ledger::{LedgerError, Recorded, Tail},
+    ledger::{self, LedgerError, Recorded, Tail},
     model::Seq,
 };
 
@@ -42,6 +42,26 @@ pub(super) async fn work(core: &mut Core, sink: Box<dyn EventSink>) -> bool {
             Sent::Stop => continue,
         }
         match read(core, &mut tail).await {
+            Ok(found) if found.is_empty() && core.state.next < core.ledger().size().0 => {
+                // Its part has nothing from there on. Either it is being sealed, or that was purged.
+                if let Some(to) = goes_on(core).await {
+                    let from = core.state.next;
+                    lost(
+                        core,
+                        Lost {
+                            count: to - from,
+                            from,
+                            to: to - 1,
+                        },
+                    )
+                    .await;
+                    core.state.next = to;
+                    core.save_quietly().await;
+                } else {
+                    core.idle().await;
+                }
+                tail = None;
+            }
             Ok(found) if found.is_empty() => {
                 core.shared.health().waiting_since = None;
                 report(core, false).await;
@@ -110,6 +130,20 @@ async fn read(core: &Core, tail: &mut Option<Tail>) -> Result<Vec<Recorded>, Led
     let (reading, found) = read.await.map_err(|_| LedgerError::Closed)?;
     *tail = Some(reading);
     found
+}
+
+/// Where entries go on behind those that the part with the next one has no more: at the beginning of the part after it.
+async fn goes_on(core: &Core) -> Option<u64> {
+    let (dir, next) = (core.parts().data_dir.clone(), core.state.next);
+    let looked = blocking(move || {
+        let parts = ledger::parts(&dir).map_err(std::io::Error::other)?;
+        let begins = parts.iter().filter_map(|part| ledger::extent(&part.path).ok());
+        Ok(begins
+            .map(|extent| extent.start)
+            .filter(|start| *start > next)
+            .min())
+    });
+    looked.await.ok().flatten()
 }
 
 /// Entries that are gone: how many, and between which places.

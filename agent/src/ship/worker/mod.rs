@@ -135,3 +135,6 @@ pub(super) async fn run(ship: Ship, parts: Parts, shared: Arc<Shared>, maker: Ma
     let mut health = shared.health();
     (health.ended, health.sending) = (true, false);
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,8 +277,8 @@ mod tests {
         }));
         assert_eq!(
             line,
-            "CEF:0|Portcullis|Portcullis|1\\|2\\\\|session.close|connection cl\\|ose\\\\ |4|rt=0 dvchost=host-1 \
-             cat=session shost=host-1 suser=w act=cl|ose\\\\\\n outcome=failure reason=a\\=b\\\\c\\nd|e\\r \
+            "CEF:0|Portcullis|Portcullis|1\\|2\\\\|session.close|connection cl\\|ose\\\\ |2|rt=0 dvchost=host-1 \
+             cat=session shost=host-1 suser=w act=cl|ose\\\\\\n outcome=success reason=a\\=b\\\\c\\nd|e\\r \
              msg=w session cl|ose\\\\\\n a\\=b\\\\c\\nd|e\\r cs1=w cs1Label=Workload cn1=3 cn1Label=Ledger Sequence"
         );
     }

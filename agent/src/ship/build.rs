@@ -48,8 +48,3 @@ fn form(ship: &Ship, context: &Context) -> Form {
         },
     }
 }
-
-fn missing(ship: &Ship) -> Result<Sink, ShipError> {
-    let why = format!("this version has no sink of kind {}", ship.to.kind());
-    Err(ShipError::permanent(Class::Local, why))
-}

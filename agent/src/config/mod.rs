@@ -6,6 +6,7 @@ mod credential;
 mod http_upstream;
 mod ledger;
 mod load;
+mod retention;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger};
 pub use load::{ConfigError, load, parse};
+pub use retention::{AtLimit, Keep, Retention, RetentionRule};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -51,6 +53,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`

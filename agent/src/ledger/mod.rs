@@ -15,12 +15,14 @@ pub mod checkpoint;
 mod error;
 mod export;
 mod frame;
+mod limit;
 pub mod note;
 mod parts;
 pub mod query;
 mod queue;
 mod read;
 mod record;
+pub mod retention;
 mod schema;
 mod sealer;
 mod shared;
@@ -46,6 +48,7 @@ pub use self::{
     error::LedgerError,
     export::{ExportOptions, Exported, export},
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
+    limit::Limit,
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
@@ -195,6 +198,7 @@ impl Ledger {
     async fn submit(&self, entry: Entry, done: Option<Done>) -> Result<(), LedgerError> {
         let shared = self.shared();
         shared.check()?;
+        shared.admit(entry.kind, done.is_some())?;
         check(&entry)?;
         let mut sealed = record::seal(entry.body);
         sealed.done = done;
@@ -224,7 +228,8 @@ impl Ledger {
     }
 
     /// Records the next frame of one operation and direction, and adds it to the digest exactly when it was accepted:
-    /// [`Self::frame`] and [`FrameDigest::push`] with one hash instead of two.
+    /// [`Self::frame`] and [`FrameDigest::push`] with one hash instead of two. False when payload is not recorded now
+    /// ([`Limit::NoPayloads`]): then no more of this direction may be offered.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -234,7 +239,10 @@ impl Ledger {
         operation: OperationId,
         direction: Direction,
         bytes: bytes::Bytes,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<bool, LedgerError> {
+        if !self.shared().admit_frame(direction, bytes.len())? {
+            return Ok(false);
+        }
         let size = bytes.len() as u64;
         let frame = Frame {
             operation,
@@ -244,7 +252,7 @@ impl Ledger {
         };
         let hash = self.store_frame(frame).await?;
         digest.push_hash(&hash, size);
-        Ok(())
+        Ok(true)
     }
 
     async fn store_frame(&self, frame: Frame) -> Result<tree::Hash, LedgerError> {
@@ -273,6 +281,9 @@ impl Ledger {
         bytes: bytes::Bytes,
     ) -> bool {
         let shared = self.shared();
+        if !matches!(shared.admit_frame(direction, bytes.len()), Ok(true)) {
+            return false;
+        }
         let size = bytes.len() as u64;
         if shared.check().is_ok() && bytes.len() <= FRAME_MAX {
             let number = digest.frames();
@@ -303,6 +314,9 @@ impl Ledger {
         if let Err(error) = check(&entry) {
             tracing::error!(%error, "an entry is lost");
             shared.lose(Loss::Entry);
+            return;
+        }
+        if shared.admit(entry.kind, false).is_err() {
             return;
         }
         let sealed = record::seal(entry.body);

@@ -291,7 +291,7 @@ impl Agent {
     /// Records in the background what an earlier run left open for approvers.
     pub(super) fn lapse_orphans(&self) {
         let approvals = self.front.shared.approvals.clone();
-        let Ok(path) = self.config.lock().map(|c| c.host.data_dir.join("ledger.db")) else {
+        let Ok(path) = self.config.lock().map(|c| c.host.data_dir.clone()) else {
             return;
         };
         tokio::task::spawn_blocking(move || match approvals.lapse_orphans(&path) {

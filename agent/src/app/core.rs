@@ -43,8 +43,12 @@ impl Core {
         private_dir(dir).with_context(|| format!("[host] data_dir {}", dir.display()))?;
         let clock = Clock::System;
         let host = host_name();
-        let ledger = Ledger::open(dir, ledger::Options::new(&host, config.ledger.durability))
-            .context("the ledger cannot be opened")?;
+        let options = ledger::Options {
+            segment_bytes: config.ledger.segment_bytes,
+            segment_age: config.ledger.segment_age,
+            ..ledger::Options::new(&host, config.ledger.durability)
+        };
+        let ledger = Ledger::open(dir, options).context("the ledger cannot be opened")?;
         let policy = PolicyStore::load(&config.policy).context("the policy cannot be loaded")?;
         let mask = mask_rules(config)?;
         let ca = Arc::new(HostCa::open_or_create(dir).context("the host CA cannot be had")?);
@@ -164,7 +168,7 @@ fn desk(config: &Config, shared: &Shared, approvers: Approvers) -> Desk {
         approvers,
         policy: shared.policy.clone(),
         ledger: shared.ledger.clone(),
-        ledger_file: config.host.data_dir.join("ledger.db"),
+        ledger_file: config.host.data_dir.clone(),
         credentials: shared.credentials.clone(),
         clock: shared.clock.clone(),
         host: Arc::clone(&shared.host),

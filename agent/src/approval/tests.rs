@@ -133,7 +133,7 @@ impl World {
     /// Every entry about approvals: event and reason.
     fn events(&self) -> Vec<String> {
         self.ledger.close();
-        let found = crate::ledger::approvals(&self.dir.path().join("ledger.db"), 0, 10_000).unwrap();
+        let found = crate::ledger::approvals(self.dir.path(), 0, 10_000).unwrap();
         let event = |e: &serde_json::Value| {
             let reason = e["reason"].as_str().map_or(String::new(), |r| format!(" {r}"));
             format!("{}{reason}", e["event"].as_str().unwrap())

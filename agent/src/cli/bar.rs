@@ -1,6 +1,9 @@
 //! How far a long piece of work is.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::Instant,
+};
 
 use crate::ledger::Progress;
 
@@ -8,6 +11,7 @@ use crate::ledger::Progress;
 pub(super) struct Bar {
     what: &'static str,
     shown: u64,
+    began: Instant,
     tty: bool,
 }
 
@@ -16,6 +20,7 @@ impl Bar {
         Self {
             what,
             shown: u64::MAX,
+            began: Instant::now(),
             tty: std::io::stderr().is_terminal(),
         }
     }
@@ -25,6 +30,12 @@ impl Bar {
         if self.tty && percent != self.shown {
             self.shown = percent;
             eprint!("\r{} {percent} %", self.what);
+            let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Some(rate) = p.bytes.checked_div(ms.saturating_mul(1000))
+                && p.bytes > 0
+            {
+                eprint!(", {rate} MB/s");
+            }
             let _ = std::io::stderr().flush();
         }
     }

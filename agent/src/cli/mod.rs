@@ -7,6 +7,7 @@ mod credentials;
 mod daemon;
 mod enter;
 mod export;
+mod ledger;
 mod sessions;
 mod signals;
 mod status;
@@ -89,8 +90,11 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
-    /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
+    /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
+    /// Look after this host's ledger.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
@@ -127,7 +131,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
-        Command::Verify(args) => verify::run(&args),
+        Command::Verify(args) => verify::run(&args, config),
+        Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }

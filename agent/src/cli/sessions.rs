@@ -75,7 +75,7 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode
 }
 
 fn open(file: Option<&PathBuf>, config: &Config) -> anyhow::Result<Reader> {
-    let own = config.host.data_dir.join("ledger.db");
+    let own = config.host.data_dir.clone();
     let path = file.unwrap_or(&own);
     Reader::open(path).with_context(|| format!("{}: has the daemon run here?", path.display()))
 }

@@ -1,17 +1,25 @@
 //! `portcullis verify`
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 
 use super::bar::Bar;
-use crate::ledger::{self, note::VerifierKey};
+use crate::{
+    config::Config,
+    ledger::{
+        note::VerifierKey,
+        verify::{Checks, Report, verify_files},
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An export, or a ledger.
-    file: PathBuf,
-    /// The host's public key (`ledger.pub`), had from the host by another way than the file itself.
+    /// Exports, segments, ledgers, or data directories. Several are verified as one chain, in whatever order they are
+    /// given. Without any: this host's own ledger, all of it.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The host's public key (`ledger.pub`), had from the host by another way than the files themselves.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Print JSON.
@@ -19,7 +27,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<ExitCode> {
     let key = match &args.key {
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
@@ -27,41 +35,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let files = if args.files.is_empty() {
+        vec![config()?.host.data_dir]
+    } else {
+        args.files.clone()
+    };
     let mut bar = Bar::new("verifying");
-    let verdict = ledger::verify::verify(&args.file, key.as_ref(), &mut |p| bar.show(p));
+    let began = Instant::now();
+    let verdict = verify_files(&files, &Checks { key }, &mut |p| bar.show(p));
     bar.end();
     match verdict {
         Ok(report) if args.json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Ok(report) => {
-            println!("OK: {} entries, root {}", report.entries, report.root);
-            println!(
-                "{} checkpoints of {} signed; {} payload frames match",
-                report.checkpoints, report.origin, report.frames
-            );
-            if report.withheld > 0 {
-                println!(
-                    "{} entries are withheld: only their hashes are in the file",
-                    report.withheld
-                );
-            }
-            if report.unsealed > 0 {
-                println!(
-                    "{} entries came after the last checkpoint: nothing signed covers them yet",
-                    report.unsealed
-                );
-            }
-            if report.gaps > 0 {
-                println!(
-                    "{} gap entries say that something could not be recorded",
-                    report.gaps
-                );
-            }
-            if !report.key_given {
-                println!(
-                    "The key is the file's own; give the host's with --key to know that it is the host's."
-                );
-            }
-        }
+        Ok(report) => tell(&report, began.elapsed().as_secs_f64()),
         Err(e) => {
             if args.json {
                 println!("{}", serde_json::json!({ "error": e.to_string() }));
@@ -72,4 +57,46 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is shown with one decimal")]
+fn tell(report: &Report, seconds: f64) {
+    println!("OK: {} entries, root {}", report.entries, report.root);
+    if report.first > 0 {
+        println!(
+            "{} of them came before: only the hashes over them are here, and signed",
+            report.first
+        );
+    }
+    println!(
+        "{} checkpoints of {} signed; {} payload frames match",
+        report.checkpoints, report.origin, report.frames
+    );
+    if report.withheld > 0 {
+        println!(
+            "{} entries are withheld: only their hashes are in the file",
+            report.withheld
+        );
+    }
+    if report.unsealed > 0 {
+        println!(
+            "{} entries came after the last checkpoint: nothing signed covers them yet",
+            report.unsealed
+        );
+    }
+    if report.gaps > 0 {
+        println!(
+            "{} gap entries say that something could not be recorded",
+            report.gaps
+        );
+    }
+    println!(
+        "{} files, {:.1} MB in {seconds:.1} s: {:.0} MB/s",
+        report.files,
+        report.bytes as f64 / 1e6,
+        report.bytes as f64 / 1e6 / seconds.max(1e-9)
+    );
+    if !report.key_given {
+        println!("The key is the file's own; give the host's with --key to know that it is the host's.");
+    }
 }

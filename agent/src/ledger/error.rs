@@ -73,6 +73,17 @@ pub enum LedgerError {
         /// What SQLite said.
         why: Arc<str>,
     },
+    /// The ledger is older than it was: someone put an earlier copy in its place.
+    #[error(
+        "the ledger has {size} entries and had {was}: this is an older copy of it. Put the newer one back; to go on \
+         with this one, and so to fork the record, remove ledger.state"
+    )]
+    RolledBack {
+        /// How many entries it has.
+        size: u64,
+        /// How many it had.
+        was: u64,
+    },
     /// Entries that were asked for have been purged.
     #[error("the entries from {from} on and before {to} have been purged")]
     Purged {

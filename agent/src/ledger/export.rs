@@ -14,7 +14,7 @@ use super::{
     LedgerError,
     frame::decode,
     read,
-    schema::{EXPORT, columns},
+    schema::{self, EXPLAIN, EXPORT},
     store::{APPLICATION_ID, FORMAT, PLACE_BITS, SCHEMA, VIEWS, int, uint},
     tree::{CompactRange, Hash},
     verify::Progress,
@@ -171,6 +171,8 @@ struct Selected<'a> {
 impl Copy<'_> {
     fn all(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), LedgerError> {
         let total = self.end()?;
+        self.target
+            .execute("INSERT INTO frontier (size, nodes) VALUES (0, x'')", [])?;
         for table in ["checkpoint", "policy_set", "key"] {
             self.rows_of(table, total)?;
         }
@@ -181,6 +183,7 @@ impl Copy<'_> {
             progress(Progress {
                 done: self.tree.size(),
                 total,
+                bytes: 0,
             });
         }
         self.payload(total)?;
@@ -321,25 +324,17 @@ impl Copy<'_> {
             frames: self.frames,
             root: hex::encode(self.tree.root()),
         };
+        self.target.execute_batch(EXPLAIN)?;
         self.target.execute_batch(EXPORT)?;
         self.target.execute_batch(VIEWS)?;
         let key: Option<String> = self
             .target
             .query_row("SELECT vkey FROM key LIMIT 1", [], |r| r.get(0))
             .optional()?;
-        let mut about = self
-            .target
-            .prepare("INSERT INTO about (topic, text) VALUES (?1, ?2)")?;
-        for (topic, text) in about_rows(self.options, &done, key.as_deref().unwrap_or_default()) {
-            about.execute([topic, &text])?;
-        }
-        let mut column = self
-            .target
-            .prepare("INSERT INTO columns (name, column, description) VALUES (?1, ?2, ?3)")?;
-        for (name, of, description) in columns() {
-            column.execute([name, of, description])?;
-        }
-        drop((about, column));
+        schema::explain(
+            &self.target,
+            &about_rows(self.options, &done, key.as_deref().unwrap_or_default()),
+        )?;
         self.target
             .execute_batch("COMMIT; DROP TABLE temp.wanted; PRAGMA journal_mode=DELETE;")?;
         self.target.close().map_err(|(_, e)| e)?;

@@ -105,6 +105,55 @@ fn compress(bytes: &[u8]) -> Option<Bytes> {
     })
 }
 
+/// Below this, zlib saves nothing worth having.
+const ZLIB_FROM: usize = 96;
+
+/// Compresses frames for segments, with zlib (RFC 1950): slower and smaller than what the data path uses, and readable
+/// by the standard library of any language.
+pub(super) struct Recoder {
+    compress: flate2::Compress,
+    room: Vec<u8>,
+}
+
+impl Recoder {
+    pub(super) fn new() -> Self {
+        Self {
+            compress: flate2::Compress::new(flate2::Compression::new(6), true),
+            room: vec![0; FRAME_MAX],
+        }
+    }
+
+    /// The codec and the bytes to store.
+    pub(super) fn zlib<'a>(&'a mut self, raw: &'a [u8]) -> (i64, &'a [u8]) {
+        if raw.len() < ZLIB_FROM || raw.len() > FRAME_MAX {
+            return (0, raw);
+        }
+        // What does not get smaller by an eighth does not fit, and is stored as it is.
+        let limit = raw.len() - raw.len() / 8;
+        self.compress.reset();
+        let done = self
+            .compress
+            .compress(raw, &mut self.room[..limit], flate2::FlushCompress::Finish);
+        match done {
+            Ok(flate2::Status::StreamEnd) => {
+                let n = usize::try_from(self.compress.total_out()).unwrap_or(0);
+                (2, &self.room[..n])
+            }
+            _ => (0, raw),
+        }
+    }
+}
+
+fn inflate(size: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = vec![0; size];
+    let mut inflate = flate2::Decompress::new(true);
+    let status = inflate
+        .decompress(bytes, &mut out, flate2::FlushDecompress::Finish)
+        .ok()?;
+    let whole = inflate.total_out() == size as u64 && inflate.total_in() == bytes.len() as u64;
+    (status == flate2::Status::StreamEnd && whole).then_some(out)
+}
+
 /// The uncompressed bytes of a stored frame; `None` when the stored bytes cannot be read as the codec says.
 pub(super) fn decode(codec: i64, size: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     match codec {
@@ -115,6 +164,7 @@ pub(super) fn decode(codec: i64, size: usize, bytes: &[u8]) -> Option<Vec<u8>> {
             }
             slot.as_mut()?.decompress(bytes, size).ok()
         }),
+        2 if size <= FRAME_MAX => inflate(size, bytes),
         _ => None,
     }
 }
@@ -217,6 +267,24 @@ mod tests {
         assert_eq!(stored(b"short".to_vec()).codec, Codec::Raw);
         assert_eq!(decode(1, 100, b"no zstd"), None);
         assert_eq!(decode(7, 1, b"x"), None);
+    }
+
+    #[test]
+    fn segments_use_zlib() {
+        let text = b"GET /orders HTTP/1.1\r\nhost: api.internal\r\n".repeat(40);
+        let mut recoder = Recoder::new();
+        for _ in 0..2 {
+            let (codec, bytes) = recoder.zlib(&text);
+            assert!(codec == 2 && bytes.len() < text.len() / 4);
+            assert_eq!(decode(2, text.len(), bytes).unwrap(), text);
+            assert_eq!(decode(2, text.len() - 1, bytes), None);
+            assert_eq!(decode(2, text.len() + 1, bytes), None);
+            assert_eq!(decode(2, text.len(), &[bytes, b"x"].concat()), None);
+        }
+        let mut noise = vec![0; 2000];
+        rand::Rng::fill(&mut rand::rng(), noise.as_mut_slice());
+        assert_eq!(recoder.zlib(&noise), (0, noise.as_slice()));
+        assert_eq!(recoder.zlib(b"short"), (0, b"short".as_slice()));
     }
 
     #[test]

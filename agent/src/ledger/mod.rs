@@ -18,6 +18,7 @@ mod frame;
 mod limit;
 pub mod note;
 mod parts;
+mod place;
 pub mod query;
 mod queue;
 mod read;
@@ -25,7 +26,9 @@ mod record;
 pub mod retention;
 mod schema;
 mod sealer;
+mod segment;
 mod shared;
+mod span;
 mod start;
 mod state;
 mod store;
@@ -52,6 +55,7 @@ pub use self::{
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
+    segment::Sealed,
     tail::{Recorded, Tail},
     verify::{Progress, Report, VerifyError, verify},
 };
@@ -93,6 +97,10 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// Time from an entry to the checkpoint over it at most.
     pub checkpoint_after: Duration,
+    /// The live part is sealed into a segment when it has so many bytes.
+    pub segment_bytes: u64,
+    /// And when it is so old.
+    pub segment_age: Duration,
 }
 
 impl Options {
@@ -107,6 +115,8 @@ impl Options {
             queue_records: 65_536,
             checkpoint_every: 65_536,
             checkpoint_after: Duration::from_secs(1),
+            segment_bytes: 256 << 20,
+            segment_age: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -152,11 +162,13 @@ struct Inner {
 struct Threads {
     writer: JoinHandle<()>,
     sealer: JoinHandle<()>,
+    segmenter: JoinHandle<()>,
+    asked: Arc<Mutex<Vec<segment::Asked>>>,
 }
 
 impl Ledger {
-    /// Opens or creates the ledger in `dir` (`ledger.db`, `ledger.key`, `ledger.pub`, `ledger.state`) and starts its
-    /// threads. Blocks: reads the leaves since the last checkpoint, and writes what the last run could not.
+    /// Opens or creates the ledger in `dir` (`ledger-N.db`, `segments/`, `ledger.key`, `ledger.pub`, `ledger.state`)
+    /// and starts its threads. Blocks: reads the leaves since the last checkpoint, and writes what the last run could not.
     ///
     /// # Errors
     /// When the directory, key or database cannot be made or read, or another process has the ledger.
@@ -364,6 +376,20 @@ impl Ledger {
         wait.await.unwrap_or(Err(LedgerError::Closed))
     }
 
+    /// Seals everything recorded so far into a segment, now. `None` when there is nothing since the last.
+    ///
+    /// # Errors
+    /// When it cannot be written; the ledger goes on as it was, and tries again.
+    pub async fn seal(&self) -> Result<Option<Sealed>, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        match lock(&self.inner.threads).as_ref() {
+            Some(threads) => lock(&threads.asked).push(done),
+            None => return Err(LedgerError::Closed),
+        }
+        self.shared().wake_segmenter();
+        wait.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
     /// How many entries are durable: what may be shipped ends before this place.
     #[must_use]
     pub fn size(&self) -> Seq {
@@ -384,7 +410,7 @@ impl Ledger {
             checkpoint_size: head.sealed,
             checkpoint_at: (head.sealed_at_ns > 0).then(|| Rfc3339(head.sealed_at_ns).to_string()),
             queue_bytes: shared.queue.depth() as u64,
-            disk_bytes: disk_bytes(&shared.path),
+            disk_bytes: disk_bytes(&shared.live().0),
             durability: if shared.power {
                 Durability::Power
             } else {
@@ -411,6 +437,8 @@ impl Inner {
         self.shared.wake_sealer();
         // The threads log what they could not do; a panic in one leaves nothing to be done here.
         let _ = threads.sealer.join();
+        self.shared.wake_segmenter();
+        let _ = threads.segmenter.join();
         self.shared.queue.close();
         let _ = threads.writer.join();
         self.shared.state.release();

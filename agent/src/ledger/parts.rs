@@ -9,7 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::LedgerError;
+use rusqlite::Connection;
+
+use super::{LedgerError, read};
 
 /// The directory of sealed segments below the data directory.
 const SEGMENTS: &str = "segments";
@@ -25,8 +27,29 @@ pub struct Part {
     pub sealed: bool,
 }
 
+impl Part {
+    /// A file by itself.
+    pub(super) fn alone(path: &Path) -> Self {
+        Self {
+            number: 0,
+            path: path.into(),
+            sealed: true,
+        }
+    }
+
+    /// Opens it for reading; the segment, if it has become one meanwhile.
+    pub(super) fn open(&self) -> Result<Connection, LedgerError> {
+        match read::open(&self.path) {
+            Err(LedgerError::File { .. }) if !self.sealed => {
+                let dir = self.path.parent().unwrap_or(Path::new("."));
+                read::open(&segment_path(dir, self.number))
+            }
+            other => other,
+        }
+    }
+}
+
 /// The file that is written while it has this number.
-#[allow(dead_code)]
 pub(super) fn live_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("ledger-{number:010}.db"))
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     LedgerError,
     frame::decode,
-    read,
+    span,
     store::{PLACE_BITS, int, uint},
 };
 use crate::model::{OperationId, Rfc3339, SessionId};
@@ -176,20 +176,43 @@ impl Filter {
     }
 }
 
-/// A read-only connection to a ledger or an export.
+/// A read-only connection to a ledger, a segment or an export.
 pub struct Reader {
     conn: Connection,
+    left_out: usize,
 }
 
 impl Reader {
-    /// Opens `ledger.db` or an export.
+    /// Opens a file, or the ledger in a data directory with all its parts.
     ///
     /// # Errors
-    /// When the file cannot be read or is no ledger.
+    /// When it cannot be read or is no ledger.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self {
-            conn: read::open(path)?,
-        })
+        Self::open_since(path, None)
+    }
+
+    /// As [`Self::open`], without the parts that end before a time (nanoseconds since 1970 UTC).
+    ///
+    /// # Errors
+    /// When it cannot be read or is no ledger.
+    pub fn open_since(path: &Path, since_ns: Option<i64>) -> Result<Self, LedgerError> {
+        let span::Span { conn, left_out } = span::open(path, since_ns)?;
+        Ok(Self { conn, left_out })
+    }
+
+    /// As [`Self::open`], without the parts that ended before there was something of this id (UUID version 7).
+    ///
+    /// # Errors
+    /// When it cannot be read or is no ledger.
+    pub fn open_for(path: &Path, id: Uuid) -> Result<Self, LedgerError> {
+        Self::open_since(path, time_of(id))
+    }
+
+    /// How many older parts are left out, because there are more than can be read as one. A time to begin at leaves
+    /// out the others.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Sessions, in the order in which they were opened.
@@ -279,17 +302,15 @@ impl Reader {
 
     /// The first seq whose entry can be as young as the id: bisection over `at`, with slack.
     fn first_after(&self, id: Uuid) -> Result<u64, LedgerError> {
-        let Some(time) = id.get_timestamp() else {
+        let Some(ns) = time_of(id) else {
             return Ok(0);
         };
-        let (seconds, nanos) = time.to_unix();
-        let ns = i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000) + i64::from(nanos);
         let bound = Rfc3339(ns.saturating_sub(SLACK_NS)).to_string();
         let mut at = self.conn.prepare(
             "SELECT seq, json_extract(body, '$.at') FROM entry WHERE seq >= ?1 AND body IS NOT NULL ORDER BY seq LIMIT 1",
         )?;
         let sql = "SELECT coalesce(max(seq) + 1, 0) FROM entry";
-        let (mut low, mut high) = (0, uint(self.conn.query_row(sql, [], |r| r.get(0))?));
+        let (mut low, mut high) = (0_u64, uint(self.conn.query_row(sql, [], |r| r.get(0))?));
         while low < high {
             let middle = low.midpoint(high);
             let row: Option<(i64, Option<String>)> = at
@@ -376,6 +397,12 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// When an id was made, nanoseconds since 1970 UTC.
+fn time_of(id: Uuid) -> Option<i64> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Some(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000) + i64::from(nanos))
 }
 
 struct Found {

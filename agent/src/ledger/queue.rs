@@ -5,13 +5,13 @@
 //! two vectors, never longer.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{LedgerError, frame::Stored, tree::Hash};
+use super::{LedgerError, frame::Stored, store::Store, tree::Hash};
 use crate::model::Seq;
 
 /// Who waits for an entry to be durable.
@@ -39,6 +39,11 @@ pub(super) enum Record {
         text: Box<str>,
         done: oneshot::Sender<Result<(), LedgerError>>,
     },
+    /// Go on in another part, and give the one that ends back.
+    Rotate {
+        next: Box<Store>,
+        ended: mpsc::Sender<Box<Store>>,
+    },
 }
 
 impl Record {
@@ -46,7 +51,7 @@ impl Record {
     fn is_urgent(&self) -> bool {
         match self {
             Self::Entry(entry) => entry.done.is_some(),
-            Self::PolicySet { .. } => true,
+            Self::PolicySet { .. } | Self::Rotate { .. } => true,
             Self::Frame(_) | Self::Checkpoint { .. } => false,
         }
     }

@@ -10,7 +10,9 @@ use super::{
     verify::VerifyError,
 };
 
-/// What an export has beside the tables and views of a ledger.
+/// The tables that explain a segment or an export.
+pub(super) const EXPLAIN: &str = include_str!("explain.sql");
+/// What an export has besides.
 pub(super) const EXPORT: &str = include_str!("export.sql");
 const COLUMNS: &str = include_str!("columns.tsv");
 
@@ -31,13 +33,53 @@ fn objects(conn: &Connection) -> Result<BTreeMap<String, String>, rusqlite::Erro
     rows.collect()
 }
 
-/// Compares every table, view, index and trigger with ours. True for an export, false for a ledger.
-pub(super) fn check(conn: &Connection) -> Result<bool, VerifyError> {
+/// What a file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// A part that is being written, or waits to be sealed.
+    #[default]
+    Ledger,
+    /// A sealed segment.
+    Segment,
+    /// An export for an auditor.
+    Export,
+}
+
+/// Fills the tables that explain a file.
+pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Result<(), rusqlite::Error> {
+    let mut statement = conn.prepare("INSERT INTO about (topic, text) VALUES (?1, ?2)")?;
+    for (topic, text) in about {
+        statement.execute([*topic, text])?;
+    }
+    let mut statement =
+        conn.prepare("INSERT INTO columns (name, column, description) VALUES (?1, ?2, ?3)")?;
+    for (name, of, description) in columns() {
+        statement.execute([name, of, description])?;
+    }
+    Ok(())
+}
+
+/// Compares every table, view, index and trigger with ours.
+pub(super) fn check(conn: &Connection) -> Result<FileKind, VerifyError> {
     let found = objects(conn)?;
-    let export = found.contains_key("about");
+    let kind = if !found.contains_key("about") {
+        FileKind::Ledger
+    } else if found.contains_key("payload_operation") {
+        FileKind::Export
+    } else {
+        FileKind::Segment
+    };
     let model = Connection::open_in_memory()?;
     model.execute_batch(SCHEMA)?;
-    model.execute_batch(if export { EXPORT } else { TREE })?;
+    match kind {
+        FileKind::Ledger => model.execute_batch(TREE)?,
+        FileKind::Segment => model.execute_batch(EXPLAIN)?,
+        FileKind::Export => {
+            model.execute_batch(EXPLAIN)?;
+            model.execute_batch(EXPORT)?;
+        }
+    }
     model.execute_batch(VIEWS)?;
     let expected = objects(&model)?;
     for (name, sql) in &expected {
@@ -56,7 +98,7 @@ pub(super) fn check(conn: &Connection) -> Result<bool, VerifyError> {
             name: name.clone(),
             what: "added",
         }),
-        None => Ok(export),
+        None => Ok(kind),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The second thread: signs checkpoints, and copies the WAL back into the database, both off the writer's path.
 
 use std::{
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -25,22 +26,44 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Sealer {
     shared: Arc<Shared>,
     conn: Connection,
+    /// The part that it is a connection to.
+    number: u64,
     /// Time between checkpoints at most, while entries come.
     after: Duration,
 }
 
 impl Sealer {
     pub(super) fn new(shared: Arc<Shared>, after: Duration) -> Result<Self, LedgerError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&shared.path, flags)?;
-        conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=NORMAL;")?;
-        Ok(Self { shared, conn, after })
+        let (path, number) = shared.live();
+        let conn = connect(&path)?;
+        Ok(Self {
+            shared,
+            conn,
+            number,
+            after,
+        })
+    }
+
+    /// Goes over to the part that is being written, if it is another by now.
+    fn follow(&mut self) {
+        let (path, number) = self.shared.live();
+        if number == self.number {
+            return;
+        }
+        match connect(&path) {
+            Ok(conn) => {
+                self.conn = conn;
+                self.number = number;
+            }
+            Err(error) => tracing::warn!(%error, "the ledger's WAL cannot be opened to copy it back"),
+        }
     }
 
     /// Runs until the ledger is being closed.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut last = Instant::now();
         while !self.shared.stopping.load(Ordering::Acquire) {
+            self.follow();
             if self.shared.wal_bytes.load(Ordering::Acquire) >= WAL_STEP {
                 self.copy_back();
             }
@@ -128,4 +151,11 @@ impl Sealer {
             }
         }
     }
+}
+
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=NORMAL;")?;
+    Ok(conn)
 }

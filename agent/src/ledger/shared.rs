@@ -15,6 +15,7 @@ use super::{
     queue::{Queue, lock},
     record::Losses,
     state::StateFile,
+    store::Store,
     tree::CompactRange,
 };
 use crate::clock::Clock;
@@ -38,7 +39,14 @@ pub(super) struct Shared {
     pub queue: Queue,
     pub key: HostKey,
     pub clock: Clock,
-    pub path: PathBuf,
+    /// The data directory.
+    pub dir: PathBuf,
+    /// The part that is being written.
+    pub part: Mutex<LivePart>,
+    /// Bytes written to it, about.
+    pub part_bytes: AtomicU64,
+    /// It is to be sealed when it has so many.
+    pub segment_bytes: u64,
     pub state: StateFile,
     pub power: bool,
     /// `trouble.why` is set; read without a lock on every call.
@@ -52,11 +60,23 @@ pub(super) struct Shared {
     /// Bytes written to the WAL since it was last copied back, about.
     pub wal_bytes: AtomicU64,
     pub sealer: OnceLock<Thread>,
+    pub segmenter: OnceLock<Thread>,
     /// The sealer has nothing to do until the writer wakes it.
     pub sealer_idle: AtomicBool,
     pub stopping: AtomicBool,
     /// Entries between two checkpoints at most.
     pub checkpoint_every: u64,
+}
+
+/// The part that is being written.
+#[derive(Clone, Debug)]
+pub(super) struct LivePart {
+    pub path: PathBuf,
+    pub number: u64,
+    /// Entries before its first.
+    pub first: u64,
+    /// When it began, nanoseconds since 1970 UTC.
+    pub since_ns: i64,
 }
 
 /// Which count of [`Losses`] grows.
@@ -96,6 +116,39 @@ impl Shared {
         }
         drop(trouble);
         self.lossy.store(true, Ordering::Release);
+    }
+
+    /// The file that is being written, and its number.
+    pub(super) fn live(&self) -> (PathBuf, u64) {
+        let part = lock(&self.part);
+        (part.path.clone(), part.number)
+    }
+
+    /// From now on this part is written.
+    pub(super) fn begin(&self, store: &Store, now_ns: i64) {
+        let part = LivePart {
+            path: store.path.clone(),
+            number: store.number,
+            first: store.tree.size(),
+            since_ns: now_ns,
+        };
+        *lock(&self.part) = part;
+        self.part_bytes.store(0, Ordering::Release);
+        self.wal_bytes.store(0, Ordering::Release);
+    }
+
+    /// So many bytes more were written.
+    pub(super) fn grow(&self, bytes: u64) {
+        let before = self.part_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before < self.segment_bytes && before + bytes >= self.segment_bytes {
+            self.wake_segmenter();
+        }
+    }
+
+    pub(super) fn wake_segmenter(&self) {
+        if let Some(thread) = self.segmenter.get() {
+            thread.unpark();
+        }
     }
 
     pub(super) fn wake_sealer(&self) {

@@ -19,10 +19,13 @@ use super::{
     LedgerError, Options, Threads,
     checkpoint::Checkpoint,
     note::HostKey,
+    parts::parts,
+    place,
     queue::{Item, Queue, Record},
     record,
     sealer::Sealer,
-    shared::{Head, Shared, Trouble},
+    segment::Segmenter,
+    shared::{Head, LivePart, Shared, Trouble},
     state::{Before, StateFile},
     store::Store,
     writer::Writer,
@@ -37,21 +40,35 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         .map_err(|e| LedgerError::file(dir, &e))?;
     let (state, before) = StateFile::open(&dir.join("ledger.state"))?;
     let key = host_key(dir, &options.host)?;
-    let path = dir.join("ledger.db");
     let power = options.durability == Durability::Power;
-    let mut store = Store::open(&path, power)?;
+    let place::Found { mut store, ended } = place::find(dir, power)?;
+    if store.tree.size() < before.size {
+        return Err(LedgerError::RolledBack {
+            size: store.tree.size(),
+            was: before.size,
+        });
+    }
     store.put_key(&key.verifier().to_string())?;
     first_records(&mut store, &key, &before, &options)?;
     state
-        .write(false, &record::Losses::default())
+        .write(false, &record::Losses::default(), store.tree.size())
         .map_err(|e| LedgerError::file(dir, &e))?;
     let sealed = store.last_checkpoint()?.map_or(0, |(size, _)| size);
     let now = options.clock.now_ns();
+    let part = LivePart {
+        path: store.path.clone(),
+        number: store.number,
+        first: store.first,
+        since_ns: store.began_ns()?.unwrap_or(now),
+    };
     let shared = Arc::new(Shared {
         queue: Queue::new(options.queue_bytes, options.queue_records),
         key,
         clock: options.clock,
-        path,
+        dir: dir.into(),
+        part_bytes: AtomicU64::new(fs::metadata(&store.path).map_or(0, |m| m.len())),
+        part: Mutex::new(part),
+        segment_bytes: options.segment_bytes,
         state,
         power,
         failed: AtomicBool::new(false),
@@ -65,21 +82,32 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         }),
         wal_bytes: AtomicU64::new(0),
         sealer: OnceLock::new(),
+        segmenter: OnceLock::new(),
         sealer_idle: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         checkpoint_every: options.checkpoint_every.max(1),
     });
+    let asked = Arc::default();
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         let built = thread::Builder::new().name(name.into()).spawn(work);
         built.map_err(|e| LedgerError::file(dir, &e))
     };
     let sealer = Sealer::new(shared.clone(), options.checkpoint_after)?;
     let sealer = spawn("ledger-sealer", Box::new(move || sealer.run()))?;
-    // Set once, here.
+    // Set once, here, as below.
     let _ = shared.sealer.set(sealer.thread().clone());
+    let segmenter = Segmenter::new(shared.clone(), options.segment_age, ended, Arc::clone(&asked));
     let writer = Writer::new(shared.clone(), store);
     let writer = spawn("ledger-writer", Box::new(move || writer.run()))?;
-    Ok((shared, Threads { writer, sealer }))
+    let segmenter = spawn("ledger-segments", Box::new(move || segmenter.run()))?;
+    let _ = shared.segmenter.set(segmenter.thread().clone());
+    let threads = Threads {
+        writer,
+        sealer,
+        segmenter,
+        asked,
+    };
+    Ok((shared, threads))
 }
 
 /// What the last run left to say, and a checkpoint over everything that is there.
@@ -150,7 +178,7 @@ fn host_key(dir: &Path, host: &str) -> Result<HostKey, LedgerError> {
     let key = match fs::read_to_string(&path).map(Zeroizing::new) {
         Ok(text) => HostKey::parse(&text).map_err(|e| bad(&e.to_string()))?,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            if dir.join("ledger.db").exists() {
+            if !parts(dir)?.is_empty() {
                 return Err(bad("the ledger exists and its key does not; put the key back"));
             }
             let mut seed = Zeroizing::new([0; 32]);

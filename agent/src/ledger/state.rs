@@ -19,6 +19,9 @@ const SIZE: usize = 1024;
 struct Content {
     closed: bool,
     losses: Losses,
+    /// So many entries were durable. A ledger that has fewer is an older copy.
+    #[serde(default)]
+    size: u64,
 }
 
 /// The locked file. The lock ends with the process, however it ends.
@@ -31,6 +34,7 @@ pub(super) struct Before {
     /// It closed the ledger, or there was none.
     pub clean: bool,
     pub losses: Losses,
+    pub size: u64,
 }
 
 impl StateFile {
@@ -59,22 +63,27 @@ impl StateFile {
             || Before {
                 clean: false,
                 losses: Losses::default(),
+                size: 0,
             },
             |c| Before {
                 clean: c.closed,
                 losses: c.losses,
+                size: c.size,
             },
         );
         let state = Self { file };
-        state.write(false, &before.losses).map_err(|e| error(&e))?;
+        state
+            .write(false, &before.losses, before.size)
+            .map_err(|e| error(&e))?;
         Ok((state, before))
     }
 
     /// Overwrites the content, durably.
-    pub(super) fn write(&self, closed: bool, losses: &Losses) -> std::io::Result<()> {
+    pub(super) fn write(&self, closed: bool, losses: &Losses, size: u64) -> std::io::Result<()> {
         let content = Content {
             closed,
             losses: losses.clone(),
+            size,
         };
         let mut text = serde_json::to_vec(&content)?;
         text.resize(SIZE - 1, b' ');

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, Trans
 use super::{
     LedgerError,
     frame::direction_word,
+    parts::live_path,
     queue::{Item, Record},
     tree::{CompactRange, Hash},
 };
@@ -43,10 +44,40 @@ pub(super) const PLACE_BITS: u32 = 20;
 pub(super) struct Store {
     conn: Connection,
     wal: Option<File>,
-    path: PathBuf,
+    pub path: PathBuf,
+    /// Which part it is.
+    pub number: u64,
     power: bool,
     pub tree: CompactRange,
+    /// Entries before its first.
+    pub first: u64,
     place: i64,
+    /// The last policy set stored, so that the next part can have it, too.
+    policy: Option<(Box<str>, Box<str>)>,
+}
+
+/// What a part takes over from the one before it.
+#[derive(Default)]
+pub(super) struct Handover {
+    tree: CompactRange,
+    place: i64,
+    /// The checkpoint over everything before; empty at the beginning of a ledger.
+    note: String,
+    keys: Vec<String>,
+    policy: Option<(Box<str>, Box<str>)>,
+}
+
+impl Handover {
+    pub(super) fn new(tree: CompactRange, note: String, keys: Vec<String>) -> Self {
+        let place = int(tree.size()) << PLACE_BITS;
+        Self {
+            tree,
+            place,
+            note,
+            keys,
+            policy: None,
+        }
+    }
 }
 
 /// SQLite's integers are signed; a seq beyond them is 9.2e18 entries away.
@@ -59,37 +90,110 @@ pub(super) fn uint(n: i64) -> u64 {
 }
 
 impl Store {
-    /// Opens or creates. The caller holds the ledger's lock.
-    pub(super) fn open(path: &Path, power: bool) -> Result<Self, LedgerError> {
-        if !path.exists() {
-            // Its side files take over this mode.
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600);
-            options.open(path).map_err(|e| LedgerError::file(path, &e))?;
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut conn = Connection::open_with_flags(path, flags)?;
-        conn.set_prepared_statement_cache_capacity(16);
-        conn.busy_timeout(std::time::Duration::from_secs(5))?;
-        // Pages of 8 KiB: half the system calls per byte of 4 KiB, which is a fifth of all CPU time (measured); with
-        // 16 KiB a lone small commit costs more than that saves.
-        conn.execute_batch(
-            "PRAGMA page_size=8192; PRAGMA trusted_schema=OFF; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;
-             PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;",
-        )?;
+    /// Opens a part that has begun. The caller holds the ledger's lock.
+    pub(super) fn open(path: &Path, number: u64, power: bool) -> Result<Self, LedgerError> {
+        let mut conn = connect(path)?;
         create(&mut conn, path)?;
-        let tree = load_tree(&conn)?;
+        let (first, tree) = load_tree(&conn)?;
         let place: Option<i64> = conn.query_row("SELECT max(place) FROM payload", [], |r| r.get(0))?;
         let mut store = Self {
             conn,
             wal: None,
             path: path.into(),
+            number,
             power,
             tree,
+            first,
             place: place.unwrap_or(-1),
+            policy: None,
         };
         store.open_wal().map_err(|e| LedgerError::file(path, &e))?;
         Ok(store)
+    }
+
+    /// Makes the file of a part that has not begun, durably: before [`Self::begin`] it counts for nothing.
+    pub(super) fn prepare(dir: &Path, number: u64, power: bool) -> Result<Self, LedgerError> {
+        let path = live_path(dir, number);
+        remove(&path).map_err(|e| LedgerError::file(&path, &e))?;
+        // Its side files take over this mode.
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(&path).map_err(|e| LedgerError::file(&path, &e))?;
+        let mut conn = connect(&path)?;
+        create(&mut conn, &path)?;
+        conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        let sync = || -> std::io::Result<()> {
+            File::open(&path)?.sync_all()?;
+            File::open(dir)?.sync_all()
+        };
+        sync().map_err(|e| LedgerError::file(&path, &e))?;
+        let mut store = Self {
+            conn,
+            wal: None,
+            path,
+            number,
+            power,
+            tree: CompactRange::default(),
+            first: 0,
+            place: -1,
+            policy: None,
+        };
+        store.open_wal().map_err(|e| LedgerError::file(&store.path, &e))?;
+        Ok(store)
+    }
+
+    /// What the next part takes over; `note` is the checkpoint over all that is here.
+    pub(super) fn handover(&self, note: String) -> Result<Handover, WriteError> {
+        let mut statement = self.conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
+        let keys = statement.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        Ok(Handover {
+            tree: self.tree.clone(),
+            place: self.place,
+            note,
+            keys,
+            policy: self.policy.clone(),
+        })
+    }
+
+    /// Begins this part where another ended. Durable when it returns, whatever the mode: what was before may then be
+    /// sealed and removed.
+    pub(super) fn begin(&mut self, from: Handover) -> Result<(), WriteError> {
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        let (size, nodes) = (int(from.tree.size()), from.tree.to_bytes());
+        tx.execute(
+            "INSERT INTO frontier (size, nodes) VALUES (?1, ?2)",
+            params![size, nodes],
+        )?;
+        tx.execute(
+            "INSERT INTO tree (one, size, nodes) VALUES (1, ?1, ?2)",
+            params![size, nodes],
+        )?;
+        if !from.note.is_empty() {
+            tx.execute(
+                "INSERT INTO checkpoint (size, note) VALUES (?1, ?2)",
+                params![size, from.note],
+            )?;
+        }
+        for key in &from.keys {
+            tx.execute("INSERT INTO key (vkey) VALUES (?1)", [key])?;
+        }
+        if let Some((hash, text)) = &from.policy {
+            tx.execute(
+                "INSERT INTO policy_set (hash, text) VALUES (?1, ?2)",
+                params![hash, text],
+            )?;
+        }
+        tx.commit()?;
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        File::open(wal)?.sync_all()?;
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        self.open_wal()?;
+        self.first = from.tree.size();
+        self.tree = from.tree;
+        self.place = from.place;
+        self.policy = from.policy;
+        Ok(())
     }
 
     /// With `synchronous=NORMAL` SQLite does not sync the WAL on commit; we do, by fdatasync on a descriptor of our
@@ -148,6 +252,8 @@ impl Store {
                             &*f.bytes,
                         ])?;
                     }
+                    // One that was signed before this part began stands in the part before.
+                    Record::Checkpoint { size, .. } if *size < self.first => {}
                     Record::Checkpoint { size, note, nodes } => {
                         tx.prepare_cached("INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?1, ?2)")?
                             .execute(params![int(*size), note])?;
@@ -157,9 +263,12 @@ impl Store {
                         .execute(params![int(*size), nodes])?;
                     }
                     Record::PolicySet { hash, text, .. } => {
+                        self.policy = Some((hash.clone(), text.clone()));
                         tx.prepare_cached("INSERT OR IGNORE INTO policy_set (hash, text) VALUES (?1, ?2)")?
                             .execute(params![hash, text])?;
                     }
+                    // The writer takes it out before.
+                    Record::Rotate { .. } => {}
                 }
             }
         }
@@ -180,6 +289,16 @@ impl Store {
         Ok(())
     }
 
+    /// When its first entry was recorded, nanoseconds since 1970 UTC.
+    pub(super) fn began_ns(&self) -> Result<Option<i64>, LedgerError> {
+        let sql = "SELECT json_extract(body, '$.at') FROM entry ORDER BY seq LIMIT 1";
+        let at: Option<Option<String>> = self.conn.query_row(sql, [], |r| r.get(0)).optional()?;
+        Ok(at
+            .flatten()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+            .and_then(|at| i64::try_from(at.as_nanosecond()).ok()))
+    }
+
     /// The size of the last checkpoint, if any.
     pub(super) fn last_checkpoint(&self) -> Result<Option<(u64, String)>, LedgerError> {
         let sql = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";
@@ -195,6 +314,34 @@ impl Store {
         let rows = statement.query_map([int(seq)], |r| r.get::<_, Hash>(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+fn connect(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.set_prepared_statement_cache_capacity(16);
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    // Pages of 8 KiB: half the system calls per byte of 4 KiB, which is a fifth of all CPU time (measured); with
+    // 16 KiB a lone small commit costs more than that saves.
+    conn.execute_batch(
+        "PRAGMA page_size=8192; PRAGMA trusted_schema=OFF; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;
+         PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;",
+    )?;
+    Ok(conn)
+}
+
+/// Removes a database file and its side files, where they are.
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
+    // The file itself last: side files without it are nothing, and it without them could be taken for whole.
+    for suffix in ["-shm", "-wal", ""] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(&name) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn create(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
@@ -244,15 +391,21 @@ fn renew_views(conn: &mut Connection) -> Result<(), LedgerError> {
 }
 
 /// The tree from the stored compact range and the leaves after it; from all leaves where there is none that fits.
-fn load_tree(conn: &Connection) -> Result<CompactRange, LedgerError> {
-    let stored = conn
-        .query_row("SELECT size, nodes FROM tree WHERE one = 1", [], |r| {
-            Ok((uint(r.get(0)?), r.get::<_, Vec<u8>>(1)?))
-        })
-        .optional()?;
-    let mut tree = stored
-        .and_then(|(size, nodes)| CompactRange::from_bytes(size, &nodes))
-        .unwrap_or_default();
+fn load_tree(conn: &Connection) -> Result<(u64, CompactRange), LedgerError> {
+    let range = |sql: &str| -> Result<Option<CompactRange>, rusqlite::Error> {
+        let row = conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get::<_, Vec<u8>>(1)?)));
+        Ok(row
+            .optional()?
+            .and_then(|(size, nodes)| CompactRange::from_bytes(size, &nodes)))
+    };
+    let begin = range("SELECT size, nodes FROM frontier ORDER BY size LIMIT 1")?;
+    let Some(begin) = begin else {
+        return Err(LedgerError::Database {
+            why: "it does not say where it begins (table frontier)".into(),
+        });
+    };
+    let first = begin.size();
+    let mut tree = range("SELECT size, nodes FROM tree WHERE one = 1")?.unwrap_or(begin);
     let mut statement = conn.prepare("SELECT seq, leaf FROM entry WHERE seq >= ?1 ORDER BY seq")?;
     let mut rows = statement.query([int(tree.size())])?;
     while let Some(row) = rows.next()? {
@@ -264,7 +417,8 @@ fn load_tree(conn: &Connection) -> Result<CompactRange, LedgerError> {
         }
         tree.append(&leaf);
     }
-    let next: i64 = conn.query_row("SELECT coalesce(max(seq), -1) + 1 FROM entry", [], |r| r.get(0))?;
+    let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
+    let next: i64 = conn.query_row(sql, [int(first)], |r| r.get(0))?;
     if uint(next) != tree.size() {
         let why = format!(
             "the tree has {} entries and the table ends before entry {next}",
@@ -272,5 +426,5 @@ fn load_tree(conn: &Connection) -> Result<CompactRange, LedgerError> {
         );
         return Err(LedgerError::Database { why: why.into() });
     }
-    Ok(tree)
+    Ok((first, tree))
 }

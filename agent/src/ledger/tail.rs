@@ -62,7 +62,7 @@ impl Tail {
             if self.open.is_none() {
                 self.open = Some(self.find()?);
             }
-            let found = self.from_open(end.0, limit, max_bytes)?;
+            let found = self.read_open(end.0, limit, max_bytes)?;
             if let Some(last) = found.last() {
                 self.next = last.seq.0 + 1;
                 return Ok(found);
@@ -82,14 +82,7 @@ impl Tail {
     fn find(&self) -> Result<Open, LedgerError> {
         let mut last = None;
         for part in parts(&self.dir)?.into_iter().rev() {
-            let conn = match read::open(&part.path) {
-                Ok(conn) => conn,
-                // It was sealed and removed meanwhile.
-                Err(LedgerError::File { .. }) if !part.sealed => {
-                    read::open(&super::parts::segment_path(&self.dir, part.number))?
-                }
-                Err(e) => return Err(e),
-            };
+            let conn = part.open()?;
             let first = read::first(&conn)?;
             if first <= self.next {
                 let open = Open {
@@ -107,7 +100,7 @@ impl Tail {
         })
     }
 
-    fn from_open(&self, end: u64, limit: usize, max_bytes: usize) -> Result<Vec<Recorded>, LedgerError> {
+    fn read_open(&self, end: u64, limit: usize, max_bytes: usize) -> Result<Vec<Recorded>, LedgerError> {
         let Some(open) = &self.open else {
             return Ok(Vec::new());
         };

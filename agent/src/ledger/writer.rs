@@ -15,7 +15,7 @@ use super::{
     queue::{Item, Record, lock},
     record,
     shared::{Loss, Shared},
-    store::Store,
+    store::{Store, WriteError, remove},
     tree::Hash,
 };
 use crate::model::{Reason, Seq};
@@ -60,10 +60,14 @@ impl Writer {
             self.batch.insert(0, self.gap(Reason::Overloaded, None));
         }
         while !self.batch.is_empty() {
+            if matches!(self.batch[0].record, Record::Rotate { .. }) {
+                self.rotate()?;
+                continue;
+            }
             let mut bytes = 0;
             let fits = |item: &&Item| {
                 bytes += item.permits as usize;
-                bytes <= BATCH_BYTES
+                bytes <= BATCH_BYTES && !matches!(item.record, Record::Rotate { .. })
             };
             let n = self
                 .batch
@@ -78,6 +82,42 @@ impl Writer {
                 .map_err(|e| Arc::<str>::from(e.to_string()))?;
             self.publish(n);
         }
+        Ok(())
+    }
+
+    /// Ends the part with a checkpoint over all of it, and goes on in the next.
+    fn rotate(&mut self) -> Result<(), Arc<str>> {
+        let item = self.batch.remove(0);
+        self.shared.queue.release(item.permits as usize);
+        let Record::Rotate { mut next, ended } = item.record else {
+            return Ok(());
+        };
+        let text = |e: WriteError| Arc::<str>::from(e.to_string());
+        let store = self.store.as_mut().ok_or("it is closed")?;
+        let (size, root) = (store.tree.size(), store.tree.root());
+        let note = Checkpoint::sign(&self.shared.key, size, &root);
+        let record = Record::Checkpoint {
+            size,
+            note: note.clone(),
+            nodes: store.tree.to_bytes(),
+        };
+        store.write(&[Item { record, permits: 0 }]).map_err(text)?;
+        if let Err(error) = store.handover(note).and_then(|from| next.begin(from)) {
+            // Not begun: this part goes on. Whether the file says otherwise is not known, so it goes away.
+            tracing::error!(%error, "the next part of the ledger cannot be begun");
+            let path = next.path.clone();
+            drop(next);
+            return remove(&path).map_err(|e| Arc::from(e.to_string()));
+        }
+        {
+            let mut head = lock(&self.shared.head);
+            head.sealed = size;
+            head.sealed_at_ns = self.shared.clock.now_ns();
+        }
+        self.shared.begin(&next, self.shared.clock.now_ns());
+        let old = std::mem::replace(store, *next);
+        // Closing it copies its whole WAL back: not on this thread. If nobody takes it, that is so.
+        let _ = ended.send(Box::new(old));
         Ok(())
     }
 
@@ -106,10 +146,11 @@ impl Writer {
                 Record::PolicySet { done, .. } => {
                     let _ = done.send(Ok(()));
                 }
-                Record::Frame(_) | Record::Checkpoint { .. } => {}
+                Record::Frame(_) | Record::Checkpoint { .. } | Record::Rotate { .. } => {}
             }
         }
         shared.queue.release(permits);
+        shared.grow(permits as u64);
         let wal = shared.wal_bytes.fetch_add(permits as u64, Ordering::AcqRel) + permits as u64;
         let many = size - sealed >= shared.checkpoint_every && before - sealed < shared.checkpoint_every;
         if many || wal >= WAL_STEP || (size > sealed && shared.sealer_idle.swap(false, Ordering::AcqRel)) {
@@ -168,7 +209,11 @@ impl Writer {
     /// Opens the database again and writes the gap entry and what was kept.
     fn reopen(&mut self, why: &str) -> Result<(), Arc<str>> {
         let text = |e: LedgerError| Arc::<str>::from(e.to_string());
-        let store = Store::open(&self.shared.path, self.shared.power).map_err(text)?;
+        let store = {
+            let (path, number) = self.shared.live();
+            Store::open(&path, number, self.shared.power)
+        }
+        .map_err(text)?;
         let known = lock(&self.shared.head).tree.size();
         // The failed commit may stand all the same; its records are not to be written twice.
         let standing: HashSet<Hash> = store.leaves_from(known).map_err(text)?.into_iter().collect();
@@ -203,7 +248,7 @@ impl Writer {
             let error = LedgerError::Unavailable { why: why.clone() };
             let refused = match &mut item.record {
                 Record::Entry(entry) => entry.done.take().map(|done| drop(done.send(Err(error)))),
-                Record::PolicySet { .. } | Record::Checkpoint { .. } => Some(()),
+                Record::PolicySet { .. } | Record::Checkpoint { .. } | Record::Rotate { .. } => Some(()),
                 Record::Frame(_) => None,
             };
             if refused.is_none() {
@@ -223,7 +268,14 @@ impl Writer {
 
     fn save_losses(&self, closed: bool) {
         let losses = lock(&self.shared.trouble).losses.clone();
-        if let Err(error) = self.shared.state.write(closed, &losses) {
+        let size = lock(&self.shared.head).tree.size();
+        // In mode `process` only what has been synced is sure to be there again after a loss of power.
+        let size = if self.shared.power {
+            size
+        } else {
+            lock(&self.shared.part).first
+        };
+        if let Err(error) = self.shared.state.write(closed, &losses, size) {
             tracing::error!(%error, "ledger.state cannot be written");
         }
     }
@@ -234,7 +286,7 @@ impl Writer {
             match item.record {
                 Record::Entry(_) => self.shared.lose(Loss::Entry),
                 Record::Frame(_) => self.shared.lose(Loss::Frame),
-                Record::Checkpoint { .. } | Record::PolicySet { .. } => {}
+                Record::Checkpoint { .. } | Record::PolicySet { .. } | Record::Rotate { .. } => {}
             }
         }
         if let Some(store) = &mut self.store {

@@ -78,7 +78,7 @@ async fn a_running_ledger_verifies_and_shows_itself() {
     assert_eq!(check_all(&dir).unsealed, 0);
     assert_eq!(ledger.status().checkpoint_size, 18);
     assert!(matches!(
-        Ledger::open(dir.path(), Options::new("host-1", Durability::Process)),
+        Ledger::open(dir.path(), options(Durability::Process)),
         Err(LedgerError::InUse { .. })
     ));
 }
@@ -128,7 +128,7 @@ async fn what_could_not_be_verified_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn order_is_kept_and_the_queue_holds_callers_back() {
     let dir = dir();
-    let mut options = Options::new("host-1", Durability::Process);
+    let mut options = options(Durability::Process);
     options.queue_bytes = 4 << 20;
     options.queue_records = 64;
     options.checkpoint_every = 100;

@@ -2,6 +2,7 @@
 
 mod basic;
 mod reading;
+mod segments;
 mod tamper;
 mod trouble;
 
@@ -18,7 +19,15 @@ pub(super) fn dir() -> TempDir {
 }
 
 pub(super) fn open(dir: &TempDir, durability: Durability) -> Ledger {
-    Ledger::open(dir.path(), Options::new("host-1", durability)).unwrap()
+    Ledger::open(dir.path(), options(durability)).unwrap()
+}
+
+/// The tests' entries are older than a segment gets by itself.
+pub(super) fn options(durability: Durability) -> Options {
+    Options {
+        segment_age: Duration::from_secs(100 * 365 * 24 * 3600),
+        ..Options::new("host-1", durability)
+    }
 }
 
 pub(super) fn db(dir: &TempDir) -> std::path::PathBuf {

@@ -20,7 +20,7 @@ fn child() {
         .enable_all()
         .build()
         .unwrap();
-    let mut options = Options::new("host-1", Durability::Process);
+    let mut options = options(Durability::Process);
     options.checkpoint_every = 50;
     options.checkpoint_after = Duration::from_millis(5);
     let ledger = Ledger::open(&PathBuf::from(dir), options).unwrap();
@@ -211,7 +211,7 @@ async fn what_a_failed_ledger_could_not_say_is_said_at_the_next_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overflow_without_a_waiter_is_counted_and_told() {
     let dir = dir();
-    let mut options = Options::new("host-1", Durability::Process);
+    let mut options = options(Durability::Process);
     options.queue_records = 8;
     let ledger = Ledger::open(dir.path(), options).unwrap();
     let started = Instant::now();
@@ -249,7 +249,7 @@ async fn a_tampered_ledger_is_not_gone_on_with() {
             .execute_batch(edit)
             .unwrap();
         assert!(
-            Ledger::open(dir.path(), Options::new("host-1", Durability::Process)).is_err(),
+            Ledger::open(dir.path(), options(Durability::Process)).is_err(),
             "{edit}"
         );
     }

@@ -5,16 +5,18 @@
 //! history. What nobody can find in the file alone: that the newest entries were cut off together with the
 //! checkpoints over them; keep a checkpoint elsewhere for that.
 
+mod chain;
 mod claims;
 mod pass;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use super::schema::FileKind;
 use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
-    read, schema,
+    read,
 };
 
 /// What is wrong with an entry.
@@ -115,6 +117,70 @@ pub enum CheckpointFlaw {
     },
 }
 
+/// What is wrong between two files of one ledger.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFlaw {
+    /// Entries between them are in no file.
+    #[error("the entries from {from} on and before {to} are missing: a file between is not there")]
+    Missing {
+        /// The first.
+        from: u64,
+        /// The first that is there again.
+        to: u64,
+    },
+    /// Both have the same entries.
+    #[error("the entries from {from} on and before {to} are in the file before it as well")]
+    Overlap {
+        /// The first.
+        from: u64,
+        /// The first that only the later file has.
+        to: u64,
+    },
+    /// The later one goes on from another history.
+    #[error(
+        "it goes on from other entries than those of the file before it: one of them was replaced, or the record forked"
+    )]
+    Fork,
+    /// They are of two hosts.
+    #[error("it is of {origin}, the file before it of {before}")]
+    Origin {
+        /// Its own.
+        origin: String,
+        /// That of the file before it.
+        before: String,
+    },
+}
+
+/// What is wrong with what the host declares of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementFlaw {
+    /// The note or its signature.
+    #[error("{0}")]
+    Note(#[from] NoteError),
+    /// There is none, or more than one.
+    #[error("there are {0} of this segment, and not one")]
+    Count(u64),
+    /// It declares something else than what is there.
+    #[error("{what} of the file are not those that it declares: some were changed, added or removed")]
+    Differs {
+        /// What.
+        what: &'static str,
+    },
+    /// It declares something that this program does not know.
+    #[error("it declares something unknown")]
+    Unknown,
+}
+
+/// The first thing that is wrong, and in which file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{error}", .file.as_ref().map(|f| format!("{}: ", f.display())).unwrap_or_default())]
+pub struct Finding {
+    /// The file, where there are several.
+    pub file: Option<PathBuf>,
+    /// What is wrong.
+    pub error: VerifyError,
+}
+
 /// The first thing that is wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -187,6 +253,24 @@ pub enum VerifyError {
         /// What SQLite's integrity check says.
         what: String,
     },
+    /// Where the file begins.
+    #[error("table frontier: {what}")]
+    Frontier {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// What the host declares of the file.
+    #[error("table statement: {flaw}")]
+    Statement {
+        /// What is wrong.
+        flaw: StatementFlaw,
+    },
+    /// Two files of one ledger do not fit each other.
+    #[error("{flaw}")]
+    Chain {
+        /// How.
+        flaw: ChainFlaw,
+    },
     /// The live ledger's cached tree.
     #[error("table tree: it is not the tree of the first {size} entries")]
     Tree {
@@ -202,13 +286,21 @@ pub struct Progress {
     pub done: u64,
     /// Entries in all.
     pub total: u64,
+    /// Bytes of entries and payload read so far.
+    pub bytes: u64,
 }
 
 /// What was found in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// `ledger` or `export`.
-    pub file: &'static str,
+    /// What the file is; of several, what the last is.
+    pub file: FileKind,
+    /// How many files.
+    pub files: u64,
+    /// Entries before the first of the first file: their hashes are covered, and they are not here.
+    pub first: u64,
+    /// Bytes of entries and payload that were read.
+    pub bytes: u64,
     /// The origin of the checkpoints.
     pub origin: String,
     /// Whether the key was given from outside; a key taken from the file proves only that the file fits itself.
@@ -237,7 +329,14 @@ pub struct Report {
     pub policy_sets_missing: u64,
 }
 
-/// Verifies an export, or a ledger (also one that is being written).
+/// What is asked of a verification besides.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    /// The host's public key, had by another way than from the files.
+    pub key: Option<VerifierKey>,
+}
+
+/// Verifies an export, a segment, or a ledger (also one that is being written).
 ///
 /// # Errors
 /// The first thing that is not in order.
@@ -246,25 +345,21 @@ pub fn verify(
     key: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
-    let conn = read::open(path)?;
-    let export = schema::check(&conn)?;
-    if !export {
-        return pass::run(&conn, false, key, progress);
-    }
-    // An index that does not fit its table would make queries lie about bodies that are right. On a thread of its own,
-    // because it takes as long as all the rest.
-    std::thread::scope(|scope| {
-        let indexes = scope.spawn(|| indexes_fit(path));
-        let report = pass::run(&conn, true, key, progress)?;
-        // A panic there would be one of SQLite's binding; the file is then not verified.
-        let panicked = |_| {
-            Err(VerifyError::Damaged {
-                what: "the check of the indexes did not end".into(),
-            })
-        };
-        indexes.join().unwrap_or_else(panicked)?;
-        Ok(report)
-    })
+    let checks = Checks { key: key.cloned() };
+    verify_files(&[path.into()], &checks, progress).map_err(|finding| finding.error)
+}
+
+/// Verifies several files of one ledger as one chain, whatever order they are given in; a directory stands for the
+/// ledger in it.
+///
+/// # Errors
+/// The first thing that is not in order, and in which file.
+pub fn verify_files(
+    files: &[PathBuf],
+    checks: &Checks,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, Finding> {
+    chain::run(files, checks, progress)
 }
 
 fn indexes_fit(path: &Path) -> Result<(), VerifyError> {

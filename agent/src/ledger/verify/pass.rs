@@ -1,10 +1,6 @@
 //! One pass over entries, frames and checkpoints, in the order in which they were written.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    iter::Peekable,
-    vec,
-};
+use std::{collections::BTreeSet, iter::Peekable, vec};
 
 use rusqlite::{
     Connection, OptionalExtension as _, Row, Rows,
@@ -17,12 +13,14 @@ use super::{
         canonical,
         checkpoint::Checkpoint,
         is_time,
-        note::VerifierKey,
+        note::{NoteError, VerifierKey},
         schema,
+        segment::statement::{Lines, Statement},
         store::{PLACE_BITS, uint},
         tree::{CompactRange, leaf_hash, sha256},
     },
-    CheckpointFlaw, EntryFlaw, FrameFlaw, Progress, Report, VerifyError,
+    ChainFlaw, CheckpointFlaw, Checks, EntryFlaw, FileKind, FrameFlaw, Progress, Report, StatementFlaw,
+    VerifyError,
     claims::{Claims, FrameRow, canonical_uuid},
 };
 use crate::model::EntryKind;
@@ -41,49 +39,57 @@ const KINDS: [EntryKind; 9] = [
 
 struct Pass<'a> {
     keys: Vec<VerifierKey>,
-    export: bool,
+    kind: FileKind,
     tree: CompactRange,
     claims: Claims,
     checkpoints: Peekable<vec::IntoIter<(u64, String)>>,
     cached: Option<(u64, Vec<u8>)>,
     sealed: u64,
-    policy_sets: HashSet<String>,
+    policy_sets: BTreeSet<String>,
     missing_sets: BTreeSet<String>,
+    frames: Lines,
     report: Report,
     progress: &'a mut dyn FnMut(Progress),
 }
 
+/// What a file leaves for the one after it.
+pub(super) struct Carry {
+    tree: CompactRange,
+    claims: Claims,
+    policy_sets: BTreeSet<String>,
+    missing_sets: BTreeSet<String>,
+    sealed: u64,
+    report: Report,
+}
+
+impl Carry {
+    /// What was found in all files.
+    pub(super) fn report(self) -> Report {
+        let entries = self.tree.size();
+        let (open, unclaimed) = self.claims.left();
+        Report {
+            entries,
+            unsealed: entries - self.sealed.min(entries),
+            root: hex::encode(self.tree.root()),
+            open_operations: open,
+            unclaimed_frames: unclaimed,
+            policy_sets_missing: self.missing_sets.difference(&self.policy_sets).count() as u64,
+            ..self.report
+        }
+    }
+}
+
 pub(super) fn run(
     conn: &Connection,
-    export: bool,
-    key: Option<&VerifierKey>,
+    kind: FileKind,
+    before: Option<Carry>,
+    total: u64,
+    checks: &Checks,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Report, VerifyError> {
+) -> Result<Carry, VerifyError> {
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
-    let mut pass = Pass {
-        keys: keys(&conn, key)?,
-        export,
-        tree: CompactRange::default(),
-        claims: Claims::default(),
-        checkpoints: checkpoints(&conn)?.into_iter().peekable(),
-        cached: None,
-        sealed: 0,
-        policy_sets: policy_sets(&conn)?,
-        missing_sets: BTreeSet::new(),
-        report: Report {
-            file: if export { "export" } else { "ledger" },
-            key_given: key.is_some(),
-            ..Report::default()
-        },
-        progress,
-    };
-    if !export {
-        let sql = "SELECT size, nodes FROM tree WHERE one = 1";
-        let row = conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get(1)?)));
-        pass.cached = row.optional()?;
-    }
-    let total: i64 = conn.query_row("SELECT coalesce(max(seq) + 1, 0) FROM entry", [], |r| r.get(0))?;
+    let mut pass = Pass::begin(&conn, kind, before, checks, progress)?;
     let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
     let mut frames = conn.prepare(
         "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
@@ -102,22 +108,28 @@ pub(super) fn run(
             .map_err(|(id, flaw)| VerifyError::Entry { seq, id, flaw })?;
         pass.checkpoint()?;
         if seq.is_multiple_of(8192) {
+            let bytes = pass.report.bytes;
             (pass.progress)(Progress {
                 done: seq,
-                total: uint(total),
+                total: total.max(seq),
+                bytes,
             });
         }
     }
     pass.nothing_cut_off()?;
     pass.frames_before(&mut frames, u64::MAX)?;
+    let done = pass.tree.size();
+    let bytes = pass.report.bytes;
     (pass.progress)(Progress {
-        done: uint(total),
-        total: uint(total),
+        done,
+        total: total.max(done),
+        bytes,
     });
-    if export {
+    if kind != FileKind::Ledger {
         schema::check_explanations(&conn, &pass.tree)?;
     }
-    pass.finish()
+    pass.statements(&conn)?;
+    Ok(pass.end())
 }
 
 /// The frames in the order of their places, one ahead.
@@ -136,7 +148,127 @@ impl Frames<'_> {
 
 type Flawed = (Option<String>, EntryFlaw);
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// Reads the small tables, and checks that the file begins where the one before it ends.
+    fn begin(
+        conn: &Connection,
+        kind: FileKind,
+        before: Option<Carry>,
+        checks: &Checks,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Result<Self, VerifyError> {
+        let keys = keys(conn, checks.key.as_ref())?;
+        let origin = keys.first().map(|k| k.name().to_owned()).unwrap_or_default();
+        let tree = frontier(conn)?;
+        let mut report = Report {
+            first: tree.size(),
+            key_given: checks.key.is_some(),
+            ..Report::default()
+        };
+        let (mut claims, mut sets, mut missing) = (Claims::default(), BTreeSet::new(), BTreeSet::new());
+        if let Some(before) = before {
+            if origin != before.report.origin {
+                let flaw = ChainFlaw::Origin {
+                    origin,
+                    before: before.report.origin,
+                };
+                return Err(VerifyError::Chain { flaw });
+            }
+            if let Some(flaw) = ChainFlaw::between(before.tree.size(), tree.size()) {
+                return Err(VerifyError::Chain { flaw });
+            }
+            if before.tree != tree {
+                let flaw = ChainFlaw::Fork;
+                return Err(VerifyError::Chain { flaw });
+            }
+            (claims, sets, missing) = (before.claims, before.policy_sets, before.missing_sets);
+            report = before.report;
+        } else if tree.size() > 0 && kind != FileKind::Export {
+            claims.began_earlier();
+        }
+        report.file = kind;
+        report.files += 1;
+        report.origin = origin;
+        let own = policy_sets(conn)?;
+        sets.extend(own);
+        let mut cached = None;
+        if kind == FileKind::Ledger {
+            let sql = "SELECT size, nodes FROM tree WHERE one = 1";
+            let row = conn.query_row(sql, [], |r| Ok((uint(r.get(0)?), r.get(1)?)));
+            cached = row.optional()?;
+        }
+        let sealed = tree.size();
+        let mut pass = Self {
+            keys,
+            kind,
+            tree,
+            claims,
+            checkpoints: checkpoints(conn)?.into_iter().peekable(),
+            cached,
+            sealed,
+            policy_sets: sets,
+            missing_sets: missing,
+            frames: Lines::default(),
+            report,
+            progress,
+        };
+        if sealed > 0 {
+            if pass.checkpoints.peek().is_none_or(|(size, _)| *size != sealed) {
+                let what = "no checkpoint says that the file begins there";
+                return Err(VerifyError::Frontier { what });
+            }
+            pass.checkpoint()?;
+        }
+        Ok(pass)
+    }
+
+    /// Checks what the host declares of the file.
+    fn statements(&mut self, conn: &Connection) -> Result<(), VerifyError> {
+        let wrong = |flaw| Err(VerifyError::Statement { flaw });
+        let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
+        let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
+        let frames = std::mem::take(&mut self.frames).finish();
+        let mut segments = 0;
+        for note in notes {
+            let note = note?;
+            if !Statement::is_one(&note) {
+                return wrong(StatementFlaw::Unknown);
+            }
+            segments += 1;
+            let mut opened = Err(NoteError::NoSignature);
+            for key in &self.keys {
+                opened = Statement::open(key, &note);
+                if opened.is_ok() {
+                    break;
+                }
+            }
+            let said = match opened {
+                Ok(said) => said,
+                Err(e) => return wrong(e.into()),
+            };
+            let sets: Vec<String> = policy_sets(conn)?.into_iter().collect();
+            let mut lines = Lines::default();
+            for hash in &sets {
+                lines.text(hash);
+            }
+            let what = if said.end != self.tree.size() || said.first != frontier(conn)?.size() {
+                "the entries"
+            } else if said.frames != frames {
+                "the frames"
+            } else if said.policy_sets != lines.finish() {
+                "the policy sets"
+            } else {
+                continue;
+            };
+            return wrong(StatementFlaw::Differs { what });
+        }
+        if segments == u64::from(self.kind == FileKind::Segment) {
+            Ok(())
+        } else {
+            wrong(StatementFlaw::Count(segments))
+        }
+    }
+
     fn in_place(&self, seq: u64) -> Result<(), VerifyError> {
         let expected = self.tree.size();
         if seq == expected {
@@ -151,7 +283,9 @@ impl Pass<'_> {
         let leaf = row.get::<_, [u8; 32]>(3).map_err(|_| column("leaf"))?;
         let body = match row.get_ref(1) {
             Ok(ValueRef::Text(body)) => body,
-            Ok(ValueRef::Null) if self.export && matches!(row.get_ref(2), Ok(ValueRef::Null)) => {
+            Ok(ValueRef::Null)
+                if self.kind == FileKind::Export && matches!(row.get_ref(2), Ok(ValueRef::Null)) =>
+            {
                 self.report.withheld += 1;
                 self.tree.append(&leaf);
                 return Ok(());
@@ -171,6 +305,7 @@ impl Pass<'_> {
             return Err((id.map(String::from), EntryFlaw::Leaf));
         }
         let text = text.map_err(|_| column("body"))?;
+        self.report.bytes += body.len() as u64;
         self.meaning(text)?;
         self.tree.append(&leaf);
         Ok(())
@@ -223,7 +358,9 @@ impl Pass<'_> {
                 break;
             }
             if let Some(row) = frames.rows.get() {
-                self.report.frame_bytes += self.frame(row)?;
+                let bytes = self.frame(row)?;
+                self.report.frame_bytes += bytes;
+                self.report.bytes += bytes;
                 self.report.frames += 1;
             }
             frames.advance()?;
@@ -254,6 +391,16 @@ impl Pass<'_> {
             size: number(6),
             bytes: blob(7),
         };
+        if self.kind == FileKind::Segment {
+            self.frames.frame(
+                number(0),
+                frame.operation,
+                frame.direction,
+                frame.number,
+                frame.sha256,
+                frame.size,
+            );
+        }
         self.claims
             .frame(&frame)
             .map_err(|flaw: FrameFlaw| VerifyError::Frame {
@@ -318,20 +465,33 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Report, VerifyError> {
-        let entries = self.tree.size();
-        let (open, unclaimed) = self.claims.left();
-        Ok(Report {
-            origin: self.keys.first().map(|k| k.name().to_owned()).unwrap_or_default(),
-            entries,
-            unsealed: entries - self.sealed,
-            root: hex::encode(self.tree.root()),
-            open_operations: open,
-            unclaimed_frames: unclaimed,
-            policy_sets_missing: self.missing_sets.len() as u64,
-            ..self.report
-        })
+    fn end(self) -> Carry {
+        Carry {
+            tree: self.tree,
+            claims: self.claims,
+            policy_sets: self.policy_sets,
+            missing_sets: self.missing_sets,
+            sealed: self.sealed,
+            report: self.report,
+        }
     }
+}
+
+/// Where the file begins.
+fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
+    let wrong = |what| VerifyError::Frontier { what };
+    let mut statement = conn.prepare("SELECT size, nodes FROM frontier ORDER BY size")?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else {
+        return Err(wrong("it does not say where the file begins"));
+    };
+    let (size, nodes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+    let range =
+        CompactRange::from_bytes(uint(size), &nodes).ok_or(wrong("its hashes do not fit its size"))?;
+    if rows.next()?.is_some() {
+        return Err(wrong("it says twice where the file begins"));
+    }
+    Ok(range)
 }
 
 /// The keys that checkpoints may be signed by: the one given, or those in the file.
@@ -368,10 +528,10 @@ fn checkpoints(conn: &Connection) -> Result<Vec<(u64, String)>, VerifyError> {
 }
 
 /// The hashes of the policy sets in the file, each checked against its text.
-fn policy_sets(conn: &Connection) -> Result<HashSet<String>, VerifyError> {
+fn policy_sets(conn: &Connection) -> Result<BTreeSet<String>, VerifyError> {
     let mut statement = conn.prepare("SELECT hash, text FROM policy_set ORDER BY hash")?;
     let mut rows = statement.query([])?;
-    let mut hashes = HashSet::new();
+    let mut hashes = BTreeSet::new();
     while let Some(row) = rows.next()? {
         let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
         if hex::encode(sha256(&[text.as_bytes()])) != hash {

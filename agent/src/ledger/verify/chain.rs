@@ -1,0 +1,118 @@
+//! Several files as one ledger: each begins where the one before it ends.
+
+use std::path::PathBuf;
+
+use super::{
+    super::{
+        LedgerError,
+        parts::{Part, parts},
+        read, schema,
+        store::{int, uint},
+    },
+    ChainFlaw, Checks, FileKind, Finding, Progress, Report, VerifyError, indexes_fit,
+    pass::{self, Carry},
+};
+
+/// A file, and which entries it has.
+struct Found {
+    part: Part,
+    first: u64,
+    end: u64,
+}
+
+pub(super) fn run(
+    files: &[PathBuf],
+    checks: &Checks,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, Finding> {
+    let found = find_all(files)?;
+    let several = found.len() > 1;
+    let total = found.last().map_or(0, |f| f.end);
+    let mut carry: Option<Carry> = None;
+    for file in found {
+        let named = |error| Finding {
+            file: several.then(|| file.part.path.clone()),
+            error,
+        };
+        let before = carry.take();
+        let next = one(&file.part, before, total, checks, progress).map_err(named)?;
+        carry = Some(next);
+    }
+    Ok(carry.map(Carry::report).unwrap_or_default())
+}
+
+/// Looks into the files and puts them in their order.
+fn find_all(files: &[PathBuf]) -> Result<Vec<Found>, Finding> {
+    let mut found = Vec::new();
+    for path in files {
+        let named = |error: LedgerError| Finding {
+            file: (files.len() > 1).then(|| path.clone()),
+            error: error.into(),
+        };
+        if path.is_dir() {
+            for part in parts(path).map_err(named)? {
+                found.push(look(part).map_err(named)?);
+            }
+            if found.is_empty() {
+                return Err(named(LedgerError::File {
+                    path: path.clone(),
+                    why: "there is no ledger in it".into(),
+                }));
+            }
+        } else {
+            found.push(look(Part::alone(path)).map_err(named)?);
+        }
+    }
+    found.sort_by_key(|f| (f.first, f.end));
+    Ok(found)
+}
+
+fn look(part: Part) -> Result<Found, LedgerError> {
+    let conn = part.open()?;
+    // A file whose tables are not ours is refused where its schema is looked at.
+    let first = read::first(&conn).unwrap_or(0);
+    let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
+    let end = conn
+        .query_row(sql, [int(first)], |r| r.get(0))
+        .map_or(first, uint);
+    Ok(Found { part, first, end })
+}
+
+fn one(
+    part: &Part,
+    before: Option<Carry>,
+    total: u64,
+    checks: &Checks,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Carry, VerifyError> {
+    let conn = part.open()?;
+    let kind = schema::check(&conn)?;
+    if kind != FileKind::Export {
+        return pass::run(&conn, kind, before, total, checks, progress);
+    }
+    // An index that does not fit its table would make queries lie about bodies that are right. On a thread of its own,
+    // because it takes as long as all the rest.
+    std::thread::scope(|scope| {
+        let indexes = scope.spawn(|| indexes_fit(&part.path));
+        let carry = pass::run(&conn, kind, before, total, checks, progress)?;
+        // A panic there would be one of SQLite's binding; the file is then not verified.
+        let panicked = |_| {
+            Err(VerifyError::Damaged {
+                what: "the check of the indexes did not end".into(),
+            })
+        };
+        indexes.join().unwrap_or_else(panicked)?;
+        Ok(carry)
+    })
+}
+
+impl ChainFlaw {
+    /// What is wrong between a file that ends at `end` and one that begins at `first`, if their sizes say so.
+    pub(super) fn between(end: u64, first: u64) -> Option<Self> {
+        match first.cmp(&end) {
+            std::cmp::Ordering::Greater => Some(Self::Missing { from: end, to: first }),
+            std::cmp::Ordering::Less => Some(Self::Overlap { from: first, to: end }),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+}

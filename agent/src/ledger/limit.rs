@@ -125,8 +125,8 @@ impl Ledger {
     /// When the state file cannot be written.
     pub(super) fn keep_losses(&self) -> Result<(), LedgerError> {
         let shared = self.shared();
-        let losses = lock(&shared.trouble).losses.clone();
-        let written = shared.state.write(false, &losses);
-        written.map_err(|e| LedgerError::file(&shared.path.with_file_name("ledger.state"), &e))
+        let (losses, size) = (lock(&shared.trouble).losses.clone(), self.size().0);
+        let written = shared.state.write(false, &losses, size);
+        written.map_err(|e| LedgerError::file(&shared.dir.join("ledger.state"), &e))
     }
 }

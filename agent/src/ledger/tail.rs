@@ -85,6 +85,9 @@ impl Tail {
             let conn = part.open()?;
             let first = read::first(&conn)?;
             if first <= self.next {
+                if let Some(to) = read::stub_end(&conn)?.filter(|end| *end > self.next) {
+                    return Err(LedgerError::Purged { from: self.next, to });
+                }
                 let open = Open {
                     conn,
                     number: part.number,

@@ -62,7 +62,14 @@ impl Intent {
         let id = self.entry.to_string();
         let mut tail = Tail::new(dir, Seq(self.since));
         loop {
-            let read = tail.read(ledger.size(), 4096, 8 << 20)?;
+            let read = match tail.read(ledger.size(), 4096, 8 << 20) {
+                // The first of its own segments, for one.
+                Err(LedgerError::Purged { to, .. }) => {
+                    tail = Tail::new(dir, Seq(to));
+                    continue;
+                }
+                other => other?,
+            };
             if read.is_empty() {
                 return Ok(false);
             }

@@ -3,7 +3,7 @@
 //! Order: the intent's file, then the entry, then the new segment in the place of the old one, then the intent goes.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -38,6 +38,9 @@ use crate::{
 
 /// Operations that began before their segment and are looked for in those before it; more are not known.
 const LOOKED_FOR: usize = 10_000;
+
+/// An entry's time may be so much older than its id's: clocks step, and queues hold.
+const SLACK_NS: i64 = 60_000_000_000;
 
 /// Why payload goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +106,8 @@ impl Look<'_> {
     ) -> Result<(Survey, Extent, BTreeSet<usize>), RetentionError> {
         let survey = Survey::open(&segment_path(self.dir, segment))?;
         let extent = survey.extent()?;
-        let mut known = HashMap::new();
-        for operation in survey.begun_before(&extent.from)?.into_iter().take(LOOKED_FOR) {
-            if let Some(facts) = self.look_back(segment, &operation)? {
-                known.insert(operation, facts);
-            }
-        }
+        let wanted = survey.begun_before(&extent.from)?.into_iter().take(LOOKED_FOR);
+        let known = self.look_back(segment, wanted.collect())?;
         let mut verdict = |facts: &Facts| -> Option<usize> {
             if self.held(facts) {
                 return None;
@@ -124,33 +123,45 @@ impl Look<'_> {
         Ok((survey, extent, causes))
     }
 
-    /// The facts of an operation whose entry is in an earlier segment.
-    fn look_back(&self, segment: u64, operation: &str) -> Result<Option<Facts>, RetentionError> {
-        let Some(at) = begun(operation).as_deref().and_then(time) else {
-            return Ok(None);
+    /// The facts of operations whose entries are in earlier segments.
+    fn look_back(
+        &self,
+        segment: u64,
+        mut wanted: HashSet<String>,
+    ) -> Result<HashMap<String, Facts>, RetentionError> {
+        let mut found = HashMap::new();
+        let mut pace = Pace::new(Arc::clone(self.stop));
+        let Some(oldest) = wanted.iter().filter_map(|id| begun(id)).min() else {
+            return Ok(found);
         };
-        let minute = 60_000_000_000;
-        let from = Rfc3339(at.saturating_sub(minute).max(0)).to_string();
-        let to = Rfc3339(at.saturating_add(10 * minute)).to_string();
-        let before = parts(self.dir)?.into_iter().rev();
-        for part in before.filter(|p| p.sealed && p.number < segment) {
+        let oldest = time(&oldest).map_or(0, |at| at.saturating_sub(SLACK_NS).max(0));
+        let oldest = Rfc3339(oldest).to_string();
+        for part in parts(self.dir)?
+            .into_iter()
+            .rev()
+            .filter(|p| p.sealed && p.number < segment)
+        {
             let conn = read::open(&part.path)?;
-            // By the index over kind and time.
-            let mut statement = conn.prepare(
-                "SELECT body FROM entry WHERE json_extract(body, '$.kind') = 'operation'
-                   AND json_extract(body, '$.at') BETWEEN ?1 AND ?2 AND json_extract(body, '$.id') = ?3",
-            )?;
-            let mut rows = statement.query([&from, &to, operation])?;
-            if let Some(row) = rows.next()? {
-                let body: String = row.get(0)?;
-                return Ok(operation_facts(&body).map(|(_, facts)| facts));
-            }
-            let first: Option<String> = first_at(&conn)?;
-            if first.is_some_and(|first| first < from) {
-                break;
+            conn.execute_batch("PRAGMA mmap_size=0")?;
+            let mut statement = conn.prepare("SELECT body FROM entry ORDER BY seq DESC")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let Ok(body) = row.get_ref(0)?.as_str() else {
+                    continue;
+                };
+                pace.done(body.len() as u64)?;
+                if let Some((id, facts)) = operation_facts(body) {
+                    let before = facts.at.as_ref().is_some_and(|at| *at < oldest);
+                    if wanted.remove(&id) {
+                        found.insert(id, facts);
+                    }
+                    if wanted.is_empty() || before {
+                        return Ok(found);
+                    }
+                }
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// What of a segment's payload may go on this occasion; `None` where that is nothing. Blocks.
@@ -190,11 +201,6 @@ impl Look<'_> {
         let (survey, _, _) = self.judged(tombstone.segment, Occasion::Unheld)?;
         survey.has_all(&tombstone.places)
     }
-}
-
-fn first_at(conn: &Connection) -> Result<Option<String>, rusqlite::Error> {
-    let sql = "SELECT (SELECT json_extract(body, '$.at') FROM entry ORDER BY seq LIMIT 1)";
-    conn.query_row(sql, [], |r| r.get(0))
 }
 
 impl Plan {

@@ -116,10 +116,11 @@ fn copy(
         match (object.name.as_str(), left) {
             ("payload", Left::WithoutPayload) => payload(conn, pace)?,
             ("entry", Left::WithoutPayload) => entries(conn, pace)?,
-            ("payload" | "entry" | "policy_set", Left::Stub { .. }) => {}
-            ("checkpoint" | "witness" | "timestamp", Left::Stub { end, .. }) => {
-                let sql = format!("INSERT INTO new.\"{name}\" SELECT * FROM old.\"{name}\" WHERE size = ?1");
-                conn.execute(&sql, [int(end.size())])?;
+            ("payload" | "entry", Left::Stub { .. }) => {}
+            ("checkpoint" | "witness" | "timestamp", Left::Stub { first, end }) => {
+                let sql =
+                    format!("INSERT INTO new.\"{name}\" SELECT * FROM old.\"{name}\" WHERE size IN (?1, ?2)");
+                conn.execute(&sql, [int(*first), int(end.size())])?;
             }
             ("frontier", Left::Stub { first, end }) => {
                 let sql = "INSERT INTO new.frontier SELECT * FROM old.frontier WHERE size = ?1";

@@ -313,6 +313,9 @@ pub(super) fn begun(operation: &str) -> Option<String> {
 
 /// The facts of an operation from its entry; the outcome's are not known yet.
 pub(super) fn operation_facts(body: &str) -> Option<(String, Facts)> {
+    if !body.contains("\"kind\":\"operation\"") {
+        return None;
+    }
     let entry: Read<'_> = serde_json::from_str(body).ok()?;
     (entry.kind == "operation").then(|| (entry.id.clone().into_owned(), facts_of(&entry)))
 }

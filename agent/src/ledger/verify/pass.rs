@@ -14,6 +14,7 @@ use super::{
         checkpoint::Checkpoint,
         is_time,
         note::{NoteError, VerifierKey},
+        retention::tombstone::Tombstone,
         schema,
         segment::statement::{Lines, Statement},
         store::{PLACE_BITS, uint},
@@ -22,6 +23,7 @@ use super::{
     ChainFlaw, CheckpointFlaw, Checks, EntryFlaw, FileKind, FrameFlaw, Progress, Report, StatementFlaw,
     VerifyError,
     claims::{Claims, FrameRow, canonical_uuid},
+    purged::Purged,
 };
 use crate::model::EntryKind;
 
@@ -48,6 +50,7 @@ struct Pass<'a> {
     policy_sets: BTreeSet<String>,
     missing_sets: BTreeSet<String>,
     frames: Lines,
+    purged: Purged,
     report: Report,
     progress: &'a mut dyn FnMut(Progress),
 }
@@ -90,6 +93,7 @@ pub(super) fn run(
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
     let mut pass = Pass::begin(&conn, kind, before, checks, progress)?;
+    pass.stub(&conn)?;
     let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
     let mut frames = conn.prepare(
         "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
@@ -159,7 +163,8 @@ impl<'a> Pass<'a> {
     ) -> Result<Self, VerifyError> {
         let keys = keys(conn, checks.key.as_ref())?;
         let origin = keys.first().map(|k| k.name().to_owned()).unwrap_or_default();
-        let tree = frontier(conn)?;
+        let purged = Purged::read(conn, &keys, kind)?;
+        let tree = frontier(conn, &purged)?;
         let mut report = Report {
             first: tree.size(),
             key_given: checks.key.is_some(),
@@ -209,6 +214,7 @@ impl<'a> Pass<'a> {
             policy_sets: sets,
             missing_sets: missing,
             frames: Lines::default(),
+            purged,
             report,
             progress,
         };
@@ -228,9 +234,16 @@ impl<'a> Pass<'a> {
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
         let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
         let frames = std::mem::take(&mut self.frames).finish();
+        self.purged
+            .end()
+            .map_err(|flaw| VerifyError::Statement { flaw })?;
         let mut segments = 0;
         for note in notes {
             let note = note?;
+            if Tombstone::is_claimed(&note) {
+                // Looked at before the entries were.
+                continue;
+            }
             if !Statement::is_one(&note) {
                 return wrong(StatementFlaw::Unknown);
             }
@@ -251,9 +264,11 @@ impl<'a> Pass<'a> {
             for hash in &sets {
                 lines.text(hash);
             }
-            let what = if said.end != self.tree.size() || said.first != frontier(conn)?.size() {
+            let what = if said.end != self.tree.size() || said.first != frontier(conn, &self.purged)?.size() {
                 "the entries"
-            } else if said.frames != frames {
+            } else if self.purged.number().is_some_and(|number| number != said.number) {
+                "the purges"
+            } else if said.frames != frames && self.purged.stub.is_none() {
                 "the frames"
             } else if said.policy_sets != lines.finish() {
                 "the policy sets"
@@ -389,7 +404,7 @@ impl<'a> Pass<'a> {
             sha256: blob(4),
             codec: number(5),
             size: number(6),
-            bytes: blob(7),
+            bytes: row.get_ref(7).ok().and_then(|v| v.as_blob().ok()),
         };
         if self.kind == FileKind::Segment {
             self.frames.frame(
@@ -401,14 +416,30 @@ impl<'a> Pass<'a> {
                 frame.size,
             );
         }
-        self.claims
-            .frame(&frame)
+        self.report.purged_frames += u64::from(frame.bytes.is_none());
+        let is_null = matches!(row.get_ref(7), Ok(ValueRef::Null));
+        let told = self.purged.frame(number(0), &frame, is_null);
+        told.and_then(|()| self.claims.frame(&frame))
             .map_err(|flaw: FrameFlaw| VerifyError::Frame {
                 operation: frame.operation.into(),
                 direction: frame.direction.into(),
                 number: frame.number,
                 flaw,
             })
+    }
+
+    /// A segment whose entries were purged: the tree goes on where it ended, by the root that the host signed.
+    fn stub(&mut self, conn: &Connection) -> Result<(), VerifyError> {
+        let Some(stub) = &self.purged.stub else {
+            return Ok(());
+        };
+        let end = stub.end(conn, self.tree.size())?;
+        self.report.purged_entries += end.size() - self.tree.size();
+        self.tree = end;
+        // What was open before it may have ended in it, and what begins after it may have begun in it.
+        self.claims = Claims::default();
+        self.claims.began_earlier();
+        self.checkpoint()
     }
 
     /// The checkpoint over exactly the entries so far, if there is one.
@@ -478,7 +509,7 @@ impl<'a> Pass<'a> {
 }
 
 /// Where the file begins.
-fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
+fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyError> {
     let wrong = |what| VerifyError::Frontier { what };
     let mut statement = conn.prepare("SELECT size, nodes FROM frontier ORDER BY size")?;
     let mut rows = statement.query([])?;
@@ -488,7 +519,8 @@ fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
     let (size, nodes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
     let range =
         CompactRange::from_bytes(uint(size), &nodes).ok_or(wrong("its hashes do not fit its size"))?;
-    if rows.next()?.is_some() {
+    // Where its entries were purged, the other end is there, too.
+    if purged.stub.is_none() && rows.next()?.is_some() {
         return Err(wrong("it says twice where the file begins"));
     }
     Ok(range)

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     connection::{Front, Tag},
     identity::Actor,
+    ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
 };
@@ -30,6 +31,7 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) retention: Retention,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -41,6 +43,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         approving: Approving,
+        retention: Retention,
         control: Control,
         mount: PathBuf,
     ) -> Self {
@@ -52,6 +55,7 @@ impl Agent {
             control,
             mount,
             approving,
+            retention,
             started_at,
             following: Mutex::new(None),
         }
@@ -334,6 +338,7 @@ impl Agent {
                 text.push_str(&line);
             }
         }
+        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str("# EOF\n");
         text
     }
@@ -399,6 +404,9 @@ impl Agent {
             problems: Vec::new(),
         };
         status.problems = problems(&status);
+        status
+            .problems
+            .extend(super::retention::problems(&self.retention));
         status
     }
 

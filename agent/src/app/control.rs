@@ -117,6 +117,7 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/export", post(exported))
         .route("/v1/ledger/seal", post(seal))
         .with_state(Arc::clone(&agent))
+        .merge(super::retention::router(Arc::clone(&agent)))
         .merge(control_api(desk))
         .layer(middleware::from_fn_with_state(agent, outsiders_only));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())

@@ -7,6 +7,7 @@ mod core;
 mod credentials;
 mod events;
 mod reload;
+mod retention;
 mod status;
 
 use std::{path::Path, sync::Arc};
@@ -47,13 +48,23 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
-    let agent = Agent::new(config_path.into(), config, core.front, approving, control, mount);
+    let retention = retention::make(&config, &core)?;
+    let agent = Agent::new(
+        config_path.into(),
+        config,
+        core.front,
+        approving,
+        retention,
+        control,
+        mount,
+    );
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
+    retention::start(&agent.retention, &drain);
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     if let Some(console) = console {
         tokio::spawn(console.serve(drain.clone()));

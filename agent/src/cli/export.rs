@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
 
 /// Waits until a checkpoint covers what is recorded by now: an export has nothing that no signature covers, and what
 /// happened in the last second is what is asked for most. A daemon signs every second; without one, nothing comes.
-fn await_checkpoint(ledger: &std::path::Path) -> anyhow::Result<()> {
+pub(super) fn await_checkpoint(ledger: &std::path::Path) -> anyhow::Result<()> {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
     let began = std::time::Instant::now();
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;

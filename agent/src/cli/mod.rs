@@ -6,8 +6,10 @@ mod cgroup;
 mod credentials;
 mod daemon;
 mod enter;
+mod evidence;
 mod export;
 mod ledger;
+mod retention;
 mod sessions;
 mod signals;
 mod status;
@@ -90,8 +92,12 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
+    Evidence(evidence::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
+    /// What is kept how long, what is held, what was purged, and the disk budget.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Look after this host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -132,7 +138,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
         Command::Verify(args) => verify::run(&args, config),
+        Command::Retention(command) => retention::run(&command, &config()?),
         Command::Ledger(command) => ledger::run(&command, &config()?),
+        Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }
@@ -143,5 +151,14 @@ fn policy_config(path: &Path) -> anyhow::Result<Config> {
         Ok(config::load(path)?)
     } else {
         Ok(Config::default())
+    }
+}
+
+/// An export can be reported on by a machine that has no agent.
+fn evidence_config(path: &Path, args: &evidence::Args) -> anyhow::Result<Config> {
+    if args.is_elsewhere() && !path.exists() {
+        Ok(Config::default())
+    } else {
+        Ok(config::load(path)?)
     }
 }

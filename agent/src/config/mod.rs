@@ -3,6 +3,7 @@
 mod approvals;
 mod console_check;
 mod credential;
+mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use evidence::Evidence;
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger};
 pub use load::{ConfigError, load, parse};
@@ -55,6 +57,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// `[retention]`
     pub retention: Retention,
+    /// `[evidence]`
+    pub evidence: Evidence,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`

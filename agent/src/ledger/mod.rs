@@ -12,7 +12,9 @@
 mod approvals;
 pub mod canonical;
 pub mod checkpoint;
+pub mod controls;
 mod error;
+pub mod evidence;
 mod export;
 mod frame;
 mod limit;

@@ -22,10 +22,10 @@ mod survey;
 pub mod tombstone;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -41,7 +41,7 @@ pub use self::{
     survey::{Extent, identity_line},
 };
 use self::{hold::Holds, intent::Intent, people::Requests, state::State, tombstone::Tombstone};
-use super::{Ledger, LedgerError, record, tree::Hash};
+use super::{Ledger, LedgerError, queue::lock, record, tree::Hash};
 use crate::{
     clock::Clock,
     config,
@@ -96,6 +96,8 @@ pub(super) struct Inner {
     requests: Mutex<Requests>,
     state: Mutex<State>,
     watch: Mutex<budget::Watch>,
+    /// Frames and stored bytes purged since the start.
+    purged: [AtomicU64; 2],
 }
 
 impl Retention {
@@ -115,6 +117,7 @@ impl Retention {
             requests: Mutex::default(),
             state: Mutex::new(state),
             watch: Mutex::default(),
+            purged: Default::default(),
         }))
     }
 
@@ -127,6 +130,25 @@ impl Retention {
     /// Lets what runs end soon; what is on its way then is done at the next pass.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
+    }
+
+    /// The room, as it was last looked at.
+    #[must_use]
+    pub fn room(&self) -> Option<budget::Budget> {
+        lock(&self.0.watch).last.clone()
+    }
+
+    /// The last pass that was not a dry one.
+    #[must_use]
+    pub fn last(&self) -> Option<Pass> {
+        lock(&self.0.state).last.clone()
+    }
+
+    /// Frames, and bytes that they took, purged since the start.
+    #[must_use]
+    pub fn purged(&self) -> (u64, u64) {
+        let [frames, bytes] = &self.0.purged;
+        (frames.load(Ordering::Acquire), bytes.load(Ordering::Acquire))
     }
 
     /// Sets a legal hold; it holds when this returns.
@@ -360,10 +382,4 @@ impl Inner {
             stop: &self.stop,
         }
     }
-}
-
-/// The path of a file in the data directory that retention keeps; for messages.
-#[must_use]
-pub fn state_path(dir: &Path) -> PathBuf {
-    dir.join(state::FILE)
 }

@@ -1,5 +1,7 @@
 //! One look over all segments: what is due is purged; and what there is to say of them.
 
+use std::sync::atomic::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -182,6 +184,9 @@ impl Retention {
         let (entry, intent) = plan.announcement(&self.0.ledger, self.now());
         self.announce(entry, &intent).await?;
         self.carry_out(intent).await?;
+        let [frames, bytes] = &self.0.purged;
+        frames.fetch_add(purged.frames, Ordering::AcqRel);
+        bytes.fetch_add(purged.stored, Ordering::AcqRel);
         Ok(Some(purged))
     }
 

@@ -17,7 +17,7 @@ mod build;
 pub(super) mod statement;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, atomic::Ordering, mpsc},
     thread,
     time::Duration,

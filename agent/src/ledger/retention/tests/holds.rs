@@ -61,7 +61,9 @@ async fn holds_by_session_and_by_time() {
     world.operation("bot-a", "s-2", "second").await;
     world.seal().await;
     let now = Clock::System.now_ns();
-    world.operation_at("bot-a", "s-3", "third", now - 9_000_000_000).await;
+    world
+        .operation_at("bot-a", "s-3", "third", now - 9_000_000_000)
+        .await;
     let between = crate::model::Rfc3339(now - 5_000_000_000).to_string();
     world.operation_at("bot-a", "s-4", "fourth", now).await;
     world.seal().await;

@@ -71,7 +71,8 @@ impl World {
 
     /// One operation with a payload of these words in both directions.
     pub async fn operation(&self, workload: &str, session: &str, words: &str) -> OperationId {
-        self.operation_at(workload, session, words, Clock::System.now_ns()).await
+        self.operation_at(workload, session, words, Clock::System.now_ns())
+            .await
     }
 
     pub async fn operation_at(&self, workload: &str, session: &str, words: &str, at: i64) -> OperationId {

@@ -200,9 +200,17 @@ async fn what_was_announced_is_done_by_the_next_pass_and_a_hold_stops_it() {
         let purge = asked(&world).await;
         let before = [world.file(1), world.file(2)];
         let eve = person("eve", "records");
-        world.retention.confirm_entries(purge.id, &eve, "agreed").await.unwrap();
+        world
+            .retention
+            .confirm_entries(purge.id, &eve, "agreed")
+            .await
+            .unwrap();
         // As if it had ended after the first segment.
-        let entry = world.events("entries_purged")[0]["id"].as_str().unwrap().parse().unwrap();
+        let entry = world.events("entries_purged")[0]["id"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let note = "SELECT note FROM statement WHERE note LIKE '%entries purged%'";
         let segments = (0..3).map(|n| {
             let note: String = world.sql(n, note);
@@ -217,7 +225,10 @@ async fn what_was_announced_is_done_by_the_next_pass_and_a_hold_stops_it() {
             std::fs::write(segment_path(world.dir.path(), n), old).unwrap();
         }
         intent.put(world.dir.path()).unwrap();
-        assert!(world.verify().unwrap().purged_entries > 0, "the first one is done");
+        assert!(
+            world.verify().unwrap().purged_entries > 0,
+            "the first one is done"
+        );
         world.again(config());
         if held {
             let scope = HoldScope {

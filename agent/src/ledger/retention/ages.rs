@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Keep, Retention, RetentionRule};
+use crate::{
+    config::{Keep, Retention, RetentionRule},
+    model::WorkloadName,
+};
 
 /// What a segment says of an operation. `None` is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +51,7 @@ fn fits(rule: &RetentionRule, facts: &Facts) -> Fit {
         (Some(class), Some(met)) if met.contains(class) => Fit::Yes,
         _ => Fit::No,
     };
-    let workload = rule.workload.as_ref().map(|w| w.as_str());
+    let workload = rule.workload.as_ref().map(WorkloadName::as_str);
     let parts = [
         same(workload, facts.workload.as_deref()),
         same(rule.protocol.as_deref(), facts.protocol.as_deref()),
@@ -101,7 +104,7 @@ pub fn describe(config: &Retention, causes: &BTreeSet<usize>) -> String {
             Some(rule) => {
                 let part = |name: &str, value: Option<&str>| value.map(|v| format!("{name} {v}"));
                 let parts: Vec<_> = [
-                    part("workload", rule.workload.as_ref().map(|w| w.as_str())),
+                    part("workload", rule.workload.as_ref().map(WorkloadName::as_str)),
                     part("protocol", rule.protocol.as_deref()),
                     part("data class", rule.data_class.as_deref()),
                 ]
@@ -123,7 +126,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::WorkloadName;
 
     const DAY: u64 = 86_400;
 

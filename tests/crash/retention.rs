@@ -30,7 +30,10 @@ fn options(retention: &str) -> Options {
 /// The workload reads something, and it is sealed.
 fn recorded(site: &Site<'_>) -> Result<()> {
     let url = "http://api.internal/customers";
-    let said = site.workload().run(&["curl", "-sSf", "--max-time", "20", url])?.ok()?;
+    let said = site
+        .workload()
+        .run(&["curl", "-sSf", "--max-time", "20", url])?
+        .ok()?;
     ensure!(!said.is_empty(), "nothing passed");
     site.daemon.cli(&["ledger", "seal"])?.ok()?;
     Ok(())
@@ -70,7 +73,10 @@ fn a_purge_that_is_killed_is_done_or_not_begun() {
             site.daemon.launch()?;
             site.daemon.cli(&["retention", "run"])?.ok()?;
             let (left, purged) = frames(site)?;
-            ensure!(left == 0 && purged > round, "round {round}: {left} left, {purged} purged");
+            ensure!(
+                left == 0 && purged > round,
+                "round {round}: {left} left, {purged} purged"
+            );
             verify(site)?;
         }
         let segments = fs::read_dir(site.daemon.data_dir().join("segments"))?;
@@ -100,7 +106,11 @@ fn count(site: &Site<'_>, dir: &str, sql: &str) -> Result<u64> {
     let live = fs::read_dir(dir)?.chain(fs::read_dir(site.daemon.data_dir().join("segments"))?);
     for file in live {
         let path = file?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let is_part = name.starts_with("ledger-") || name.starts_with("segment-");
         if is_part && name.ends_with(".db") {
             let conn = rusqlite::Connection::open(path)?;
@@ -115,7 +125,15 @@ fn a_hold_keeps_it_and_two_people_end_it() {
     let retention = "payloads = \"0s\"\nentries = \"0s\"\npurge_groups = [\"records\"]\n";
     with_site("purge-people", &options(retention), |site| {
         recorded(site)?;
-        let held = ["retention", "hold", "add", "--workload", WORKLOAD, "--reason", "case 12"];
+        let held = [
+            "retention",
+            "hold",
+            "add",
+            "--workload",
+            WORKLOAD,
+            "--reason",
+            "case 12",
+        ];
         let hold = site.daemon.cli(&held)?.ok()?;
         let hold = hold.split_whitespace().next().context("no id")?.to_owned();
         site.daemon.cli(&["retention", "run"])?.ok()?;
@@ -127,7 +145,15 @@ fn a_hold_keeps_it_and_two_people_end_it() {
         site.daemon.launch()?;
         site.daemon.cli(&["retention", "run"])?.ok()?;
         ensure!(frames(site)?.0 == left, "the held payload is gone");
-        let ask = ["retention", "purge", "--entries", "--before", "2100-01-01", "--reason", "schedule 7"];
+        let ask = [
+            "retention",
+            "purge",
+            "--entries",
+            "--before",
+            "2100-01-01",
+            "--reason",
+            "schedule 7",
+        ];
         let said = site.daemon.cli(&ask)?;
         ensure!(said.code == 4, "root alone asked: {said:?}");
         sign_in(site, "ada", "records")?;
@@ -136,14 +162,20 @@ fn a_hold_keeps_it_and_two_people_end_it() {
         let release = ["retention", "hold", "release", &hold, "--reason", "case closed"];
         site.daemon.cli(&release)?.ok()?;
         let asked = Said::by(&mut person(site, "ada", &ask)?)?.ok()?;
-        let id = asked.split("retention confirm ").nth(1).and_then(|t| t.split(' ').next());
+        let id = asked
+            .split("retention confirm ")
+            .nth(1)
+            .and_then(|t| t.split(' ').next());
         let id = id.with_context(|| asked.clone())?.to_owned();
         let confirm = ["retention", "confirm", &id, "--reason", "checked"];
         let said = Said::by(&mut person(site, "ada", &confirm)?)?;
         ensure!(said.code == 3 && said.err.contains("somebody else"), "{said:?}");
         sign_in(site, "bob", "dba")?;
         let said = Said::by(&mut person(site, "bob", &confirm)?)?;
-        ensure!(said.code == 3 && said.err.contains("none of the groups"), "{said:?}");
+        ensure!(
+            said.code == 3 && said.err.contains("none of the groups"),
+            "{said:?}"
+        );
         sign_in(site, "eve", "records")?;
         let done = Said::by(&mut person(site, "eve", &confirm)?)?.ok()?;
         ensure!(done.contains("ada") && done.contains("eve"), "{done}");

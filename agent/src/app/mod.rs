@@ -6,9 +6,11 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod exporting;
 mod reload;
 mod retention;
 mod status;
+mod truth;
 
 use std::{path::Path, sync::Arc};
 
@@ -16,7 +18,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{agent::Agent, approving::Approving, status as report};
-pub use self::{core::Core, credentials::CredentialStatus, status::Status};
+pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},
@@ -55,6 +57,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         core.front,
         approving,
         retention,
+        core.truth,
         control,
         mount,
     );

@@ -199,7 +199,7 @@ impl Retention {
         let before = kept.take();
         let holds = self
             .blocking(move |inner| {
-                let key = &inner.ledger.shared().key;
+                let key = &inner.ledger.shared().keys.current();
                 let holds = match before {
                     None => Holds::load(&inner.dir, &inner.ledger, key)?,
                     Some(mut holds) => {
@@ -224,7 +224,7 @@ impl Retention {
     }
 
     fn origin(&self) -> String {
-        self.0.ledger.shared().key.verifier().name().into()
+        self.0.ledger.shared().keys.current().verifier().name().into()
     }
 
     fn masked(&self, text: &str) -> String {
@@ -252,13 +252,7 @@ impl Retention {
     async fn carry_out(&self, intent: Intent) -> Result<(), RetentionError> {
         for (segment, text) in intent.segments {
             self.blocking(move |inner| {
-                purge::carry_out(
-                    &inner.dir,
-                    &inner.ledger.shared().key,
-                    segment,
-                    &text,
-                    &inner.stop,
-                )
+                purge::carry_out(&inner.dir, &inner.ledger, segment, &text, &inner.stop)
             })
             .await?;
         }
@@ -297,13 +291,7 @@ impl Retention {
             }
             let done = self
                 .blocking(move |inner| {
-                    purge::carry_out(
-                        &inner.dir,
-                        &inner.ledger.shared().key,
-                        segment,
-                        &text,
-                        &inner.stop,
-                    )
+                    purge::carry_out(&inner.dir, &inner.ledger, segment, &text, &inner.stop)
                 })
                 .await;
             match done {

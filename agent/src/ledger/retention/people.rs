@@ -303,7 +303,7 @@ impl Retention {
                 }
                 left.push(purge::sound(
                     &inner.dir,
-                    &inner.ledger.shared().key,
+                    &inner.ledger.shared().keys.current(),
                     number,
                     &inner.stop,
                 )?);

@@ -20,6 +20,7 @@ use super::{
         parts::segment_path,
         read, record,
         store::int,
+        succession::succession_notes,
         tree::{CompactRange, Hash, leaf_hash},
     },
     Retained, RetentionError,
@@ -27,7 +28,7 @@ use super::{
     hold::Hold,
     intent::Intent,
     pace::Pace,
-    rewrite::{self, Left},
+    rewrite::{self, Declared, Left},
     survey::{Extent, Survey, Verdict, begun, operation_facts},
     tombstone::{EntriesTombstone, PayloadTombstone, Tombstone, line},
 };
@@ -236,31 +237,28 @@ impl Plan {
 /// Does what was announced for one segment, unless it is done already. Blocks.
 pub(super) fn carry_out(
     dir: &Path,
-    key: &HostKey,
+    ledger: &Ledger,
     segment: u64,
     text: &str,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), RetentionError> {
     let mut pace = Pace::new(Arc::clone(stop));
     let survey = Survey::open(&segment_path(dir, segment))?;
+    let live = ledger.shared().live().0;
     if has_statement(&survey.conn, text)? {
         return Ok(());
     }
     let changed = || RetentionError::Changed { segment };
+    // Signed when all is ready to be written, so that a key that is being replaced is not waited for long.
+    let declared = |live: &Path| declared(ledger, live, text);
     match Tombstone::parse(text).ok_or_else(changed)? {
         Tombstone::Payload(tombstone) => {
             survey.set(&tombstone.places)?;
             if survey.going(false, &mut pace)?.identities != tombstone.identities {
                 return Err(changed());
             }
-            rewrite::write(
-                dir,
-                segment,
-                &survey,
-                &Left::WithoutPayload,
-                &key.sign(text),
-                &mut pace,
-            )?;
+            let declared = declared(&live)?;
+            rewrite::write(dir, segment, &survey, &Left::WithoutPayload, &declared, &mut pace)?;
         }
         Tombstone::Entries(tombstone) => {
             let end = ends(&survey.conn, "old", &mut pace)?;
@@ -271,11 +269,30 @@ pub(super) fn carry_out(
                 first: tombstone.entries.0,
                 end: &end,
             };
-            rewrite::write(dir, segment, &survey, &left, &key.sign(text), &mut pace)?;
+            let declared = declared(&live)?;
+            rewrite::write(dir, segment, &survey, &left, &declared, &mut pace)?;
         }
     }
     drop(survey);
     rewrite::put_in_place(dir, segment)
+}
+
+/// The statement, signed by the key of now, and what shows whose key that is.
+fn declared(ledger: &Ledger, live: &Path, text: &str) -> Result<Declared, RetentionError> {
+    let note = ledger.shared().keys.signing().map(|key| key.sign(text));
+    let note = note.ok_or_else(|| {
+        let why = "the host key is being replaced: it is purged at the next pass".into();
+        RetentionError::Ledger(LedgerError::Unavailable { why })
+    })?;
+    let conn = read::open(live)?;
+    let mut statement = conn.prepare("SELECT vkey FROM key")?;
+    let keys = statement.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+    let successions = succession_notes(&conn)?;
+    Ok(Declared {
+        note,
+        keys,
+        successions,
+    })
 }
 
 /// Whether the segment has a statement of this text, whoever signed it.
@@ -339,7 +356,7 @@ pub(super) fn sound(
     let damaged = |what: String| RetentionError::Damaged { segment, what };
     let conn = read::open(&segment_path(dir, segment))?;
     conn.execute_batch("PRAGMA mmap_size=0")?;
-    let first = read::first(&conn)?;
+    let first = read::first(&conn)?.unwrap_or(0);
     let tree = match ends(&conn, "main", &mut Pace::new(Arc::clone(stop))) {
         Err(RetentionError::Ledger(LedgerError::Database { why })) => return Err(damaged(why.to_string())),
         other => other?,

@@ -30,6 +30,14 @@ pub(super) enum Left<'a> {
     },
 }
 
+/// What the new file says besides: the statement of the purge, and what shows that the key that signed it, which may have
+/// taken over since the segment was sealed, is the host's.
+pub(super) struct Declared {
+    pub note: String,
+    pub keys: Vec<String>,
+    pub successions: Vec<String>,
+}
+
 /// The file that is being written for a segment; none of the names that are read as parts of the ledger.
 pub(super) fn work_path(dir: &Path, segment: u64) -> PathBuf {
     segment_path(dir, segment).with_extension("purging")
@@ -57,7 +65,7 @@ pub(super) fn write(
     segment: u64,
     survey: &Survey,
     left: &Left<'_>,
-    note: &str,
+    declared: &Declared,
     pace: &mut Pace,
 ) -> Result<PathBuf, RetentionError> {
     let work = work_path(dir, segment);
@@ -69,7 +77,7 @@ pub(super) fn write(
     let conn = &survey.conn;
     let page: i64 = conn.query_row("PRAGMA old.page_size", [], |r| r.get(0))?;
     conn.execute("ATTACH ?1 AS new", [read::uri(&work, "mode=rwc")])?;
-    let copied = copy(conn, page, left, note, pace);
+    let copied = copy(conn, page, left, declared, pace);
     conn.execute_batch("DETACH new")?;
     copied?;
     let sync = || std::fs::File::open(&work)?.sync_all();
@@ -99,7 +107,7 @@ fn copy(
     conn: &Connection,
     page: i64,
     left: &Left<'_>,
-    note: &str,
+    declared: &Declared,
     pace: &mut Pace,
 ) -> Result<(), RetentionError> {
     conn.execute_batch(&format!(
@@ -134,7 +142,13 @@ fn copy(
             }
         }
     }
-    conn.execute("INSERT INTO new.statement (note) VALUES (?1)", [note])?;
+    conn.execute("INSERT INTO new.statement (note) VALUES (?1)", [&declared.note])?;
+    for note in &declared.successions {
+        conn.execute("INSERT OR IGNORE INTO new.statement (note) VALUES (?1)", [note])?;
+    }
+    for key in &declared.keys {
+        conn.execute("INSERT OR IGNORE INTO new.key (vkey) VALUES (?1)", [key])?;
+    }
     for object in objects.iter().filter(|o| o.kind != "table") {
         conn.execute_batch(&in_new(&object.sql)?)?;
     }

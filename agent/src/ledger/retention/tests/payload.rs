@@ -304,8 +304,14 @@ async fn every_end_in_between_is_gone_on_from() {
         let (entry, intent) = plan.announcement(&world.ledger, world.retention.now());
         world.retention.announce(entry, &intent).await.unwrap();
         let old = world.file(1);
-        let key = &world.ledger.shared().key;
-        purge::carry_out(world.dir.path(), key, 1, &intent.segments[0].1, &Arc::default()).unwrap();
+        purge::carry_out(
+            world.dir.path(),
+            &world.ledger,
+            1,
+            &intent.segments[0].1,
+            &Arc::default(),
+        )
+        .unwrap();
         if !placed {
             std::fs::rename(
                 segment_path(world.dir.path(), 1),

@@ -7,6 +7,7 @@
 mod closed;
 mod held;
 mod postgres;
+mod retention;
 mod rounds;
 
 use anyhow::Result;

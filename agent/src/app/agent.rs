@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     connection::{Front, Tag},
     identity::Actor,
+    ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
     ship::{self, Shipping},
@@ -31,6 +32,7 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) retention: Retention,
     pub(super) truth: Truth,
     pub(super) shipping: Shipping,
     started_at: i64,
@@ -44,6 +46,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         approving: Approving,
+        retention: Retention,
         truth: Truth,
         shipping: Shipping,
         control: Control,
@@ -57,6 +60,7 @@ impl Agent {
             control,
             mount,
             approving,
+            retention,
             truth,
             shipping,
             started_at,
@@ -333,6 +337,7 @@ impl Agent {
             }
         }
         text.push_str(&ship::metrics(&self.shipping.status()));
+        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str("# EOF\n");
         text
     }
@@ -402,6 +407,9 @@ impl Agent {
             problems: Vec::new(),
         };
         status.problems = problems(&status);
+        status
+            .problems
+            .extend(super::retention::problems(&self.retention));
         status
     }
 

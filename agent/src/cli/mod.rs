@@ -9,6 +9,7 @@ mod enter;
 mod evidence;
 mod export;
 mod ledger;
+mod retention;
 mod sessions;
 mod ship;
 mod signals;
@@ -95,6 +96,9 @@ enum Command {
     Evidence(evidence::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
+    /// What is kept how long, what is held, what was purged, and the disk budget.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Look after this host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -138,6 +142,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
         Command::Verify(args) => verify::run(&args, config),
+        Command::Retention(command) => retention::run(&command, &config()?),
         Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::Ship(command) => ship::run(&command, &config()?),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),

@@ -8,6 +8,7 @@ mod http_upstream;
 mod ledger;
 mod load;
 pub mod ship;
+mod retention;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Witness};
 pub use load::{ConfigError, load, parse};
 pub use ship::{Rate, Ship, ShipTo};
+pub use retention::{AtLimit, Keep, Retention, RetentionRule};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -57,6 +59,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[evidence]`
     pub evidence: Evidence,
     /// `[limits]`

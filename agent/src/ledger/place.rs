@@ -77,7 +77,8 @@ fn range(path: &Path) -> Result<Option<Range>, LedgerError> {
     }
     drop(raw);
     let conn = read::open(path)?;
-    let sql = "SELECT min(size), (SELECT max(seq) + 1 FROM entry) FROM frontier";
+    // A segment whose entries were purged has both its ends.
+    let sql = "SELECT min(size), coalesce((SELECT max(seq) + 1 FROM entry), max(size)) FROM frontier";
     let row: (Option<i64>, Option<i64>) = conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(row.0.map(uint).map(|first| Range {
         first,

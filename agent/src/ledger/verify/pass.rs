@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        canonical, is_time, schema,
+        canonical, is_time,
+        retention::tombstone::Tombstone,
+        schema,
         segment::statement::{Lines, Statement},
         store::{PLACE_BITS, uint},
         succession::Succession,
@@ -21,6 +23,7 @@ use super::{
     claims::{Claims, FrameRow, canonical_uuid},
     evidence::Evidence,
     keys::KeyRing,
+    purged::Purged,
 };
 use crate::model::EntryKind;
 
@@ -48,6 +51,7 @@ struct Pass<'a, 'c> {
     policy_sets: BTreeSet<String>,
     missing_sets: BTreeSet<String>,
     frames: Lines,
+    purged: Purged,
     report: Report,
     progress: &'a mut dyn FnMut(Progress),
 }
@@ -115,6 +119,7 @@ pub(super) fn run<'a>(
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
     let mut pass = Pass::begin(&conn, kind, before, progress)?;
+    pass.stub(&conn)?;
     let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
     let mut frames = conn.prepare(
         "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
@@ -200,7 +205,8 @@ impl<'a, 'c> Pass<'a, 'c> {
             ..
         } = before;
         let origin = keys.add_file(conn)?;
-        let tree = frontier(conn)?;
+        let purged = Purged::read(conn, keys.known(), kind)?;
+        let tree = frontier(conn, &purged)?;
         if report.files > 0 {
             if origin != report.origin {
                 let before = report.origin;
@@ -245,6 +251,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             policy_sets: sets,
             missing_sets: missing,
             frames: Lines::default(),
+            purged,
             report,
             progress,
         };
@@ -264,11 +271,14 @@ impl<'a, 'c> Pass<'a, 'c> {
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
         let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
         let frames = std::mem::take(&mut self.frames).finish();
+        self.purged
+            .end()
+            .map_err(|flaw| VerifyError::Statement { flaw })?;
         let mut segments = 0;
         for note in notes {
             let note = note?;
-            // Those of keys were read at the beginning.
-            if Succession::is_titled(&note) {
+            // Those of keys and of purges were read at the beginning.
+            if Succession::is_titled(&note) || Tombstone::is_claimed(&note) {
                 continue;
             }
             if !Statement::is_one(&note) {
@@ -284,9 +294,11 @@ impl<'a, 'c> Pass<'a, 'c> {
             for hash in &sets {
                 lines.text(hash);
             }
-            let what = if said.end != self.tree.size() || said.first != frontier(conn)?.size() {
+            let what = if said.end != self.tree.size() || said.first != frontier(conn, &self.purged)?.size() {
                 "the entries"
-            } else if said.frames != frames {
+            } else if self.purged.number().is_some_and(|number| number != said.number) {
+                "the purges"
+            } else if said.frames != frames && self.purged.stub.is_none() {
                 "the frames"
             } else if said.policy_sets != lines.finish() {
                 "the policy sets"
@@ -433,7 +445,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             sha256: blob(4),
             codec: number(5),
             size: number(6),
-            bytes: blob(7),
+            bytes: row.get_ref(7).ok().and_then(|v| v.as_blob().ok()),
         };
         if self.kind == FileKind::Segment {
             self.frames.frame(
@@ -445,14 +457,30 @@ impl<'a, 'c> Pass<'a, 'c> {
                 frame.size,
             );
         }
-        self.claims
-            .frame(&frame)
+        self.report.purged_frames += u64::from(frame.bytes.is_none());
+        let is_null = matches!(row.get_ref(7), Ok(ValueRef::Null));
+        let told = self.purged.frame(number(0), &frame, is_null);
+        told.and_then(|()| self.claims.frame(&frame))
             .map_err(|flaw: FrameFlaw| VerifyError::Frame {
                 operation: frame.operation.into(),
                 direction: frame.direction.into(),
                 number: frame.number,
                 flaw,
             })
+    }
+
+    /// A segment whose entries were purged: the tree goes on where it ended, by the root that the host signed.
+    fn stub(&mut self, conn: &Connection) -> Result<(), VerifyError> {
+        let Some(stub) = &self.purged.stub else {
+            return Ok(());
+        };
+        let end = stub.end(conn, self.tree.size())?;
+        self.report.purged_entries += end.size() - self.tree.size();
+        self.tree = end;
+        // What was open before it may have ended in it, and what begins after it may have begun in it.
+        self.claims = Claims::default();
+        self.claims.began_earlier();
+        self.checkpoint()
     }
 
     /// The checkpoint over exactly the entries so far, if there is one.
@@ -518,7 +546,7 @@ impl<'a, 'c> Pass<'a, 'c> {
 }
 
 /// Where the file begins.
-fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
+fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyError> {
     let wrong = |what| VerifyError::Frontier { what };
     let mut statement = conn.prepare("SELECT size, nodes FROM frontier ORDER BY size")?;
     let mut rows = statement.query([])?;
@@ -528,7 +556,8 @@ fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
     let (size, nodes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
     let range =
         CompactRange::from_bytes(uint(size), &nodes).ok_or(wrong("its hashes do not fit its size"))?;
-    if rows.next()?.is_some() {
+    // Where its entries were purged, the other end is there, too.
+    if purged.stub.is_none() && rows.next()?.is_some() {
         return Err(wrong("it says twice where the file begins"));
     }
     Ok(range)

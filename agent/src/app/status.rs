@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{console::TargetStatus, ledger::witness::WitnessStatus};
+use crate::{
+    console::TargetStatus,
+    ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
+};
 
 /// The answer of `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -134,4 +137,7 @@ pub struct LedgerStatus {
     /// Witnesses, and how far they have cosigned.
     #[serde(default)]
     pub witnesses: Vec<WitnessStatus>,
+    /// The time-stamping authority, where there is one.
+    #[serde(default)]
+    pub timestamps: Option<TimestampStatus>,
 }

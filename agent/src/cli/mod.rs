@@ -5,6 +5,7 @@ mod bar;
 mod cgroup;
 mod credentials;
 mod daemon;
+mod disclose;
 mod enter;
 mod evidence;
 mod export;
@@ -92,6 +93,10 @@ enum Command {
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
     Evidence(evidence::Args),
+    /// Write one entry into a file that proves by itself that it was recorded, and holds nothing else.
+    ///
+    /// `portcullis verify FILE --key ledger.pub` checks it.
+    Disclose(disclose::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// Look after this host's ledger.
@@ -135,6 +140,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(&args, &config()?),
         Command::Verify(args) => verify::run(&args, config),
         Command::Ledger(command) => ledger::run(&command, &config()?),
+        Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }

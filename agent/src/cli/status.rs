@@ -81,6 +81,11 @@ fn print(s: &Status) {
             w.name, w.size
         );
     }
+    if let Some(t) = &s.ledger.timestamps {
+        let at = t.at.as_deref().unwrap_or("none in this run");
+        let error = t.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
+        println!("Timestamp  {}: {} entries, last {at}{error}", t.url, t.size);
+    }
     print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {

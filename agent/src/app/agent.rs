@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -157,15 +157,6 @@ impl Agent {
         .await?;
         self.front.identities.restore(workload, by.into())?;
         Ok(())
-    }
-
-    /// Records that an export was made.
-    pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
-        self.record(
-            EntryKind::Agent,
-            json!({ "event": "exported", "actor": Actor::from(by), "detail": detail }),
-        )
-        .await
     }
 
     fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod exporting;
 mod reload;
 mod status;
 mod truth;

@@ -22,11 +22,13 @@ mod keys;
 mod leaves;
 pub mod note;
 mod parts;
+mod pieces;
 mod place;
 pub mod query;
 mod queue;
 mod read;
 mod record;
+pub mod replay;
 mod schema;
 mod sealer;
 mod segment;
@@ -61,7 +63,7 @@ pub use self::{
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
-    segment::Sealed,
+    segment::{Sealed, hash_file},
     succession::Succession,
     tail::{Recorded, Tail},
     verify::{Progress, Report, VerifyError, verify},

@@ -120,19 +120,25 @@ impl Store {
     /// Makes the file of a part that has not begun, durably: before [`Self::begin`] it counts for nothing.
     pub(super) fn prepare(dir: &Path, number: u64, power: bool) -> Result<Self, LedgerError> {
         let path = live_path(dir, number);
-        remove(&path).map_err(|e| LedgerError::file(&path, &e))?;
+        let partial = path.with_extension("partial");
+        for old in [&partial, &path] {
+            remove(old).map_err(|e| LedgerError::file(old, &e))?;
+        }
         // Its side files take over this mode.
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        options.open(&path).map_err(|e| LedgerError::file(&path, &e))?;
-        let mut conn = connect(&path)?;
-        create(&mut conn, &path)?;
-        conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-        let sync = || -> std::io::Result<()> {
-            File::open(&path)?.sync_all()?;
+        options
+            .open(&partial)
+            .map_err(|e| LedgerError::file(&partial, &e))?;
+        // Closing it copies its WAL back, so that the file is whole by itself.
+        create(&mut connect(&partial)?, &partial)?;
+        let place = || -> std::io::Result<()> {
+            File::open(&partial)?.sync_all()?;
+            std::fs::rename(&partial, &path)?;
             File::open(dir)?.sync_all()
         };
-        sync().map_err(|e| LedgerError::file(&path, &e))?;
+        place().map_err(|e| LedgerError::file(&path, &e))?;
+        let conn = connect(&path)?;
         let mut store = Self {
             conn,
             wal: None,

@@ -53,7 +53,7 @@ pub struct Sealed {
 /// What is known of a segment that is in its place.
 pub(super) fn describe(path: &Path, number: u64) -> Result<Sealed, LedgerError> {
     let conn = read::open(path)?;
-    let first = read::first(&conn)?;
+    let first = read::first(&conn)?.unwrap_or(0);
     let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
     let end = uint(conn.query_row(sql, [int(first)], |r| r.get(0))?);
     let sql = "SELECT text FROM about WHERE topic = 'root'";
@@ -72,7 +72,10 @@ pub(super) fn describe(path: &Path, number: u64) -> Result<Sealed, LedgerError> 
 }
 
 /// SHA-256 (hex) and size of a file.
-pub(in super::super) fn hash_file(path: &Path) -> std::io::Result<(String, u64)> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> std::io::Result<(String, u64)> {
     let mut file = File::open(path)?;
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 256 << 10];

@@ -2,6 +2,7 @@
 
 mod basic;
 mod reading;
+mod replay;
 mod rotation;
 mod segments;
 mod tamper;

@@ -63,7 +63,7 @@ fn find_all(files: &[PathBuf]) -> Result<Vec<Found>, Finding> {
         };
         if path.is_dir() {
             for part in parts(path).map_err(named)? {
-                found.push(look(part).map_err(named)?);
+                found.extend(look(part).map_err(named)?);
             }
             if found.is_empty() {
                 return Err(named(LedgerError::File {
@@ -72,22 +72,26 @@ fn find_all(files: &[PathBuf]) -> Result<Vec<Found>, Finding> {
                 }));
             }
         } else {
-            found.push(look(Part::alone(path)).map_err(named)?);
+            found.extend(look(Part::alone(path)).map_err(named)?);
         }
     }
     found.sort_by_key(|f| (f.first, f.end));
     Ok(found)
 }
 
-fn look(part: Part) -> Result<Found, LedgerError> {
+/// Nothing for a part of a running ledger that has not begun.
+fn look(part: Part) -> Result<Option<Found>, LedgerError> {
     let conn = part.open()?;
     // A file whose tables are not ours is refused where its schema is looked at.
-    let first = read::first(&conn).unwrap_or(0);
+    let first = match read::first(&conn) {
+        Ok(None) if !part.sealed => return Ok(None),
+        first => first.ok().flatten().unwrap_or(0),
+    };
     let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
     let end = conn
         .query_row(sql, [int(first)], |r| r.get(0))
         .map_or(first, uint);
-    Ok(Found { part, first, end })
+    Ok(Some(Found { part, first, end }))
 }
 
 fn one<'a>(

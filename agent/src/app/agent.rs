@@ -400,6 +400,7 @@ impl Agent {
                 unsigned: ledger.unsigned,
                 key: ledger.key,
                 witnesses: self.truth.witnesses(),
+                timestamps: self.truth.timestamps(),
             },
             approvals: self.approving.status(),
             ship: self.shipping.status(),
@@ -464,6 +465,9 @@ fn problems(s: &Status) -> Vec<String> {
         if let Some(e) = &w.error {
             problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
         }
+    }
+    if let Some(e) = s.ledger.timestamps.as_ref().and_then(|t| t.error.as_ref()) {
+        problems.push(format!("there is no timestamp over what is new: {e}"));
     }
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());

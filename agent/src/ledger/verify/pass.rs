@@ -99,6 +99,9 @@ impl<'a> Carry<'a> {
             witnesses: found.witnesses,
             unknown_cosignatures: found.unknown,
             against: found.against,
+            timestamps: found.stamped,
+            timestamp: found.stamp,
+            unknown_timestamps: found.unknown_stamps,
             unsealed: entries - self.sealed.min(entries),
             root: hex::encode(self.tree.root()),
             open_operations: open,
@@ -403,6 +406,7 @@ impl<'a, 'c> Pass<'a, 'c> {
         match &*told.event {
             "key_rotated" => self.keys.rotated(self.tree.size(), &told.detail),
             "witnessed" => self.evidence.witnessed(&told.detail),
+            "timestamped" => self.evidence.timestamped(&told.detail),
             _ => Ok(()),
         }
     }
@@ -507,7 +511,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             }
             self.sealed = size;
             self.report.checkpoints += 1;
-            self.evidence.checkpoint(size, &checkpoint.root);
+            self.evidence.checkpoint(size, &checkpoint.root, &note)?;
         }
         if self.evidence.wants(size) {
             let origin = &self.report.origin;

@@ -91,9 +91,8 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
-    /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Evidence(evidence::Args),
-    /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
+    /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// Look after this host's ledger.
     #[command(subcommand)]
@@ -137,7 +136,6 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&args, config),
         Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
-        Command::Verify(args) => verify::run(&args),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }

@@ -10,6 +10,7 @@ mod evidence;
 mod export;
 mod ledger;
 mod sessions;
+mod ship;
 mod signals;
 mod status;
 mod tag;
@@ -97,6 +98,9 @@ enum Command {
     /// Look after this host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Look at where the ledger is sent to ([[ship]]), and steer it.
+    #[command(subcommand)]
+    Ship(ship::Command),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
@@ -135,6 +139,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(&args, &config()?),
         Command::Verify(args) => verify::run(&args, config),
         Command::Ledger(command) => ledger::run(&command, &config()?),
+        Command::Ship(command) => ship::run(&command, &config()?),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }

@@ -7,6 +7,7 @@ mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
+pub mod ship;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -17,8 +18,9 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use evidence::Evidence;
 pub use http_upstream::Inject;
-pub use ledger::{Durability, Ledger};
+pub use ledger::{Durability, Ledger, Witness};
 pub use load::{ConfigError, load, parse};
+pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -45,6 +47,8 @@ pub struct Config {
     pub console: Console,
     /// `[[notify]]`
     pub notify: Vec<Notify>,
+    /// `[[ship]]`
+    pub ship: Vec<Ship>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`

@@ -133,9 +133,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, &policy_config(&path)?),
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
-        Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::Verify(args) => verify::run(&args, config),
         Command::Ledger(command) => ledger::run(&command, &config()?),
+        Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }

@@ -12,8 +12,7 @@ use crate::{
         controls::{Control, Query},
         export,
         note::VerifierKey,
-        schema::FileKind,
-        verify::verify,
+        verify::{FileKind, verify},
     },
     model::Rfc3339,
 };

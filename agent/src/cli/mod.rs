@@ -92,9 +92,8 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
-    /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Evidence(evidence::Args),
-    /// Verify an export or a ledger: exit 0, or name the first bad entry and exit 1.
+    /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// Look after this host's ledger.
     #[command(subcommand)]

@@ -12,7 +12,7 @@ use crate::{
         controls::{Control, Query},
         export,
         note::VerifierKey,
-        verify::verify,
+        verify::{FileKind, verify},
     },
     model::Rfc3339,
 };
@@ -94,7 +94,10 @@ fn assess(
     let questions: Vec<&Query> = options.controls.iter().flat_map(|c| &c.queries).collect();
     let asked = if verdict.is_ok() { &*questions } else { &[] };
     let asker = Asker::open(path, asked, options.limit, options.samples)?;
-    if verdict.as_ref().is_ok_and(|report| report.file == "ledger") {
+    if verdict
+        .as_ref()
+        .is_ok_and(|report| report.file == FileKind::Ledger)
+    {
         return Err(LedgerError::File {
             path: path.into(),
             why: "it is a ledger that may be written to, not an export or a sealed segment".into(),
@@ -107,7 +110,14 @@ fn assess(
         let answers = verdict.is_ok().then(|| {
             let one = |query| {
                 done += 1;
-                progress("asking", Progress { done, total });
+                progress(
+                    "asking",
+                    Progress {
+                        done,
+                        total,
+                        bytes: 0,
+                    },
+                );
                 asker.ask(query)
             };
             control.queries.iter().map(one).collect()

@@ -94,6 +94,16 @@ impl Cell {
         matches!(self, Self::Integer(_) | Self::Real(_))
     }
 
+    /// A time as people read it, where it is one of those that records have.
+    fn time(&self) -> Option<String> {
+        match self {
+            Self::Text(text) if text.len() == 30 && text.ends_with('Z') && text.as_bytes()[10] == b'T' => {
+                Some(when(text))
+            }
+            _ => None,
+        }
+    }
+
     fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }

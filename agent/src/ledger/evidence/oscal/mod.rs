@@ -8,9 +8,8 @@ mod model;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use model::{
     Actor, AssessmentResult, AssessmentResults, BackMatter, Base64, Component, ControlId, ControlSelection,
-    Document, Finding, Implemented, ImportAp, InventoryItem, LocalDefinitions, Metadata, ObjectiveId,
-    ObjectiveSelection, ObjectiveStatus, Observation, Origin, Prop, Related, RelevantEvidence, Resource,
-    ReviewedControls, State, Subject, Target,
+    Document, Finding, Implemented, ImportAp, InventoryItem, LocalDefinitions, Metadata, ObjectiveStatus,
+    Observation, Origin, Prop, Related, RelevantEvidence, Resource, ReviewedControls, State, Subject, Target,
 };
 use uuid::Uuid;
 
@@ -20,8 +19,8 @@ use crate::ledger::tree::sha256;
 /// The version of the model that documents follow.
 pub const OSCAL_VERSION: &str = "1.1.3";
 
-/// The name space of this program's own properties.
-const NS: &str = "urn:portcullis:oscal";
+/// The name space of this program's own properties. It is a name, not an address: nothing is ever found there (RFC 2606).
+const NS: &str = "https://portcullis.invalid/ns/oscal";
 /// The name space of ids.
 const IDS: Uuid = Uuid::from_u128(0x7d0e_5f38_92ab_4c6e_9d41_6a0c_53e1_b87f);
 
@@ -206,13 +205,13 @@ impl<'a> Writer<'a> {
                     kind: "software",
                     title: "Portcullis",
                     description: "A host agent that decides, masks and records what the processes of AI agents do.",
-                    props: vec![prop("version", env!("CARGO_PKG_VERSION"))],
+                    props: vec![own("version", env!("CARGO_PKG_VERSION"))],
                     status: State { state: "operational" },
                 }],
                 inventory_items: vec![InventoryItem {
                     uuid: host,
                     description: format!("Host {}", text(self.host())),
-                    props: vec![prop("asset-id", self.host())],
+                    props: vec![own("host", self.host())],
                     implemented_components: vec![Implemented {
                         component_uuid: component,
                     }],
@@ -225,18 +224,13 @@ impl<'a> Writer<'a> {
     }
 
     fn reviewed(&self) -> ReviewedControls {
-        let ids = self.e.controls.iter().map(|c| control_id(&c.id));
+        let ids = self.e.controls.iter().map(|c| ControlId {
+            control_id: control_id(&c.id),
+        });
         ReviewedControls {
             control_selections: vec![ControlSelection {
                 description: "The controls that questions were put to the records for.",
-                include_controls: ids.clone().map(|control_id| ControlId { control_id }).collect(),
-            }],
-            control_objective_selections: vec![ObjectiveSelection {
-                include_objectives: ids
-                    .map(|id| ObjectiveId {
-                        objective_id: objective(&id),
-                    })
-                    .collect(),
+                include_controls: ids.collect(),
             }],
         }
     }
@@ -364,18 +358,11 @@ fn objective(control: &str) -> String {
     format!("{control}_obj")
 }
 
-fn prop(name: &'static str, value: &str) -> Prop {
-    Prop {
-        name,
-        ns: None,
-        value: line(value),
-    }
-}
-
 fn own(name: &'static str, value: &str) -> Prop {
     Prop {
-        ns: Some(NS),
-        ..prop(name, value)
+        name,
+        ns: NS,
+        value: line(value),
     }
 }
 

@@ -93,8 +93,7 @@ pub(super) struct Implemented {
 #[derive(Clone, Serialize)]
 pub(super) struct Prop {
     pub name: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ns: Option<&'static str>,
+    pub ns: &'static str,
     pub value: String,
 }
 
@@ -102,7 +101,6 @@ pub(super) struct Prop {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct ReviewedControls {
     pub control_selections: Vec<ControlSelection>,
-    pub control_objective_selections: Vec<ObjectiveSelection>,
 }
 
 #[derive(Serialize)]
@@ -116,18 +114,6 @@ pub(super) struct ControlSelection {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct ControlId {
     pub control_id: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct ObjectiveSelection {
-    pub include_objectives: Vec<ObjectiveId>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct ObjectiveId {
-    pub objective_id: String,
 }
 
 #[derive(Serialize)]

@@ -40,19 +40,30 @@ pub(super) struct Agent {
     following: Mutex<Option<AbortHandle>>,
 }
 
+/// What it does beside serving connections.
+pub(super) struct Sides {
+    pub(super) approving: Approving,
+    pub(super) retention: Retention,
+    pub(super) shipping: Shipping,
+    pub(super) truth: Truth,
+}
+
 impl Agent {
     pub(super) fn new(
         path: PathBuf,
         config: Config,
         front: Arc<Front>,
-        approving: Approving,
-        retention: Retention,
-        truth: Truth,
-        shipping: Shipping,
+        sides: Sides,
         control: Control,
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
+        let Sides {
+            approving,
+            retention,
+            shipping,
+            truth,
+        } = sides;
         Self {
             front,
             config_path: path,

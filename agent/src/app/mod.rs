@@ -18,7 +18,11 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{agent::Agent, approving::Approving, status as report};
+use self::{
+    agent::{Agent, Sides},
+    approving::Approving,
+    status as report,
+};
 pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
@@ -53,17 +57,13 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (approving, console) = Approving::start(&core.desk, &config).await?;
     let shipping = shipping::start(&core, &config)?;
     let retention = retention::make(&config, &core)?;
-    let agent = Agent::new(
-        config_path.into(),
-        config,
-        core.front,
+    let sides = Sides {
         approving,
         retention,
-        core.truth,
         shipping,
-        control,
-        mount,
-    );
+        truth: core.truth,
+    };
+    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();

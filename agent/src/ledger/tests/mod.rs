@@ -2,6 +2,7 @@
 
 mod basic;
 mod reading;
+mod script;
 mod segments;
 mod tamper;
 mod trouble;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, approving::Approving,
-    control::Caller, events,
+    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
+    approving::Approving, control::Caller, events,
 };
 use crate::{
     config::Config,
@@ -30,6 +30,7 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) truth: Truth,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -41,6 +42,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         approving: Approving,
+        truth: Truth,
         control: Control,
         mount: PathBuf,
     ) -> Self {
@@ -52,6 +54,7 @@ impl Agent {
             control,
             mount,
             approving,
+            truth,
             started_at,
             following: Mutex::new(None),
         }
@@ -154,15 +157,6 @@ impl Agent {
         .await?;
         self.front.identities.restore(workload, by.into())?;
         Ok(())
-    }
-
-    /// Records that an export was made.
-    pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
-        self.record(
-            EntryKind::Agent,
-            json!({ "event": "exported", "actor": Actor::from(by), "detail": detail }),
-        )
-        .await
     }
 
     fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {
@@ -393,6 +387,9 @@ impl Agent {
                 bytes: ledger.disk_bytes,
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
+                unsigned: ledger.unsigned,
+                key: ledger.key,
+                witnesses: self.truth.witnesses(),
             },
             approvals: self.approving.status(),
             connections: self.front.shared.drain.live(),
@@ -448,6 +445,14 @@ fn problems(s: &Status) -> Vec<String> {
         problems.push(format!(
             "the ledger cannot record, so every operation is denied: {e}"
         ));
+    }
+    for w in &s.ledger.witnesses {
+        if let Some(e) = &w.error {
+            problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
+        }
+    }
+    if let Some(e) = &s.ledger.unsigned {
+        problems.push(e.clone());
     }
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(

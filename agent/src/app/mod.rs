@@ -6,8 +6,10 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod exporting;
 mod reload;
 mod status;
+mod truth;
 
 use std::{path::Path, sync::Arc};
 
@@ -15,7 +17,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{agent::Agent, approving::Approving, status as report};
-pub use self::{core::Core, credentials::CredentialStatus, status::Status};
+pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},
@@ -47,7 +49,15 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
-    let agent = Agent::new(config_path.into(), config, core.front, approving, control, mount);
+    let agent = Agent::new(
+        config_path.into(),
+        config,
+        core.front,
+        approving,
+        core.truth,
+        control,
+        mount,
+    );
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();

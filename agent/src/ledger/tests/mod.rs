@@ -2,10 +2,13 @@
 
 mod basic;
 mod reading;
+mod replay;
+mod rotation;
 mod script;
 mod segments;
 mod tamper;
 mod trouble;
+mod vouched;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

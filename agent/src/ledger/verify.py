@@ -266,7 +266,7 @@ class Chain:
         names = [key_of(vkey)[0] for vkey in keys]
         self.known += [vkey for vkey in keys if vkey not in self.known]
         need(self.key in (None, *self.known), f"key '{self.key}': it is not among the file's keys: it is of another host")
-        name = names[0] if names else ""
+        name = names[-1] if names else ""
         with of("table statement"):
             seals, purges, stub, purged = self.statements(rows("SELECT note FROM statement ORDER BY note"), name, kind)
         with of("table frontier"):

@@ -284,7 +284,7 @@ impl Case<'_> {
         if let Some(text) = selected {
             let bodies: i64 = self.one("SELECT count(*) FROM entry WHERE body IS NOT NULL");
             let rest = text.split_once(" entries have").unwrap().1;
-            set("selected", format!("{bodies} of {} entries have{rest}", tree.size()));
+            set("selected", format!("{bodies} of {} entries have{rest}", tree.size() - self.one::<i64>("SELECT size FROM frontier").unsigned_abs()));
         }
     }
 

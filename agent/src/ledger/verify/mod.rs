@@ -312,6 +312,12 @@ pub enum VerifyError {
         /// What is wrong.
         flaw: CheckpointFlaw,
     },
+    /// What a segment or an export has after its last checkpoint.
+    #[error("the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's")]
+    Unsigned {
+        /// The first.
+        from: u64,
+    },
     /// A policy set whose text is not that of its hash.
     #[error("policy set {hash}: its text and its hash do not belong together")]
     PolicySet {

@@ -22,8 +22,8 @@ pub struct Found {
     pub places: HashMap<Uuid, u64>,
     /// The ids in order.
     pub order: Vec<Uuid>,
-    /// How often each event of the ledger or agent itself is there.
-    pub events: BTreeMap<String, u64>,
+    /// Entries that say that the run before them had no orderly end.
+    pub recovered: Vec<u64>,
     /// What `segment_sealed` entries say; by number.
     sealed: BTreeMap<u64, Sealed>,
 }
@@ -35,7 +35,7 @@ impl Found {
             tail: Tail::new(dir, Seq(0)),
             places: HashMap::new(),
             order: Vec::new(),
-            events: BTreeMap::new(),
+            recovered: Vec::new(),
             sealed: BTreeMap::new(),
         }
     }
@@ -61,11 +61,10 @@ impl Found {
         let id: Uuid = body["id"].as_str().context("it has no id")?.parse()?;
         ensure!(self.places.insert(id, next).is_none(), "it is there twice");
         self.order.push(id);
-        if let Some(event) = body["event"].as_str() {
-            *self.events.entry(event.into()).or_default() += 1;
-            if event == "segment_sealed" {
-                self.add_sealed(&body["detail"])?;
-            }
+        match body["event"].as_str() {
+            Some("recovered") => self.recovered.push(next),
+            Some("segment_sealed") => self.add_sealed(&body["detail"])?,
+            _ => {}
         }
         Ok(())
     }
@@ -113,6 +112,11 @@ impl Found {
                 .with_context(|| format!("task {task}, entries in the order of its calls"))?;
         }
         Ok(())
+    }
+
+    /// Whether something acknowledged is not there.
+    pub fn lacks(&self, run: &Run) -> bool {
+        run.acknowledged.keys().any(|id| !self.places.contains_key(id))
     }
 
     /// Of what one caller hands over, a first part is recorded, in its order, and nothing behind a hole.

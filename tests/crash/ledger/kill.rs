@@ -1,11 +1,7 @@
 //! kill -9 at random moments of writing, sealing, starting and closing.
 
 use std::{
-    io::{BufRead as _, BufReader},
-    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Command, Stdio},
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use portcullis::{config::Durability, ledger::parts};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
-use super::{Found, Run, finish, load, number, verify_all};
+use super::{Found, Run, child::kill_one, finish, number, verify_all};
 
 /// How often; `PORTCULLIS_CRASH_KILLS` takes another number.
 const KILLS: u64 = 500;
@@ -72,7 +68,11 @@ fn one_ledger(rounds: u64, random: &mut StdRng, total: &mut Total) -> Result<()>
     let mut found = Found::new(&dir);
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        let run = kill_one(&dir, durability, random, total).with_context(|| format!("round {round}"))?;
+        let (run, killed) =
+            kill_one(&dir, durability, random, &[]).with_context(|| format!("round {round}"))?;
+        total.kills += 1;
+        total.at_start += u64::from(run.opened.is_none());
+        total.ended += u64::from(!killed);
         total.acknowledged += run.acknowledged.len();
         runs.push(run);
         let began = Instant::now();
@@ -120,69 +120,4 @@ fn check(dir: &Path, found: &mut Found, runs: &[Run], verify: bool) -> Result<()
         ensure!(report.entries == found.order.len() as u64, "{report:?}");
     }
     Ok(())
-}
-
-/// Starts a process on the ledger and kills it at a random moment of its life.
-fn kill_one(dir: &Path, durability: Durability, random: &mut StdRng, total: &mut Total) -> Result<Run> {
-    let close = if random.random_range(0..8) == 0 {
-        random.random_range(5..40)
-    } else {
-        0
-    };
-    let mut child = Command::new(load())
-        .arg(dir)
-        .arg(durability.as_str())
-        .args([random.random::<u32>().to_string(), close.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stdout = child.stdout.take().context("its output")?;
-    let (heard, hear) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let mut run = Run::default();
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            run.hear(&line);
-            // Nobody listens any more once the moment has come.
-            let _ = heard.send((run.opened.is_some(), run.sealed.len()));
-        }
-        run
-    });
-    let until = |reached: fn(&(bool, usize)) -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while let Ok(now) = hear.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if reached(&now) {
-                return;
-            }
-        }
-    };
-    // Some are killed wherever they are, perhaps while they open the ledger; some when they have sealed a segment.
-    let micros = match random.random_range(0..10) {
-        0..2 => random.random_range(0..40_000),
-        2..4 => {
-            until(|(_, sealed)| *sealed > 0);
-            random.random_range(0..20_000)
-        }
-        _ => {
-            until(|(open, _)| *open);
-            random.random_range(0..60_000)
-        }
-    };
-    drop(hear);
-    let moment = Duration::from_micros(micros);
-    std::thread::sleep(moment);
-    child.kill()?;
-    let output = child.wait_with_output()?;
-    let run = reader.join().map_err(|_| anyhow::anyhow!("the reader"))?;
-    total.kills += 1;
-    total.at_start += u64::from(run.opened.is_none());
-    let killed = output.status.signal() == Some(9);
-    total.ended += u64::from(!killed);
-    ensure!(
-        killed || run.closed && output.status.success(),
-        "it ended by itself: {}, {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(run)
 }

@@ -1,8 +1,10 @@
 //! The ledger alone, killed and cut off the power, over and over: what it said is durable is there afterwards, and
 //! everything verifies.
 
+mod child;
 mod found;
 mod kill;
+mod power;
 mod said;
 
 use std::path::Path;
@@ -27,11 +29,6 @@ fn number(name: &str, usual: u64) -> u64 {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(usual)
-}
-
-/// What the process that writes is, and its tests.
-fn load() -> &'static str {
-    env!("CARGO_BIN_EXE_ledger-load")
 }
 
 /// Everything in a data directory verifies as one chain, under the key that is beside it.
@@ -79,7 +76,8 @@ fn tidy(dir: &Path) -> Result<()> {
         let name = item?.file_name().to_string_lossy().into_owned();
         ensure!(allowed.contains(&name), "{name} was left behind");
     }
-    let segments = std::fs::read_dir(dir.join("segments"))?.count();
+    // There is no directory before there is a segment.
+    let segments = std::fs::read_dir(dir.join("segments")).map_or(0, Iterator::count);
     ensure!(
         segments + 1 == parts.len(),
         "something was left behind in segments/"

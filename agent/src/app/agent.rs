@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, approving::Approving,
-    control::Caller, events,
+    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
+    approving::Approving, control::Caller, events, shipping,
 };
 use crate::{
     config::Config,
@@ -20,6 +20,7 @@ use crate::{
     identity::Actor,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    ship::{self, Shipping},
 };
 
 /// The running agent.
@@ -30,6 +31,8 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) truth: Truth,
+    pub(super) shipping: Shipping,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -41,6 +44,8 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         approving: Approving,
+        truth: Truth,
+        shipping: Shipping,
         control: Control,
         mount: PathBuf,
     ) -> Self {
@@ -52,6 +57,8 @@ impl Agent {
             control,
             mount,
             approving,
+            truth,
+            shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -154,15 +161,6 @@ impl Agent {
         .await?;
         self.front.identities.restore(workload, by.into())?;
         Ok(())
-    }
-
-    /// Records that an export was made.
-    pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
-        self.record(
-            EntryKind::Agent,
-            json!({ "event": "exported", "actor": Actor::from(by), "detail": detail }),
-        )
-        .await
     }
 
     fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {
@@ -334,6 +332,7 @@ impl Agent {
                 text.push_str(&line);
             }
         }
+        text.push_str(&ship::metrics(&self.shipping.status()));
         text.push_str("# EOF\n");
         text
     }
@@ -393,8 +392,12 @@ impl Agent {
                 bytes: ledger.disk_bytes,
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
+                unsigned: ledger.unsigned,
+                key: ledger.key,
+                witnesses: self.truth.witnesses(),
             },
             approvals: self.approving.status(),
+            ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };
@@ -449,6 +452,15 @@ fn problems(s: &Status) -> Vec<String> {
             "the ledger cannot record, so every operation is denied: {e}"
         ));
     }
+    for w in &s.ledger.witnesses {
+        if let Some(e) = &w.error {
+            problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
+        }
+    }
+    if let Some(e) = &s.ledger.unsigned {
+        problems.push(e.clone());
+    }
+    problems.extend(shipping::problems(&s.ship));
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(
             "eBPF helpers failed {n} times at {site}; the sockets concerned were refused"

@@ -6,8 +6,11 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod exporting;
 mod reload;
+mod shipping;
 mod status;
+mod truth;
 
 use std::{path::Path, sync::Arc};
 
@@ -15,7 +18,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{agent::Agent, approving::Approving, status as report};
-pub use self::{core::Core, credentials::CredentialStatus, status::Status};
+pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},
@@ -47,7 +50,17 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
-    let agent = Agent::new(config_path.into(), config, core.front, approving, control, mount);
+    let shipping = shipping::start(&core, &config)?;
+    let agent = Agent::new(
+        config_path.into(),
+        config,
+        core.front,
+        approving,
+        core.truth,
+        shipping,
+        control,
+        mount,
+    );
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();
@@ -86,6 +99,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();
+    // Before the end is on record, which the next run ships: otherwise it would wait for itself.
+    agent.shipping.close().await;
     agent.front.shared.credentials.close().await;
     agent.record_stopped(cut).await;
     let ledger = agent.front.shared.ledger.clone();

@@ -73,6 +73,17 @@ fn print(s: &Status) {
         human(s.ledger.bytes),
         s.ledger.durability
     );
+    for w in &s.ledger.witnesses {
+        let at = w.at.as_deref().unwrap_or("never");
+        let error = w.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
+        println!(
+            "Witness    {}: {} entries cosigned, last {at}{error}",
+            w.name, w.size
+        );
+    }
+    for sink in &s.ship {
+        println!("Ship       {}", super::ship::line(sink));
+    }
     print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
@@ -117,7 +128,7 @@ fn print_approvals(a: &ApprovalStatus) {
     }
 }
 
-fn human(bytes: u64) -> String {
+pub(super) fn human(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{} kB", bytes / 1000),

@@ -3,9 +3,11 @@
 mod approvals;
 mod console_check;
 mod credential;
+mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
+pub mod ship;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -14,9 +16,11 @@ use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use evidence::Evidence;
 pub use http_upstream::Inject;
-pub use ledger::{Durability, Ledger};
+pub use ledger::{Durability, Ledger, Witness};
 pub use load::{ConfigError, load, parse};
+pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -43,6 +47,8 @@ pub struct Config {
     pub console: Console,
     /// `[[notify]]`
     pub notify: Vec<Notify>,
+    /// `[[ship]]`
+    pub ship: Vec<Ship>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`
@@ -51,6 +57,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[evidence]`
+    pub evidence: Evidence,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`

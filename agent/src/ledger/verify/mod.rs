@@ -19,7 +19,7 @@ use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
-    read,
+    parts::Part,
     witness::cosignature::WitnessKey,
 };
 
@@ -471,8 +471,8 @@ pub fn verify_files(
     chain::run(files, checks, progress)
 }
 
-fn indexes_fit(path: &Path) -> Result<(), VerifyError> {
-    let conn = read::open(path)?;
+fn indexes_fit(part: &Part) -> Result<(), VerifyError> {
+    let conn = part.open()?;
     let what: String = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
     if what == "ok" {
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rusqlite::{Connection, OptionalExtension as _, types::Value as Sql};
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
 use super::super::{script::Script, *};
@@ -402,6 +402,3 @@ pub(super) fn flipped(text: &str) -> String {
     bytes[last] ^= 1;
     STANDARD.encode(bytes)
 }
-
-#[allow(dead_code, reason = "the type of a row's value, for edits that copy it")]
-pub(super) type Cell = Sql;

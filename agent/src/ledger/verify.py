@@ -244,24 +244,23 @@ class Chain:
             need(m["detail"]["size"] in said, "the cosignature that it speaks of is not in the file")
 
     def statements(self, notes, name, kind):
-        """What the host declares of the file: what a segment holds, and what was purged of it."""
+        """What the host declares to have purged from the file; the other statements are looked at when it was read."""
         seals, purges, ranges, stub = [], [], [], None
         for note, in notes:
-            if not FOLLOWS.match(note):
-                text = signed(note, self.known)[0]
-                lines = text.split("\n")
+            title = note.split("\n")[1:2]
+            if title == ["payload purged"] or title == ["entries purged"]:
+                lines = signed(note, self.known)[0].split("\n")
                 said = dict(line.split(" ", 1) for line in lines[1:-1])
-                need(lines[0] == name and (kind != "ledger"), "it is one of another file")
-                if lines[1] == "payload purged":
+                need(lines[0] == name and kind != "ledger", "it is one of another file")
+                if title == ["payload purged"]:
                     purges.append((said, [hashlib.sha256(), 0, 0]))
                     places = [[int(place) for place in places.split("-")] for places in said["places"].split(",")]
                     ranges += [(place[0], place[-1], purges[-1][1]) for place in places]
-                elif lines[1] == "entries purged":
+                else:
                     need(kind == "segment" and stub is None, "it is one of another file")
                     stub = said
-                else:
-                    need(lines[1].startswith("segment "), "it declares something unknown")
-                    seals.append((said, text))
+            elif not FOLLOWS.match(note):
+                seals.append(note)
         ranges.sort(key=lambda r: r[:2])
         need(all(a[0] <= a[1] < b[0] for a, b in zip(ranges, ranges[1:])), "its purges cross each other")
         return seals, purges, ranges, stub
@@ -338,18 +337,20 @@ class Chain:
                 here()
         if kind != "ledger":
             need(self.signed == tree.size, f"the entries from {self.signed} on: no checkpoint covers them")
-            explained(rows, tree, kind)
+            explained(rows, tree, kind, first, self.known)
         with of("table statement"):
             for said, (digest, frames, size) in purges:
                 right = (str(frames), str(size), digest.hexdigest()) == (said["frames"], said["bytes"], said["identities"])
                 need(stub or right or kind == "export" and frames <= int(said["frames"]), "the purged frames are others")
-            need(len(seals) == (kind == "segment"), f"there are {len(seals)} of this segment, and not one")
-            for said, text in seals:
+            for note in seals:
+                text = signed(note, self.known)[0]
+                said = dict(line.split(" ", 1) for line in text.split("\n")[1:-1])
                 number, frames = int(said["segment"]), said["frames"] if stub else f"{count} {enc(lines.digest())}"
                 policies = f"{len(sets)} {enc(sha(''.join(digest + chr(10) for digest, _ in sets).encode()))}"
                 held = f"{name}\nsegment {number}\nentries {first} {tree.size}\nframes {frames}\npolicy_sets {policies}\n"
                 need(held == text, "entries, frames or policy sets of the file are not those that it declares")
                 need(all(int(of["segment"]) == number for of in [*(p[0] for p in purges), stub or said]), "its purges are others")
+            need(len(seals) == (kind == "segment"), f"there are {len(seals)} of this segment, and not one")
         check = conn.execute("PRAGMA integrity_check(1)").fetchone()[0]
         need(check == "ok", f"the file is damaged: {check}")
 
@@ -407,15 +408,23 @@ def kind_of(conn):
         need(found.get(name) == right.get(name), f"{name}: the table, view or index was {what}")
     return kind
 
-def explained(rows, tree, kind):
-    """The rows that explain a file: known ones, and what follows from the tree."""
+def explained(rows, tree, kind, first, keys):
+    """The rows that explain a file: known ones, and what follows from the rest of it."""
     for table, right in made(kind).items():
         if table[0] == "#":
-            found = json.dumps(rows(f"SELECT * FROM {table[1:]} ORDER BY 1, 2"), ensure_ascii=False, separators=(",", ":"))
-            need(short(found) == right, f"table {table[1:]}: a row was changed, added or removed")
-    about = dict(rows("SELECT topic, text FROM about"))
-    for topic, text in ("entries", str(tree.size)), ("root", tree.root().hex()):
-        need(about.get(topic) == text, f"table about, row '{topic}': it was changed, added or removed")
+            columns, order = ("topic", "1") if table == "#about" else ("*", "1, 2")
+            found = rows(f"SELECT {columns} FROM {table[1:]} ORDER BY {order}")
+            found = short(json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=repr))
+            need(found == right, f"table {table[1:]}: a row was changed, added or removed")
+    about, bodies = dict(rows("SELECT topic, text FROM about")), rows("SELECT count(body) FROM entry")[0][0]
+    numbers = [note.split("\n")[1] for note, in rows("SELECT note FROM statement") if note.split("\n")[1][:8] == "segment "]
+    with of("table about"):
+        need((about["file"], about["format"]) == (kind, "2") and about["key"] in keys, "it is about another file")
+        right = (about["first"], about["entries"], about["root"]) == (str(first), str(tree.size), tree.root().hex())
+        need(right, "the entries and the root are not those that it tells of")
+        selected = f"{bodies} of {tree.size - first} entries have "
+        need(kind != "export" or about["selected"].startswith(selected), "other entries have their body than it tells of")
+        need(kind != "segment" or ["segment " + about["segment"]] == numbers, "it is about another segment")
 
 def opened(path):
     need(os.path.isfile(path), "there is no such file")

@@ -508,16 +508,20 @@ async fn every_kind_of_edit_is_named_by_both() {
             let mut line = format!("{name:64}");
             for on in edit.on {
                 let mut case = bench.case(*on);
-                (edit.edit)(&mut case);
                 cases += 1;
+                // An edit that SQL refuses is told with the others.
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (edit.edit)(&mut case)));
+                if done.is_err() {
+                    wrong.push(format!("{name}, {on:?}: the edit itself failed"));
+                    continue;
+                }
                 match case.verdicts(&mut script) {
-                    [bench::Verdict::Bad { about: a, file: f, what }, bench::Verdict::Bad { about: b, file: g, .. }]
+                    [bench::Verdict::Bad { about: a, file: f, .. }, bench::Verdict::Bad { about: b, file: g, .. }]
                         if edit.says.split('|').any(|s| a.starts_with(s))
                             && (a == b || edit.says.is_empty())
                             && (f.is_none() || f == g) =>
                     {
                         line.push_str(&format!(" {on:?}: {a};"));
-                        let _ = what;
                     }
                     other => wrong.push(format!("{name}, {on:?}: {other:#?}")),
                 }

@@ -5,6 +5,7 @@
 //! history. What nobody can find in the file alone: that the newest entries were cut off together with the
 //! checkpoints over them; keep a checkpoint elsewhere for that.
 
+mod about;
 mod chain;
 mod claims;
 mod evidence;

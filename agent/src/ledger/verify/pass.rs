@@ -17,7 +17,7 @@ use super::{
         tree::{CompactRange, leaf_hash, sha256},
     },
     ChainFlaw, CheckpointFlaw, Checks, EntryFlaw, FileKind, FrameFlaw, Progress, Report, StatementFlaw,
-    VerifyError,
+    VerifyError, about,
     claims::{Claims, FrameRow, canonical_uuid},
     evidence::Evidence,
     keys::KeyRing,
@@ -152,6 +152,7 @@ pub(super) fn run<'a>(
     });
     if kind != FileKind::Ledger {
         schema::check_explanations(&conn, &pass.tree)?;
+        about::check(&conn, kind, frontier(&conn)?.size(), pass.tree.size())?;
     }
     pass.statements(&conn)?;
     Ok(pass.end())

@@ -88,13 +88,16 @@ fn made(path: &Path) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> = objects
         .map(|row| row.map(|(name, text): (String, String)| (name, short(&text))).unwrap())
         .collect();
-    for table in ["columns", "controls", "control_queries"] {
+    for (table, rows) in [
+        ("columns", "SELECT * FROM columns ORDER BY 1, 2"),
+        ("controls", "SELECT * FROM controls ORDER BY 1, 2"),
+        ("control_queries", "SELECT * FROM control_queries ORDER BY 1, 2"),
+        ("about", "SELECT topic FROM about ORDER BY 1"),
+    ] {
         if !all.contains_key(table) {
             continue;
         }
-        let mut statement = conn
-            .prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))
-            .unwrap();
+        let mut statement = conn.prepare(rows).unwrap();
         let width = statement.column_count();
         let rows = statement.query_map([], |r| (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>());
         let rows: Vec<Vec<String>> = rows.unwrap().map(Result::unwrap).collect();
@@ -120,7 +123,6 @@ async fn files(dir: &TempDir) -> [PathBuf; 3] {
         ..Default::default()
     };
     export(&db(&other), &out, &options, &mut |_| {}).unwrap();
-    if std::env::var_os("KEEPME").is_some() { for (n, f) in [("live", db(dir)), ("segment", segment.clone()), ("export", out.clone())] { std::fs::copy(f, format!("/tmp/t/{n}.db")).unwrap(); } }
     [db(dir), segment, out]
 }
 

@@ -175,7 +175,7 @@ impl Bench {
         let files: Vec<_> = from.iter().enumerate().map(copy).collect();
         let main = usize::from(on == On::Chain);
         let main = files[main].clone();
-        Case { bench: self, dir, on, files, main, key: None }
+        Case { bench: self, dir, on, files, main, key: None, against: None }
     }
 }
 
@@ -189,6 +189,8 @@ pub(super) struct Case<'b> {
     pub main: PathBuf,
     /// The key that is given to verify with.
     pub key: Option<String>,
+    /// A checkpoint that was kept elsewhere, to verify against.
+    pub against: Option<String>,
 }
 
 /// The first operation, its outcome, and a frame of it.
@@ -288,6 +290,11 @@ impl Case<'_> {
         }
     }
 
+    /// Keeps the last checkpoint, as it is now, to verify against.
+    pub(super) fn keep(&mut self) {
+        self.against = Some(self.one("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"));
+    }
+
     /// Signs a note's text as the host would, or as somebody else would under its name.
     pub(super) fn sign(&self, text: &str, host: bool) -> String {
         let name = self.bench.key.verifier().name();
@@ -338,13 +345,14 @@ impl Case<'_> {
     pub(super) fn verdicts(&self, script: &mut Script) -> [Verdict; 2] {
         let checks = Checks {
             key: self.key.as_ref().map(|key| VerifierKey::parse(key).unwrap()),
+            against: self.against.clone(),
             ..Default::default()
         };
         let rust = match verify_files(&self.files, &checks, &mut |_| {}) {
             Ok(report) => Verdict::Right(report.root),
             Err(finding) => Verdict::bad_of(finding),
         };
-        let said = script.verdict(&self.files, self.key.as_deref(), None);
+        let said = script.verdict(&self.files, self.key.as_deref(), self.against.as_deref());
         [rust, Verdict::read(&said, &self.files)]
     }
 }

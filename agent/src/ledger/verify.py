@@ -20,6 +20,7 @@ MADE = {
     "export": "entry_kind=hZyC0pUBjbHuZvRg entry_session=CaL-kfLaaymAKfam payload_operation=chgC_lWCxhSUpTkW",
 }
 GROUPS = {"ledger": ("all", "ledger"), "segment": ("all", "segment"), "export": ("all", "segment", "export")}
+GROUPS["export with search"] = *GROUPS["export"], "search"
 KINDS = "approval", "operation", "outcome", "session", "workload", "change", "agent", "gap", "ledger"
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{9}Z"
@@ -145,6 +146,7 @@ class Chain:
     def __init__(self, key, against, witnesses):
         self.key, self.against, self.asked, self.witnesses, self.tree, self.name = key, against, witnesses, set(witnesses), None, ""
         self.running, self.earlier, self.first, self.roots, self.cosigned, self.cosigners = {}, False, 0, {}, set(), set()
+        self.tokens = set()
         self.known, self.after, self.signer, self.retired, self.signers = [], {}, None, set(), set()
         self.signed = self.withheld = self.frames = self.purged = self.unread = 0
 
@@ -242,6 +244,9 @@ class Chain:
             self.witnesses.add(m["detail"]["witness"])
             said = [size for size, line in self.cosigned if cosigner(line, m["detail"]["witness"])]
             need(m["detail"]["size"] in said, "the cosignature that it speaks of is not in the file")
+        elif m["kind"] == "ledger" and m["event"] == "timestamped":
+            token = m["detail"]["size"], m["detail"]["sha256"]
+            need(token in self.tokens, "the timestamp that it speaks of is not in the file")
 
     def statements(self, notes, name, kind):
         """What the host declares to have purged from the file; the other statements are looked at when it was read."""
@@ -266,7 +271,7 @@ class Chain:
         return seals, purges, ranges, stub
 
     def file(self, conn, kind):
-        rows = lambda sql: conn.execute(sql).fetchall()
+        rows, form, kind = lambda sql: conn.execute(sql).fetchall(), kind, kind.split(" ")[0]
         name = self.learn(conn)
         with of("table statement"):
             seals, purges, purged, stub = self.statements(rows("SELECT note FROM statement ORDER BY note"), name, kind)
@@ -289,6 +294,11 @@ class Chain:
         cached = dict(rows("SELECT size, nodes FROM tree WHERE one = 1") if kind == "ledger" else ())
         heads = rows("SELECT size, note FROM checkpoint ORDER BY size DESC")
         self.cosigned |= set(rows("SELECT size, signature FROM witness"))
+        self.tokens |= {(size, sha(token).hex()) for size, token in rows("SELECT size, token FROM timestamp")}
+        for size, token in rows("SELECT size, token FROM timestamp ORDER BY size, token"):
+            notes = [note for of, note in heads if of == size]
+            right = sha(notes[0].encode()) in token if notes else size <= max(heads, default=(0,))[0]
+            need(right, f"a timestamp over {size} entries: it is of something else")
         wanted = {size for size, _ in self.cosigned} | ({head_of(self.against)[1]} if self.against else set())
 
         def here():
@@ -337,7 +347,7 @@ class Chain:
                 here()
         if kind != "ledger":
             need(self.signed == tree.size, f"the entries from {self.signed} on: no checkpoint covers them")
-            explained(rows, tree, kind, first, self.known)
+            explained(rows, tree, form, first, self.known)
         with of("table statement"):
             for said, (digest, frames, size) in purges:
                 right = (str(frames), str(size), digest.hexdigest()) == (said["frames"], said["bytes"], said["identities"])
@@ -402,6 +412,7 @@ def kind_of(conn):
     sql = "SELECT name, type || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'"
     found = {name: short(text) for name, text in conn.execute(sql)}
     kind = "ledger" if "about" not in found else "export" if "payload_operation" in found else "segment"
+    kind += " with search" if kind == "export" and "entry_search" in found else ""
     right = {name: value for name, value in made(kind).items() if name[0] != "#"}
     for name in [*sorted(right), *sorted(found)]:
         what = "added" if name not in right else "removed" if name not in found else "changed"
@@ -416,14 +427,17 @@ def explained(rows, tree, kind, first, keys):
             found = rows(f"SELECT {columns} FROM {table[1:]} ORDER BY {order}")
             found = short(json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=repr))
             need(found == right, f"table {table[1:]}: a row was changed, added or removed")
+    if "verifier" in made(kind):  # this script, as it came with the file
+        right = open(__file__, encoding="utf-8").read()
+        need([text for text, in rows("SELECT text FROM verifier")] == [right], "table verifier: it is another script")
     about, bodies = dict(rows("SELECT topic, text FROM about")), rows("SELECT count(body) FROM entry")[0][0]
     numbers = [note.split("\n")[1] for note, in rows("SELECT note FROM statement") if note.split("\n")[1][:8] == "segment "]
     with of("table about"):
-        need((about["file"], about["format"]) == (kind, "2") and about["key"] in keys, "it is about another file")
+        need((about["file"], about["format"]) == (kind.split(" ")[0], "2") and about["key"] in keys, "it is about another file")
         right = (about["first"], about["entries"], about["root"]) == (str(first), str(tree.size), tree.root().hex())
         need(right, "the entries and the root are not those that it tells of")
         selected = f"{bodies} of {tree.size - first} entries have "
-        need(kind != "export" or about["selected"].startswith(selected), "other entries have their body than it tells of")
+        need(kind == "segment" or about["selected"].startswith(selected), "other entries have their body than it tells of")
         need(kind != "segment" or ["segment " + about["segment"]] == numbers, "it is about another segment")
 
 def opened(path):

@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::{super::store::FORMAT, FileKind, VerifyError};
 
-const EXPORT: [&str; 13] = [
-    "what", "file", "format", "exported_at", "version", "key", "first", "entries", "selected", "range", "root", "views",
+const EXPORT: [&str; 14] = [
+    "search", "what", "file", "format", "exported_at", "version", "key", "first", "entries", "selected", "range", "root", "views",
     "verify",
 ];
 const SEGMENT: [&str; 11] = [

@@ -91,6 +91,7 @@ fn look(part: Part) -> Result<Option<Found>, LedgerError> {
     let end = conn
         .query_row(sql, [int(first)], |r| r.get(0))
         .map_or(first, uint);
+    let end = read::stub_end(&conn).ok().flatten().unwrap_or(end);
     Ok(Some(Found { part, first, end }))
 }
 

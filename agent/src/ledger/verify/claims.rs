@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::frame::{FrameDigest, PayloadDigest, decode},
-    super::tree::sha256,
+    super::tree::{Hash, sha256},
     EntryFlaw, FrameFlaw,
 };
 
@@ -50,7 +50,8 @@ pub(super) struct FrameRow<'a> {
     pub sha256: &'a [u8],
     pub codec: i64,
     pub size: i64,
-    pub bytes: &'a [u8],
+    /// `None` where they were purged.
+    pub bytes: Option<&'a [u8]>,
 }
 
 impl Claims {
@@ -81,17 +82,11 @@ impl Claims {
         if !matches!(row.codec, 0..=2) {
             return Err(column("codec"));
         }
-        let decoded;
-        let bytes = if row.codec == 0 {
-            row.bytes
-        } else {
-            decoded = decode(row.codec, size, row.bytes).ok_or(FrameFlaw::Codec)?;
-            &decoded
+        let hash = match row.bytes {
+            Some(stored) => hash_of(row.codec, size, stored)?,
+            // The hash that is left is what the outcome and the segment's statement speak of.
+            None => row.sha256.try_into().map_err(|_| column("sha256"))?,
         };
-        if bytes.len() != size {
-            return Err(FrameFlaw::Codec);
-        }
-        let hash = sha256(&[bytes]);
         if hash != row.sha256 {
             return Err(FrameFlaw::Hash);
         }
@@ -162,6 +157,21 @@ impl Claims {
         let frames = self.open.values().filter_map(|o| o.frames.as_deref());
         (allowed, frames.flatten().map(|d| u64::from(d.frames())).sum())
     }
+}
+
+/// The hash of a frame's uncompressed bytes.
+fn hash_of(codec: i64, size: usize, stored: &[u8]) -> Result<Hash, FrameFlaw> {
+    let decoded;
+    let bytes = if codec == 0 {
+        stored
+    } else {
+        decoded = decode(codec, size, stored).ok_or(FrameFlaw::Codec)?;
+        &decoded
+    };
+    if bytes.len() != size {
+        return Err(FrameFlaw::Codec);
+    }
+    Ok(sha256(&[bytes]))
 }
 
 /// A UUID in its one canonical spelling: lower case, hyphenated.

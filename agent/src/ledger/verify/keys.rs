@@ -91,6 +91,11 @@ impl KeyRing {
         Ok(origin)
     }
 
+    /// The rows of `key` so far.
+    pub(super) fn known(&self) -> &[VerifierKey] {
+        &self.known
+    }
+
     /// Whether the key given is one of the files', once all were added.
     pub(super) fn check_given(&self) -> Result<(), VerifyError> {
         match &self.given {

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        canonical, is_time, schema,
+        canonical, is_time,
+        retention::tombstone::Tombstone,
+        schema,
         segment::statement::{Lines, Statement},
         store::{PLACE_BITS, uint},
         succession::Succession,
@@ -21,6 +23,7 @@ use super::{
     claims::{Claims, FrameRow, canonical_uuid},
     evidence::Evidence,
     keys::KeyRing,
+    purged::Purged,
 };
 use crate::model::EntryKind;
 
@@ -48,6 +51,7 @@ struct Pass<'a, 'c> {
     policy_sets: BTreeSet<String>,
     missing_sets: BTreeSet<String>,
     frames: Lines,
+    purged: Purged,
     report: Report,
     progress: &'a mut dyn FnMut(Progress),
 }
@@ -95,6 +99,9 @@ impl<'a> Carry<'a> {
             witnesses: found.witnesses,
             unknown_cosignatures: found.unknown,
             against: found.against,
+            timestamps: found.stamped,
+            timestamp: found.stamp,
+            unknown_timestamps: found.unknown_stamps,
             unsealed: entries - self.sealed.min(entries),
             root: hex::encode(self.tree.root()),
             open_operations: open,
@@ -115,6 +122,7 @@ pub(super) fn run<'a>(
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
     let mut pass = Pass::begin(&conn, kind, before, progress)?;
+    pass.stub(&conn)?;
     let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
     let mut frames = conn.prepare(
         "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
@@ -201,7 +209,8 @@ impl<'a, 'c> Pass<'a, 'c> {
             ..
         } = before;
         let origin = keys.add_file(conn)?;
-        let tree = frontier(conn)?;
+        let purged = Purged::read(conn, keys.known(), kind)?;
+        let tree = frontier(conn, &purged)?;
         if report.files > 0 {
             if origin != report.origin {
                 let before = report.origin;
@@ -246,6 +255,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             policy_sets: sets,
             missing_sets: missing,
             frames: Lines::default(),
+            purged,
             report,
             progress,
         };
@@ -265,11 +275,14 @@ impl<'a, 'c> Pass<'a, 'c> {
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
         let notes = statement.query_map([], |r| Ok(r.get::<_, String>(0).unwrap_or_default()))?;
         let frames = std::mem::take(&mut self.frames).finish();
+        self.purged
+            .end()
+            .map_err(|flaw| VerifyError::Statement { flaw })?;
         let mut segments = 0;
         for note in notes {
             let note = note?;
-            // Those of keys were read at the beginning.
-            if Succession::is_titled(&note) {
+            // Those of keys and of purges were read at the beginning.
+            if Succession::is_titled(&note) || Tombstone::is_claimed(&note) {
                 continue;
             }
             if !Statement::is_one(&note) {
@@ -285,9 +298,11 @@ impl<'a, 'c> Pass<'a, 'c> {
             for hash in &sets {
                 lines.text(hash);
             }
-            let what = if said.end != self.tree.size() || said.first != frontier(conn)?.size() {
+            let what = if said.end != self.tree.size() || said.first != frontier(conn, &self.purged)?.size() {
                 "the entries"
-            } else if said.frames != frames {
+            } else if self.purged.number().is_some_and(|number| number != said.number) {
+                "the purges"
+            } else if said.frames != frames && self.purged.stub.is_none() {
                 "the frames"
             } else if said.policy_sets != lines.finish() {
                 "the policy sets"
@@ -396,6 +411,7 @@ impl<'a, 'c> Pass<'a, 'c> {
         match &*told.event {
             "key_rotated" => self.keys.rotated(self.tree.size(), &told.detail),
             "witnessed" => self.evidence.witnessed(&told.detail),
+            "timestamped" => self.evidence.timestamped(&told.detail),
             _ => Ok(()),
         }
     }
@@ -440,7 +456,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             sha256: blob(4),
             codec: number(5),
             size: number(6),
-            bytes: blob(7),
+            bytes: row.get_ref(7).ok().and_then(|v| v.as_blob().ok()),
         };
         if self.kind == FileKind::Segment {
             self.frames.frame(
@@ -452,14 +468,30 @@ impl<'a, 'c> Pass<'a, 'c> {
                 frame.size,
             );
         }
-        self.claims
-            .frame(&frame)
+        self.report.purged_frames += u64::from(frame.bytes.is_none());
+        let is_null = matches!(row.get_ref(7), Ok(ValueRef::Null));
+        let told = self.purged.frame(number(0), &frame, is_null);
+        told.and_then(|()| self.claims.frame(&frame))
             .map_err(|flaw: FrameFlaw| VerifyError::Frame {
                 operation: frame.operation.into(),
                 direction: frame.direction.into(),
                 number: frame.number,
                 flaw,
             })
+    }
+
+    /// A segment whose entries were purged: the tree goes on where it ended, by the root that the host signed.
+    fn stub(&mut self, conn: &Connection) -> Result<(), VerifyError> {
+        let Some(stub) = &self.purged.stub else {
+            return Ok(());
+        };
+        let end = stub.end(conn, self.tree.size())?;
+        self.report.purged_entries += end.size() - self.tree.size();
+        self.tree = end;
+        // What was open before it may have ended in it, and what begins after it may have begun in it.
+        self.claims = Claims::default();
+        self.claims.began_earlier();
+        self.checkpoint()
     }
 
     /// The checkpoint over exactly the entries so far, if there is one.
@@ -486,7 +518,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             }
             self.sealed = size;
             self.report.checkpoints += 1;
-            self.evidence.checkpoint(size, &checkpoint.root);
+            self.evidence.checkpoint(size, &checkpoint.root, &note)?;
         }
         if self.evidence.wants(size) {
             let origin = &self.report.origin;
@@ -533,7 +565,7 @@ impl<'a, 'c> Pass<'a, 'c> {
 }
 
 /// Where the file begins.
-fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
+fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyError> {
     let wrong = |what| VerifyError::Frontier { what };
     let mut statement = conn.prepare("SELECT size, nodes FROM frontier ORDER BY size")?;
     let mut rows = statement.query([])?;
@@ -546,7 +578,8 @@ fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
             .ok()
             .and_then(|size| CompactRange::from_bytes(size, &nodes))
             .ok_or(wrong("its hashes do not fit its size"))?;
-    if rows.next()?.is_some() {
+    // Where its entries were purged, the other end is there, too.
+    if purged.stub.is_none() && rows.next()?.is_some() {
         return Err(wrong("it says twice where the file begins"));
     }
     Ok(range)

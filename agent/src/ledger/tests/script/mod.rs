@@ -107,7 +107,7 @@ fn made(path: &Path) -> BTreeMap<String, String> {
 }
 
 /// A ledger with everything, and one file of each kind.
-async fn files(dir: &TempDir) -> [PathBuf; 3] {
+async fn files(dir: &TempDir) -> [PathBuf; 4] {
     let ledger = open(dir, Durability::Process);
     sample(&ledger).await;
     let segment = ledger.seal().await.unwrap().unwrap().path;
@@ -117,20 +117,25 @@ async fn files(dir: &TempDir) -> [PathBuf; 3] {
     let ledger = open(&other, Durability::Process);
     sample(&ledger).await;
     ledger.close();
-    let out = dir.path().join("export.db");
-    let options = ExportOptions {
-        now_ns: NOW,
-        ..Default::default()
-    };
-    export(&db(&other), &out, &options, &mut |_| {}).unwrap();
-    [db(dir), segment, out]
+    let exports = [("plain.db", true), ("search.db", false)].map(|(name, without_search)| {
+        let out = dir.path().join(name);
+        let options = ExportOptions {
+            now_ns: NOW,
+            without_search,
+            ..Default::default()
+        };
+        export(&db(&other), &out, &options, &mut |_| {}).unwrap();
+        out
+    });
+    let [plain, search] = exports;
+    [db(dir), segment, plain, search]
 }
 
 /// With `PORTCULLIS_MAKE=1` in the environment it writes what it wants to see there.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_knows_the_schema() {
     let dir = dir();
-    let [live, segment, export] = files(&dir).await.map(|path| made(&path));
+    let [live, segment, export, search] = files(&dir).await.map(|path| made(&path));
     let mut lines = String::new();
     let common: BTreeMap<_, _> = live
         .iter()
@@ -151,6 +156,7 @@ async fn the_script_knows_the_schema() {
         ("ledger", without(&live, &[&segment])),
         ("segment", without(&segment, &[&live])),
         ("export", without(&export, &[&segment])),
+        ("search", without(&search, &[&export])),
     ] {
         lines.push_str(&format!("    \"{group}\": \"{words}\",\n"));
     }

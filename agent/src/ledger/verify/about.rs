@@ -5,11 +5,33 @@ use rusqlite::Connection;
 use super::{super::store::FORMAT, FileKind, VerifyError};
 
 const EXPORT: [&str; 14] = [
-    "search", "what", "file", "format", "exported_at", "version", "key", "first", "entries", "selected", "range", "root", "views",
+    "search",
+    "what",
+    "file",
+    "format",
+    "exported_at",
+    "version",
+    "key",
+    "first",
+    "entries",
+    "selected",
+    "range",
+    "root",
+    "views",
     "verify",
 ];
 const SEGMENT: [&str; 11] = [
-    "what", "file", "format", "segment", "first", "entries", "root", "sealed_at", "key", "version", "verify",
+    "what",
+    "file",
+    "format",
+    "segment",
+    "first",
+    "entries",
+    "root",
+    "sealed_at",
+    "key",
+    "version",
+    "verify",
 ];
 
 /// Checks the rows of `about` but `entries` and `root`, which are held against the tree elsewhere. Words that follow from
@@ -34,12 +56,19 @@ pub(super) fn check(conn: &Connection, kind: FileKind, first: u64, end: u64) -> 
         let row = rows.iter().find(|(named, _)| named == topic);
         let text = row.map(|(_, text)| text.as_str()).ok_or_else(|| wrong(topic))?;
         let right = match *topic {
-            "file" => text == if kind == FileKind::Export { "export" } else { "segment" },
+            "file" => {
+                text == if kind == FileKind::Export {
+                    "export"
+                } else {
+                    "segment"
+                }
+            }
             "format" => text == FORMAT.to_string(),
             "first" => text == first.to_string(),
             "key" => exists(conn, "SELECT 1 FROM key WHERE vkey = ?1", text)?,
             "segment" => {
-                let sql = "SELECT 1 FROM statement WHERE instr(note, char(10) || 'segment ' || ?1 || char(10)) > 0";
+                let sql =
+                    "SELECT 1 FROM statement WHERE instr(note, char(10) || 'segment ' || ?1 || char(10)) > 0";
                 exists(conn, sql, text)?
             }
             "selected" => {

@@ -17,6 +17,7 @@ const MAKE: &str = "PORTCULLIS_MAKE";
 
 /// Asks the script, in one process, about one file after the other.
 pub(super) struct Script {
+    _dir: TempDir,
     child: Child,
     ask: ChildStdin,
     said: BufReader<ChildStdout>,
@@ -38,14 +39,19 @@ for line in sys.stdin:
 
 impl Script {
     pub(super) fn start() -> Self {
+        // As it is in the files that this program makes.
+        let dir = dir();
+        let path = dir.path().join("verify.py");
+        std::fs::write(&path, include_str!("../../verify.py")).unwrap();
         let mut child = Command::new("python3")
-            .args(["-c", DRIVER, SCRIPT])
+            .args(["-c", DRIVER, path.to_str().unwrap()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the tests of the script need python3");
         let (ask, said) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self {
+            _dir: dir,
             child,
             ask,
             said: BufReader::new(said),
@@ -61,8 +67,15 @@ impl Script {
     }
 
     /// What it says of files.
-    pub(super) fn verdict(&mut self, files: &[PathBuf], key: Option<&str>, against: Option<&str>) -> String {
-        let said = self.call("verdict", &json!([files, key, against]));
+    pub(super) fn verdict(
+        &mut self,
+        files: &[PathBuf],
+        key: Option<&str>,
+        against: Option<&str>,
+        witness: Option<&str>,
+    ) -> String {
+        let witnesses: Vec<&str> = witness.into_iter().collect();
+        let said = self.call("verdict", &json!([files, key, against, witnesses]));
         said.as_str().unwrap().to_owned()
     }
 }
@@ -86,7 +99,10 @@ fn made(path: &Path) -> BTreeMap<String, String> {
     let mut statement = conn.prepare(sql).unwrap();
     let objects = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     let mut all: BTreeMap<String, String> = objects
-        .map(|row| row.map(|(name, text): (String, String)| (name, short(&text))).unwrap())
+        .map(|row| {
+            row.map(|(name, text): (String, String)| (name, short(&text)))
+                .unwrap()
+        })
         .collect();
     for (table, rows) in [
         ("columns", "SELECT * FROM columns ORDER BY 1, 2"),
@@ -99,7 +115,9 @@ fn made(path: &Path) -> BTreeMap<String, String> {
         }
         let mut statement = conn.prepare(rows).unwrap();
         let width = statement.column_count();
-        let rows = statement.query_map([], |r| (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>());
+        let rows = statement.query_map([], |r| {
+            (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>()
+        });
         let rows: Vec<Vec<String>> = rows.unwrap().map(Result::unwrap).collect();
         all.insert(format!("#{table}"), short(&serde_json::to_string(&rows).unwrap()));
     }
@@ -150,7 +168,10 @@ async fn the_script_knows_the_schema() {
         }
         words.join(" ")
     };
-    let all: Vec<String> = common.iter().map(|(name, hash)| format!("{name}={hash}")).collect();
+    let all: Vec<String> = common
+        .iter()
+        .map(|(name, hash)| format!("{name}={hash}"))
+        .collect();
     for (group, words) in [
         ("all", all.join(" ")),
         ("ledger", without(&live, &[&segment])),
@@ -184,7 +205,7 @@ async fn both_say_the_same_of_what_is_right() {
     let mut script = Script::start();
     for file in files.iter().map(std::slice::from_ref) {
         let report = verify::verify(&file[0], None, &mut |_| {}).unwrap();
-        let said = script.verdict(file, None, None);
+        let said = script.verdict(file, None, None, None);
         let same = format!("{} entries, root {}", report.entries, report.root);
         assert!(
             said == format!("OK: {same}") || said.starts_with(&format!("CANNOT: {same}")),
@@ -219,11 +240,18 @@ fn the_script_reads_signatures_as_the_rfc_says() {
     };
     for (public, message, signature) in vectors {
         assert_eq!(check(&mut script, public, message, signature), true);
-        assert_eq!(check(&mut script, public, &format!("{message}00"), signature), false);
+        assert_eq!(
+            check(&mut script, public, &format!("{message}00"), signature),
+            false
+        );
         for at in [0, 31, 32, 63] {
             let mut bytes = hex::decode(signature).unwrap();
             bytes[at] ^= 1;
-            assert_eq!(check(&mut script, public, message, &hex::encode(bytes)), false, "{at}");
+            assert_eq!(
+                check(&mut script, public, message, &hex::encode(bytes)),
+                false,
+                "{at}"
+            );
         }
         // S + L, which a lenient verifier takes as well.
         let l = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();

@@ -19,7 +19,7 @@ use super::{
         tree::{CompactRange, leaf_hash, sha256},
     },
     ChainFlaw, CheckpointFlaw, Checks, EntryFlaw, FileKind, FrameFlaw, Progress, Report, StatementFlaw,
-    VerifyError,
+    VerifyError, about,
     claims::{Claims, FrameRow, canonical_uuid},
     evidence::Evidence,
     keys::KeyRing,
@@ -162,6 +162,12 @@ pub(super) fn run<'a>(
         schema::check_explanations(&conn, &pass.tree)?;
     }
     pass.statements(&conn)?;
+    about::check(
+        &conn,
+        kind,
+        frontier(&conn, &pass.purged)?.size(),
+        pass.tree.size(),
+    )?;
     Ok(pass.end())
 }
 

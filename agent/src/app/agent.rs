@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
-    approving::Approving, control::Caller, events,
+    approving::Approving, control::Caller, events, shipping,
 };
 use crate::{
     config::Config,
@@ -21,7 +21,16 @@ use crate::{
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    ship::{self, Shipping},
 };
+
+/// What runs beside the data path.
+pub(super) struct Beside {
+    pub(super) approving: Approving,
+    pub(super) retention: Retention,
+    pub(super) truth: Truth,
+    pub(super) shipping: Shipping,
+}
 
 /// The running agent.
 pub(super) struct Agent {
@@ -33,6 +42,7 @@ pub(super) struct Agent {
     pub(super) approving: Approving,
     pub(super) retention: Retention,
     pub(super) truth: Truth,
+    pub(super) shipping: Shipping,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -43,9 +53,7 @@ impl Agent {
         path: PathBuf,
         config: Config,
         front: Arc<Front>,
-        approving: Approving,
-        retention: Retention,
-        truth: Truth,
+        beside: Beside,
         control: Control,
         mount: PathBuf,
     ) -> Self {
@@ -56,9 +64,10 @@ impl Agent {
             config: Mutex::new(config),
             control,
             mount,
-            approving,
-            retention,
-            truth,
+            approving: beside.approving,
+            retention: beside.retention,
+            truth: beside.truth,
+            shipping: beside.shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -333,6 +342,7 @@ impl Agent {
             }
         }
         text.push_str(&super::retention::metrics(&self.retention));
+        text.push_str(&ship::metrics(&self.shipping.status()));
         text.push_str("# EOF\n");
         text
     }
@@ -397,6 +407,7 @@ impl Agent {
                 witnesses: self.truth.witnesses(),
             },
             approvals: self.approving.status(),
+            ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };
@@ -462,6 +473,7 @@ fn problems(s: &Status) -> Vec<String> {
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());
     }
+    problems.extend(shipping::problems(&s.ship));
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(
             "eBPF helpers failed {n} times at {site}; the sockets concerned were refused"

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixListener;
 
-use super::Agent;
+use super::{Agent, shipping};
 use crate::{console::control_api, model::WorkloadName, redirect::cgroup};
 
 /// Who asks: the peer's credentials, from the kernel.
@@ -120,6 +120,7 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .merge(super::exporting::routes(&agent))
         .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))
+        .merge(shipping::routes(Arc::clone(&agent)))
         .layer(middleware::from_fn_with_state(agent, outsiders_only));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
         .with_graceful_shutdown(async move { drain.stopping().await });

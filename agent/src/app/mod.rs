@@ -9,6 +9,7 @@ mod events;
 mod exporting;
 mod reload;
 mod retention;
+mod shipping;
 mod status;
 mod truth;
 
@@ -17,7 +18,11 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{agent::Agent, approving::Approving, status as report};
+use self::{
+    agent::{Agent, Beside},
+    approving::Approving,
+    status as report,
+};
 pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
@@ -51,13 +56,17 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
     let retention = retention::make(&config, &core)?;
+    let shipping = shipping::start(&core, &config)?;
     let agent = Agent::new(
         config_path.into(),
         config,
         core.front,
-        approving,
-        retention,
-        core.truth,
+        Beside {
+            approving,
+            retention,
+            truth: core.truth,
+            shipping,
+        },
         control,
         mount,
     );
@@ -100,6 +109,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();
+    // Before the end is on record, which the next run ships: otherwise it would wait for itself.
+    agent.shipping.close().await;
     agent.front.shared.credentials.close().await;
     agent.record_stopped(cut).await;
     let ledger = agent.front.shared.ledger.clone();

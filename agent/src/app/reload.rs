@@ -64,6 +64,7 @@ impl Agent {
         // Secrets are read at use; a new upstream must not meet old references.
         self.front.shared.credentials.reload(&new.credential);
         self.front.shared.approvals.reload(new.approvals.clone());
+        self.shipping.reload(&new.ship).await?;
         self.front.upstreams.store(Upstreams::new(&new.upstream).into());
         self.front.limits.store(new.limits.clone().into());
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{console::TargetStatus, ledger::witness::WitnessStatus};
+use crate::{console::TargetStatus, ledger::witness::WitnessStatus, ship::SinkStatus};
 
 /// The answer of `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Status {
     pub ledger: LedgerStatus,
     /// What waits for humans.
     pub approvals: ApprovalStatus,
+    /// Where the ledger is sent to.
+    pub ship: Vec<SinkStatus>,
     /// Connections open now.
     pub connections: usize,
     /// What is not as it should be; empty when everything is enforced.

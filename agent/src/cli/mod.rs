@@ -11,6 +11,7 @@ mod export;
 mod ledger;
 mod retention;
 mod sessions;
+mod ship;
 mod signals;
 mod status;
 mod tag;
@@ -101,6 +102,9 @@ enum Command {
     /// Look after this host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Look at where the ledger is sent to ([[ship]]), and steer it.
+    #[command(subcommand)]
+    Ship(ship::Command),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
@@ -140,6 +144,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&args, config),
         Command::Retention(command) => retention::run(&command, &config()?),
         Command::Ledger(command) => ledger::run(&command, &config()?),
+        Command::Ship(command) => ship::run(&command, &config()?),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }

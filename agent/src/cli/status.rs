@@ -81,6 +81,9 @@ fn print(s: &Status) {
             w.name, w.size
         );
     }
+    for sink in &s.ship {
+        println!("Ship       {}", super::ship::line(sink));
+    }
     print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
@@ -125,7 +128,7 @@ fn print_approvals(a: &ApprovalStatus) {
     }
 }
 
-fn human(bytes: u64) -> String {
+pub(super) fn human(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{} kB", bytes / 1000),

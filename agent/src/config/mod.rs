@@ -8,6 +8,7 @@ mod http_upstream;
 mod ledger;
 mod load;
 mod retention;
+pub mod ship;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Witness};
 pub use load::{ConfigError, load, parse};
 pub use retention::{AtLimit, Keep, Retention, RetentionRule};
+pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -47,6 +49,8 @@ pub struct Config {
     pub console: Console,
     /// `[[notify]]`
     pub notify: Vec<Notify>,
+    /// `[[ship]]`
+    pub ship: Vec<Ship>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`

@@ -34,14 +34,20 @@ pub(super) fn from_entry(dir: &Path, seq: u64) -> Result<Vec<Connection>, Ledger
     let mut opened = Vec::new();
     for part in parts(dir)?.iter().rev() {
         let conn = part.open()?;
-        let first = read::first(&conn)?;
+        // One that was made ready and has not begun is none yet.
+        let Some(first) = read::first(&conn)? else {
+            continue;
+        };
+        if let Some(to) = read::stub_end(&conn)?.filter(|end| *end > seq) {
+            return Err(LedgerError::Purged { from: seq, to });
+        }
         opened.push(conn);
         if first <= seq {
             opened.reverse();
             return Ok(opened);
         }
     }
-    let to = opened.last().map_or(Ok(0), read::first)?;
+    let to = opened.last().map_or(Ok(None), read::first)?.unwrap_or(0);
     Err(LedgerError::Purged { from: seq, to })
 }
 

@@ -16,6 +16,7 @@ pub mod controls;
 mod error;
 pub mod evidence;
 mod export;
+mod extent;
 mod frame;
 mod keys;
 mod leaves;
@@ -58,6 +59,7 @@ pub use self::approvals::approvals;
 pub use self::{
     error::LedgerError,
     export::{ExportOptions, Exported, export},
+    extent::extent,
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
     keys::Rotated,
     limit::Limit,

@@ -6,6 +6,7 @@
 
 mod closed;
 mod held;
+mod ledger;
 mod postgres;
 mod retention;
 mod rounds;

@@ -24,14 +24,6 @@ use crate::{
     ship::{self, Shipping},
 };
 
-/// What runs beside the data path.
-pub(super) struct Beside {
-    pub(super) approving: Approving,
-    pub(super) retention: Retention,
-    pub(super) truth: Truth,
-    pub(super) shipping: Shipping,
-}
-
 /// The running agent.
 pub(super) struct Agent {
     pub(super) front: Arc<Front>,
@@ -48,26 +40,40 @@ pub(super) struct Agent {
     following: Mutex<Option<AbortHandle>>,
 }
 
+/// What it does beside serving connections.
+pub(super) struct Sides {
+    pub(super) approving: Approving,
+    pub(super) retention: Retention,
+    pub(super) shipping: Shipping,
+    pub(super) truth: Truth,
+}
+
 impl Agent {
     pub(super) fn new(
         path: PathBuf,
         config: Config,
         front: Arc<Front>,
-        beside: Beside,
+        sides: Sides,
         control: Control,
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
+        let Sides {
+            approving,
+            retention,
+            shipping,
+            truth,
+        } = sides;
         Self {
             front,
             config_path: path,
             config: Mutex::new(config),
             control,
             mount,
-            approving: beside.approving,
-            retention: beside.retention,
-            truth: beside.truth,
-            shipping: beside.shipping,
+            approving,
+            retention,
+            truth,
+            shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -341,8 +347,8 @@ impl Agent {
                 text.push_str(&line);
             }
         }
-        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str(&ship::metrics(&self.shipping.status()));
+        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str("# EOF\n");
         text
     }
@@ -405,6 +411,7 @@ impl Agent {
                 unsigned: ledger.unsigned,
                 key: ledger.key,
                 witnesses: self.truth.witnesses(),
+                timestamps: self.truth.timestamps(),
             },
             approvals: self.approving.status(),
             ship: self.shipping.status(),
@@ -469,6 +476,9 @@ fn problems(s: &Status) -> Vec<String> {
         if let Some(e) = &w.error {
             problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
         }
+    }
+    if let Some(e) = s.ledger.timestamps.as_ref().and_then(|t| t.error.as_ref()) {
+        problems.push(format!("there is no timestamp over what is new: {e}"));
     }
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    agent::{Agent, Beside},
+    agent::{Agent, Sides},
     approving::Approving,
     status as report,
 };
@@ -55,21 +55,15 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
-    let retention = retention::make(&config, &core)?;
     let shipping = shipping::start(&core, &config)?;
-    let agent = Agent::new(
-        config_path.into(),
-        config,
-        core.front,
-        Beside {
-            approving,
-            retention,
-            truth: core.truth,
-            shipping,
-        },
-        control,
-        mount,
-    );
+    let retention = retention::make(&config, &core)?;
+    let sides = Sides {
+        approving,
+        retention,
+        shipping,
+        truth: core.truth,
+    };
+    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();

@@ -5,6 +5,7 @@ mod bar;
 mod cgroup;
 mod credentials;
 mod daemon;
+mod disclose;
 mod enter;
 mod evidence;
 mod export;
@@ -94,6 +95,10 @@ enum Command {
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
     Evidence(evidence::Args),
+    /// Write one entry into a file that proves by itself that it was recorded, and holds nothing else.
+    ///
+    /// `portcullis verify FILE --key ledger.pub` checks it.
+    Disclose(disclose::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// What is kept how long, what is held, what was purged, and the disk budget.
@@ -145,6 +150,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Retention(command) => retention::run(&command, &config()?),
         Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::Ship(command) => ship::run(&command, &config()?),
+        Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }

@@ -19,7 +19,7 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use evidence::Evidence;
 pub use http_upstream::Inject;
-pub use ledger::{Durability, Ledger, Witness};
+pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
 pub use retention::{AtLimit, Keep, Retention, RetentionRule};
 pub use ship::{Rate, Ship, ShipTo};

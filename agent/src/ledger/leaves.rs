@@ -47,8 +47,11 @@ pub(super) fn from_entry(dir: &Path, seq: u64) -> Result<Vec<Connection>, Ledger
             return Ok(opened);
         }
     }
-    let to = opened.last().map_or(Ok(None), read::first)?.unwrap_or(0);
-    Err(LedgerError::Purged { from: seq, to })
+    let oldest = opened.last().map(read::first).transpose()?;
+    Err(LedgerError::Purged {
+        from: seq,
+        to: oldest.flatten().unwrap_or(0),
+    })
 }
 
 /// The leaves from `from` on and before `to`, which must all be there.

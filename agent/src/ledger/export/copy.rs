@@ -9,7 +9,7 @@ use super::{
         LedgerError,
         frame::decode,
         pieces::{self, Piece},
-        schema::{self, EXPLAIN, EXPORT},
+        schema::{self, EXPLAIN, EXPORT, SEARCH},
         store::{APPLICATION_ID, FORMAT, PLACE_BITS, SCHEMA, VIEWS, int},
         tree::{CompactRange, Hash},
         verify::Progress,
@@ -268,6 +268,13 @@ impl<'a> Copy<'a> {
         self.target.execute_batch(EXPLAIN)?;
         self.target.execute_batch(EXPORT)?;
         self.target.execute_batch(VIEWS)?;
+        if !self.options.without_search {
+            self.target.execute_batch(SEARCH)?;
+            for table in ["entry_search", "payload_search"] {
+                let sql = format!("INSERT INTO {table} ({table}) VALUES ('rebuild')");
+                self.target.execute_batch(&sql)?;
+            }
+        }
         let key: Option<String> = self
             .target
             .query_row("SELECT vkey FROM key LIMIT 1", [], |r| r.get(0))

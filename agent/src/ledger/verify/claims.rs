@@ -43,6 +43,7 @@ const DIRECTIONS: [&str; 2] = ["up", "down"];
 
 /// A row of the payload table.
 pub(super) struct FrameRow<'a> {
+    pub place: i64,
     pub operation: &'a str,
     pub direction: &'a str,
     pub number: i64,
@@ -66,6 +67,9 @@ impl Claims {
     /// Checks a frame against itself and against those before it; its uncompressed size.
     pub(super) fn frame(&mut self, row: &FrameRow<'_>) -> Result<u64, FrameFlaw> {
         let column = |column| FrameFlaw::Column { column };
+        if row.place < 0 {
+            return Err(column("place"));
+        }
         let id = canonical_uuid(row.operation).ok_or(column("operation"))?;
         let direction = DIRECTIONS
             .iter()
@@ -105,9 +109,7 @@ impl Claims {
 
     /// Checks that the frames seen are those that the outcome names.
     pub(super) fn outcome(&mut self, operation: &str, payload: Option<&str>) -> Result<(), EntryFlaw> {
-        let open = Uuid::try_parse(operation)
-            .ok()
-            .and_then(|id| self.open.remove(&id));
+        let open = canonical_uuid(operation).and_then(|id| self.open.remove(&id));
         let Some(open) = open else {
             return if self.earlier {
                 Ok(())

@@ -7,20 +7,27 @@
 
 mod chain;
 mod claims;
+mod disclosure;
 mod evidence;
 mod keys;
 mod pass;
 mod purged;
+mod timestamps;
 
 use std::path::{Path, PathBuf};
 
-pub use self::evidence::Witnessed;
+pub use self::{
+    disclosure::{DISCLOSURE_MAX, Disclosed, DisclosureFlaw, verify_disclosure},
+    evidence::Witnessed,
+    timestamps::Stamp,
+};
 pub use super::schema::FileKind;
 use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
     read,
+    timestamp::{TokenFlaw, TsaRoots},
     witness::cosignature::WitnessKey,
 };
 
@@ -62,6 +69,12 @@ pub enum EntryFlaw {
     Succession {
         /// What is wrong.
         what: &'static str,
+    },
+    /// A timestamp that the host got is not there.
+    #[error("the timestamp over {size} entries that it speaks of is not in the file")]
+    Timestamp {
+        /// The size of the checkpoint.
+        size: u64,
     },
     /// A cosignature that the host got is not there.
     #[error("the cosignature over {size} entries that it speaks of is not in the file")]
@@ -299,6 +312,14 @@ pub enum VerifyError {
         /// What is wrong.
         flaw: CheckpointFlaw,
     },
+    /// What a segment or an export has after its last checkpoint.
+    #[error(
+        "the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's"
+    )]
+    Unsigned {
+        /// The first.
+        from: u64,
+    },
     /// A policy set whose text is not that of its hash.
     #[error("policy set {hash}: its text and its hash do not belong together")]
     PolicySet {
@@ -329,6 +350,17 @@ pub enum VerifyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A timestamp.
+    #[error("a timestamp over {size} entries: {flaw}")]
+    Timestamp {
+        /// The size of the checkpoint.
+        size: u64,
+        /// What is wrong.
+        flaw: TokenFlaw,
+    },
+    /// Roots were given, and there is no timestamp.
+    #[error("there is no timestamp")]
+    Untimed,
     /// A witness that was asked for has cosigned nothing.
     #[error("there is no cosignature by the witness {key}")]
     Unwitnessed {
@@ -429,6 +461,12 @@ pub struct Report {
     pub witnesses: Vec<Witnessed>,
     /// Cosignatures that could not be checked: no key of theirs is known, or they are over what came before the file.
     pub unknown_cosignatures: u64,
+    /// RFC 3161 timestamps, all of them right.
+    pub timestamps: u64,
+    /// The one over the largest checkpoint.
+    pub timestamp: Option<Stamp>,
+    /// Timestamps whose checkpoint is not in the files.
+    pub unknown_timestamps: u64,
     /// The size of the kept checkpoint that the file goes with, if one was given.
     pub against: Option<u64>,
     /// Policy sets that entries name and whose text is not in the file.
@@ -445,6 +483,8 @@ pub struct Checks {
     pub witnesses: Vec<WitnessKey>,
     /// A checkpoint of this ledger that was kept elsewhere: a whole signed note.
     pub against: Option<String>,
+    /// The roots of a time-stamping authority, to which every timestamp has to chain; one is demanded.
+    pub tsa: Option<TsaRoots>,
 }
 
 /// Verifies an export, a segment, or a ledger (also one that is being written).

@@ -99,6 +99,9 @@ impl<'a> Carry<'a> {
             witnesses: found.witnesses,
             unknown_cosignatures: found.unknown,
             against: found.against,
+            timestamps: found.stamped,
+            timestamp: found.stamp,
+            unknown_timestamps: found.unknown_stamps,
             unsealed: entries - self.sealed.min(entries),
             root: hex::encode(self.tree.root()),
             open_operations: open,
@@ -131,8 +134,7 @@ pub(super) fn run<'a>(
     frames.advance()?;
     let mut rows = entries.query([])?;
     while let Some(row) = rows.next()? {
-        let seq = uint(row.get(0)?);
-        pass.in_place(seq)?;
+        let seq = pass.in_place(row.get(0)?)?;
         pass.frames_before(&mut frames, seq)?;
         pass.entry(row)
             .map_err(|(id, flaw)| VerifyError::Entry { seq, id, flaw })?;
@@ -148,6 +150,7 @@ pub(super) fn run<'a>(
     }
     pass.nothing_cut_off()?;
     pass.frames_before(&mut frames, u64::MAX)?;
+    pass.signed_to_the_end()?;
     let done = pass.tree.size();
     let bytes = pass.report.bytes;
     (pass.progress)(Progress {
@@ -269,7 +272,7 @@ impl<'a, 'c> Pass<'a, 'c> {
     fn statements(&mut self, conn: &Connection) -> Result<(), VerifyError> {
         let wrong = |flaw| Err(VerifyError::Statement { flaw });
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
-        let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
+        let notes = statement.query_map([], |r| Ok(r.get::<_, String>(0).unwrap_or_default()))?;
         let frames = std::mem::take(&mut self.frames).finish();
         self.purged
             .end()
@@ -314,12 +317,16 @@ impl<'a, 'c> Pass<'a, 'c> {
         }
     }
 
-    fn in_place(&self, seq: u64) -> Result<(), VerifyError> {
-        let expected = self.tree.size();
-        if seq == expected {
-            return Ok(());
-        }
-        let flaw = EntryFlaw::Hole { expected };
+    fn in_place(&self, stored: i64) -> Result<u64, VerifyError> {
+        let (seq, expected) = (uint(stored), self.tree.size());
+        let flaw = if stored < 0 {
+            // It would pass for entry 0, and no query by place would find it.
+            EntryFlaw::Column { column: "seq" }
+        } else if seq == expected {
+            return Ok(seq);
+        } else {
+            EntryFlaw::Hole { expected }
+        };
         Err(VerifyError::Entry { seq, id: None, flaw })
     }
 
@@ -403,6 +410,7 @@ impl<'a, 'c> Pass<'a, 'c> {
         match &*told.event {
             "key_rotated" => self.keys.rotated(self.tree.size(), &told.detail),
             "witnessed" => self.evidence.witnessed(&told.detail),
+            "timestamped" => self.evidence.timestamped(&told.detail),
             _ => Ok(()),
         }
     }
@@ -410,7 +418,8 @@ impl<'a, 'c> Pass<'a, 'c> {
     /// The frames that were written before entry `seq`.
     fn frames_before(&mut self, frames: &mut Frames<'_>, seq: u64) -> Result<(), VerifyError> {
         while let Some(place) = frames.place {
-            if place < 0 || uint(place) >> PLACE_BITS > seq {
+            // Below zero there is none: it is looked at with the first entry, and found.
+            if uint(place) >> PLACE_BITS > seq {
                 break;
             }
             if let Some(row) = frames.rows.get() {
@@ -439,6 +448,7 @@ impl<'a, 'c> Pass<'a, 'c> {
         };
         let number = |i: usize| row.get::<_, i64>(i).unwrap_or(-1);
         let frame = FrameRow {
+            place: number(0),
             operation: text(1),
             direction: text(2),
             number: number(3),
@@ -507,7 +517,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             }
             self.sealed = size;
             self.report.checkpoints += 1;
-            self.evidence.checkpoint(size, &checkpoint.root);
+            self.evidence.checkpoint(size, &checkpoint.root, &note)?;
         }
         if self.evidence.wants(size) {
             let origin = &self.report.origin;
@@ -529,6 +539,14 @@ impl<'a, 'c> Pass<'a, 'c> {
             return Err(VerifyError::Tree { size: *size });
         }
         Ok(())
+    }
+
+    /// Only a part that is being written may have entries that nothing signed covers.
+    fn signed_to_the_end(&self) -> Result<(), VerifyError> {
+        if self.kind == FileKind::Ledger || self.sealed == self.tree.size() {
+            return Ok(());
+        }
+        Err(VerifyError::Unsigned { from: self.sealed })
     }
 
     fn end(self) -> Carry<'c> {
@@ -554,8 +572,10 @@ fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyEr
         return Err(wrong("it does not say where the file begins"));
     };
     let (size, nodes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    let range =
-        CompactRange::from_bytes(uint(size), &nodes).ok_or(wrong("its hashes do not fit its size"))?;
+    let range = u64::try_from(size)
+        .ok()
+        .and_then(|size| CompactRange::from_bytes(size, &nodes))
+        .ok_or(wrong("its hashes do not fit its size"))?;
     // Where its entries were purged, the other end is there, too.
     if purged.stub.is_none() && rows.next()?.is_some() {
         return Err(wrong("it says twice where the file begins"));
@@ -565,7 +585,8 @@ fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyEr
 
 fn checkpoints(conn: &Connection) -> Result<Vec<(u64, String)>, VerifyError> {
     let mut statement = conn.prepare("SELECT size, note FROM checkpoint ORDER BY size")?;
-    let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1)?)))?;
+    // What is not text is no note, and is found as such.
+    let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1).unwrap_or_default())))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -575,11 +596,12 @@ fn policy_sets(conn: &Connection) -> Result<BTreeSet<String>, VerifyError> {
     let mut rows = statement.query([])?;
     let mut hashes = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
-        if hex::encode(sha256(&[text.as_bytes()])) != hash {
+        let (hash, text): (String, Result<String, _>) = (row.get(0)?, row.get(1));
+        if text.is_ok_and(|text| hex::encode(sha256(&[text.as_bytes()])) == hash) {
+            hashes.insert(hash);
+        } else {
             return Err(VerifyError::PolicySet { hash });
         }
-        hashes.insert(hash);
     }
     Ok(hashes)
 }

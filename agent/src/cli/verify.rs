@@ -197,6 +197,18 @@ fn tell(report: &Report, seconds: f64) {
             report.withheld
         );
     }
+    if report.purged_frames > 0 {
+        println!(
+            "{} payload frames were purged, as the host declares and signed: their hashes are here",
+            report.purged_frames
+        );
+    }
+    if report.purged_entries > 0 {
+        println!(
+            "{} entries were purged, as the host declares and signed: only the tree over them is here",
+            report.purged_entries
+        );
+    }
     if report.unsealed > 0 {
         println!(
             "{} entries came after the last checkpoint: nothing signed covers them yet",

@@ -102,6 +102,10 @@ async fn two_people_and_a_signed_root() {
     );
     let status = world.retention.status().await.unwrap();
     assert!(status.segments.iter().all(|s| s.stub && !s.eligible_now));
+    let out = world.dir.path().join("export.db");
+    let options = crate::ledger::ExportOptions::default();
+    crate::ledger::export(world.dir.path(), &out, &options, &mut |_| {}).unwrap();
+    crate::ledger::verify(&out, None, &mut |_| {}).unwrap();
     // The ledger goes on.
     world.operation("bot-a", "s", "after").await;
     world.seal().await;

@@ -1,10 +1,12 @@
 //! Tests of the ledger as a whole.
 
 mod basic;
+mod disclosed;
 mod reading;
 mod replay;
 mod rotation;
 mod segments;
+mod stamped;
 mod tamper;
 mod trouble;
 mod vouched;

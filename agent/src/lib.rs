@@ -21,5 +21,6 @@ pub mod model;
 pub mod policy;
 pub mod protocol;
 pub mod redirect;
+pub mod ship;
 pub mod telemetry;
 pub mod tls;

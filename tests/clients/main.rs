@@ -7,8 +7,10 @@
 mod aws;
 mod console;
 mod credentials;
+mod evidence;
 mod postgres;
 mod secrets;
+mod ship;
 mod streams;
 mod tools;
 mod tour;

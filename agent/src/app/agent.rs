@@ -12,14 +12,16 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
-    approving::Approving, control::Caller, events,
+    approving::Approving, control::Caller, events, shipping,
 };
 use crate::{
     config::Config,
     connection::{Front, Tag},
     identity::Actor,
+    ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    ship::{self, Shipping},
 };
 
 /// The running agent.
@@ -30,10 +32,20 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) retention: Retention,
     pub(super) truth: Truth,
+    pub(super) shipping: Shipping,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
+}
+
+/// What it does beside serving connections.
+pub(super) struct Sides {
+    pub(super) approving: Approving,
+    pub(super) retention: Retention,
+    pub(super) shipping: Shipping,
+    pub(super) truth: Truth,
 }
 
 impl Agent {
@@ -41,12 +53,17 @@ impl Agent {
         path: PathBuf,
         config: Config,
         front: Arc<Front>,
-        approving: Approving,
-        truth: Truth,
+        sides: Sides,
         control: Control,
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
+        let Sides {
+            approving,
+            retention,
+            shipping,
+            truth,
+        } = sides;
         Self {
             front,
             config_path: path,
@@ -54,7 +71,9 @@ impl Agent {
             control,
             mount,
             approving,
+            retention,
             truth,
+            shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -328,6 +347,8 @@ impl Agent {
                 text.push_str(&line);
             }
         }
+        text.push_str(&ship::metrics(&self.shipping.status()));
+        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str("# EOF\n");
         text
     }
@@ -393,10 +414,14 @@ impl Agent {
                 timestamps: self.truth.timestamps(),
             },
             approvals: self.approving.status(),
+            ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
+        status
+            .problems
+            .extend(super::retention::problems(&self.retention));
         status
     }
 
@@ -458,6 +483,7 @@ fn problems(s: &Status) -> Vec<String> {
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());
     }
+    problems.extend(shipping::problems(&s.ship));
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         problems.push(format!(
             "eBPF helpers failed {n} times at {site}; the sockets concerned were refused"

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixListener;
 
-use super::Agent;
+use super::{Agent, shipping};
 use crate::{console::control_api, model::WorkloadName, redirect::cgroup};
 
 /// Who asks: the peer's credentials, from the kernel.
@@ -116,9 +116,11 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/workload/restore", post(restore))
         .route("/v1/ledger/seal", post(seal))
         .with_state(Arc::clone(&agent))
+        .merge(super::retention::router(Arc::clone(&agent)))
         .merge(super::exporting::routes(&agent))
         .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))
+        .merge(shipping::routes(Arc::clone(&agent)))
         .layer(middleware::from_fn_with_state(agent, outsiders_only));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
         .with_graceful_shutdown(async move { drain.stopping().await });

@@ -57,11 +57,14 @@ impl Agent {
         shared
             .approvals
             .mask_by(words_mask(Arc::clone(&mask), &shared.secrets));
+        let words = words_mask(Arc::clone(&mask), &shared.secrets);
+        self.retention.reload(&new.retention, words);
         self.front.mask.store(mask);
         self.front.connector.store(connector.into());
         // Secrets are read at use; a new upstream must not meet old references.
         self.front.shared.credentials.reload(&new.credential);
         self.front.shared.approvals.reload(new.approvals.clone());
+        self.shipping.reload(&new.ship).await?;
         self.front.upstreams.store(Upstreams::new(&new.upstream).into());
         self.front.limits.store(new.limits.clone().into());
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());

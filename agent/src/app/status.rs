@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     console::TargetStatus,
     ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
+    ship::SinkStatus,
 };
 
 /// The answer of `GET /v1/status`.
@@ -34,6 +35,8 @@ pub struct Status {
     pub ledger: LedgerStatus,
     /// What waits for humans.
     pub approvals: ApprovalStatus,
+    /// Where the ledger is sent to.
+    pub ship: Vec<SinkStatus>,
     /// Connections open now.
     pub connections: usize,
     /// What is not as it should be; empty when everything is enforced.

@@ -10,7 +10,9 @@ mod enter;
 mod evidence;
 mod export;
 mod ledger;
+mod retention;
 mod sessions;
+mod ship;
 mod signals;
 mod status;
 mod tag;
@@ -99,9 +101,15 @@ enum Command {
     Disclose(disclose::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
+    /// What is kept how long, what is held, what was purged, and the disk budget.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Look after this host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Look at where the ledger is sent to ([[ship]]), and steer it.
+    #[command(subcommand)]
+    Ship(ship::Command),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
@@ -139,7 +147,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
         Command::Verify(args) => verify::run(&args, config),
+        Command::Retention(command) => retention::run(&command, &config()?),
         Command::Ledger(command) => ledger::run(&command, &config()?),
+        Command::Ship(command) => ship::run(&command, &config()?),
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),

@@ -81,6 +81,9 @@ fn print(s: &Status) {
             w.name, w.size
         );
     }
+    for sink in &s.ship {
+        println!("Ship       {}", super::ship::line(sink));
+    }
     if let Some(t) = &s.ledger.timestamps {
         let at = t.at.as_deref().unwrap_or("none in this run");
         let error = t.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
@@ -130,7 +133,7 @@ fn print_approvals(a: &ApprovalStatus) {
     }
 }
 
-fn human(bytes: u64) -> String {
+pub(super) fn human(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{} kB", bytes / 1000),

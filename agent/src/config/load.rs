@@ -116,7 +116,9 @@ fn check(config: &Config) -> Result<(), String> {
     }
     super::upstream::check(&config.credential, &config.upstream, &workloads)?;
     super::console_check::check(config)?;
+    super::ship::check(config)?;
     config.ledger.check()?;
+    config.retention.check(config.approvals.issuer.is_some())?;
     if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
         return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());
     }
@@ -147,7 +149,8 @@ pub(super) fn bytes<'de, D: serde::Deserializer<'de>>(d: D) -> Result<u64, D::Er
     }
 }
 
-fn size(text: &str) -> Option<u64> {
+/// The same from text alone.
+pub(super) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit: u64 = match text[end..].trim() {

@@ -7,6 +7,8 @@ mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
+pub mod ship;
+mod retention;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -19,6 +21,8 @@ pub use evidence::Evidence;
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
+pub use ship::{Rate, Ship, ShipTo};
+pub use retention::{AtLimit, Keep, Retention, RetentionRule};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -45,6 +49,8 @@ pub struct Config {
     pub console: Console,
     /// `[[notify]]`
     pub notify: Vec<Notify>,
+    /// `[[ship]]`
+    pub ship: Vec<Ship>,
     /// `[policy]`
     pub policy: Policy,
     /// `[mask]`
@@ -53,6 +59,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[evidence]`
     pub evidence: Evidence,
     /// `[limits]`

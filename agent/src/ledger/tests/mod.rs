@@ -5,6 +5,7 @@ mod disclosed;
 mod reading;
 mod replay;
 mod rotation;
+mod script;
 mod segments;
 mod stamped;
 mod tamper;

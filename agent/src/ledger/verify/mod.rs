@@ -11,6 +11,7 @@ mod disclosure;
 mod evidence;
 mod keys;
 mod pass;
+mod purged;
 mod timestamps;
 
 use std::path::{Path, PathBuf};
@@ -143,6 +144,12 @@ pub enum FrameFlaw {
         /// The number that would be.
         expected: u32,
     },
+    /// Its bytes are gone, and nothing says that they were purged.
+    #[error("its bytes are missing, and the host does not declare that they were purged")]
+    Missing,
+    /// Its bytes are said to be gone.
+    #[error("the host declares that its bytes were purged, and there are bytes")]
+    Returned,
     /// No operation of that id is open where it is.
     #[error("there is no such operation before it without an outcome")]
     Operation,
@@ -305,6 +312,12 @@ pub enum VerifyError {
         /// What is wrong.
         flaw: CheckpointFlaw,
     },
+    /// What a segment or an export has after its last checkpoint.
+    #[error("the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's")]
+    Unsigned {
+        /// The first.
+        from: u64,
+    },
     /// A policy set whose text is not that of its hash.
     #[error("policy set {hash}: its text and its hash do not belong together")]
     PolicySet {
@@ -428,8 +441,12 @@ pub struct Report {
     pub root: String,
     /// Payload frames.
     pub frames: u64,
-    /// Their uncompressed bytes.
+    /// Their uncompressed bytes, also of those that were purged.
     pub frame_bytes: u64,
+    /// Of the frames, those whose bytes were purged, as the host declares: their hashes are here.
+    pub purged_frames: u64,
+    /// Entries that were purged, as the host declares: the tree goes on over them, by its signed root.
+    pub purged_entries: u64,
     /// Allowed operations without an outcome: they were running when the agent ended, or still run.
     pub open_operations: u64,
     /// Frames of such operations, which no outcome names: their hashes fit, and nothing signed speaks of them.

@@ -236,7 +236,11 @@ class Chain:
         elif m["kind"] == "ledger" and m["event"] == "witnessed":
             self.witnesses.add(m["detail"]["witness"])
             mine = [size for size, line in self.cosigned if cosigned(line, m["detail"]["witness"])]
-            need(m["detail"]["size"] in mine, "the cosignature that it speaks of is not in the file")
+            right = m["detail"]["size"] < self.first or m["detail"]["size"] in mine
+            need(right, "the cosignature that it speaks of is not in the file")
+        elif m["kind"] == "ledger" and m["event"] == "timestamped":
+            right = m["detail"]["size"] < self.first or (m["detail"]["size"], m["detail"]["sha256"]) in self.stamped
+            need(right, "the timestamp that it speaks of is not in the file")
 
     def statements(self, notes, name, kind):
         """What the host declares of the file: what a segment holds, what was purged, which key follows which."""
@@ -288,6 +292,7 @@ class Chain:
         cached = dict(rows("SELECT size, nodes FROM tree WHERE one = 1") if kind == "ledger" else ())
         heads = rows("SELECT size, note FROM checkpoint ORDER BY size DESC")
         self.cosigned = rows("SELECT size, signature FROM witness ORDER BY size, signature")
+        self.stamped = {(size, sha(token).hex()) for size, token in rows("SELECT size, token FROM timestamp")}
         wanted = {size for size, _ in self.cosigned} | {self.against[0] if self.against else 0}
 
         def here():

@@ -9,7 +9,7 @@ use super::{
         read, schema,
         store::{int, uint},
     },
-    ChainFlaw, Checks, FileKind, Finding, Progress, Report, VerifyError, indexes_fit,
+    ChainFlaw, Checks, Finding, Progress, Report, VerifyError, indexes_fit,
     keys::KeyRing,
     pass::{self, Carry},
 };

@@ -233,9 +233,10 @@ class Chain:
         elif event == "witnessed":
             self.witnesses.add(detail["witness"])
             said = [size for size, line in self.cosigned if cosigner(line, detail["witness"])]
-            need(detail["size"] in said, "the cosignature that it speaks of is not in the file")
+            need(detail["size"] < self.first or detail["size"] in said, "the cosignature that it speaks of is not in the file")
         elif event == "timestamped":
-            need((detail["size"], detail["sha256"]) in self.tokens, "the timestamp that it speaks of is not in the file")
+            right = detail["size"] < self.first or (detail["size"], detail["sha256"]) in self.tokens
+            need(right, "the timestamp that it speaks of is not in the file")
 
     def purges(self, notes, name, kind):
         """What the host declares to have purged: statements, with what is seen of each; ranges of places; a whole segment."""

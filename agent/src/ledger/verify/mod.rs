@@ -13,6 +13,7 @@ mod evidence;
 mod keys;
 mod pass;
 mod purged;
+mod tables;
 mod timestamps;
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@
 mod aws;
 mod console;
 mod credentials;
+mod export;
 mod postgres;
 mod secrets;
 mod streams;

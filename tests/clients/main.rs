@@ -7,9 +7,11 @@
 mod aws;
 mod console;
 mod credentials;
+mod evidence;
 mod export;
 mod postgres;
 mod secrets;
+mod ship;
 mod streams;
 mod tools;
 mod tour;

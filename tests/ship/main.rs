@@ -2,3 +2,10 @@
 
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
+
+#[path = "../clients/aws/install.rs"]
+mod install;
+mod moto;
+mod proxy;
+mod rig;
+mod s3s;

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     connection::{Front, Tag},
     identity::Actor,
+    ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
     ship::{self, Shipping},
@@ -31,6 +32,7 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
+    pub(super) retention: Retention,
     pub(super) truth: Truth,
     pub(super) shipping: Shipping,
     started_at: i64,
@@ -38,18 +40,30 @@ pub(super) struct Agent {
     following: Mutex<Option<AbortHandle>>,
 }
 
+/// What it does beside serving connections.
+pub(super) struct Sides {
+    pub(super) approving: Approving,
+    pub(super) retention: Retention,
+    pub(super) shipping: Shipping,
+    pub(super) truth: Truth,
+}
+
 impl Agent {
     pub(super) fn new(
         path: PathBuf,
         config: Config,
         front: Arc<Front>,
-        approving: Approving,
-        truth: Truth,
-        shipping: Shipping,
+        sides: Sides,
         control: Control,
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
+        let Sides {
+            approving,
+            retention,
+            shipping,
+            truth,
+        } = sides;
         Self {
             front,
             config_path: path,
@@ -57,6 +71,7 @@ impl Agent {
             control,
             mount,
             approving,
+            retention,
             truth,
             shipping,
             started_at,
@@ -333,6 +348,7 @@ impl Agent {
             }
         }
         text.push_str(&ship::metrics(&self.shipping.status()));
+        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str("# EOF\n");
         text
     }
@@ -395,6 +411,7 @@ impl Agent {
                 unsigned: ledger.unsigned,
                 key: ledger.key,
                 witnesses: self.truth.witnesses(),
+                timestamps: self.truth.timestamps(),
             },
             approvals: self.approving.status(),
             ship: self.shipping.status(),
@@ -402,6 +419,9 @@ impl Agent {
             problems: Vec::new(),
         };
         status.problems = problems(&status);
+        status
+            .problems
+            .extend(super::retention::problems(&self.retention));
         status
     }
 
@@ -456,6 +476,9 @@ fn problems(s: &Status) -> Vec<String> {
         if let Some(e) = &w.error {
             problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
         }
+    }
+    if let Some(e) = s.ledger.timestamps.as_ref().and_then(|t| t.error.as_ref()) {
+        problems.push(format!("there is no timestamp over what is new: {e}"));
     }
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());

@@ -9,6 +9,7 @@ mod events;
 mod exporting;
 mod reload;
 mod shipping;
+mod retention;
 mod status;
 mod truth;
 
@@ -17,7 +18,11 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{agent::Agent, approving::Approving, status as report};
+use self::{
+    agent::{Agent, Sides},
+    approving::Approving,
+    status as report,
+};
 pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
@@ -51,22 +56,21 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
     let shipping = shipping::start(&core, &config)?;
-    let agent = Agent::new(
-        config_path.into(),
-        config,
-        core.front,
+    let retention = retention::make(&config, &core)?;
+    let sides = Sides {
         approving,
-        core.truth,
+        retention,
         shipping,
-        control,
-        mount,
-    );
+        truth: core.truth,
+    };
+    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
+    retention::start(&agent.retention, &drain);
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     if let Some(console) = console {
         tokio::spawn(console.serve(drain.clone()));

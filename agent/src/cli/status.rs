@@ -84,6 +84,11 @@ fn print(s: &Status) {
     for sink in &s.ship {
         println!("Ship       {}", super::ship::line(sink));
     }
+    if let Some(t) = &s.ledger.timestamps {
+        let at = t.at.as_deref().unwrap_or("none in this run");
+        let error = t.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
+        println!("Timestamp  {}: {} entries, last {at}{error}", t.url, t.size);
+    }
     print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {

@@ -186,8 +186,12 @@ impl Shipping {
     pub fn status(&self) -> Vec<SinkStatus> {
         let running = lock(&self.0.running);
         let all = running.values();
-        all.map(|r| status(&self.0.parts, &r.ship, &r.shared.health().clone()))
-            .collect()
+        all.map(|r| {
+            let mut health = r.shared.health().clone();
+            health.ended |= r.task.is_finished();
+            status(&self.0.parts, &r.ship, &health)
+        })
+        .collect()
     }
 
     /// What must not be purged yet, because a sink with `required = true` has not taken it.
@@ -199,6 +203,8 @@ impl Shipping {
             let health = r.shared.health();
             // One that has not read its position yet may be at the beginning.
             let next = if health.known { health.durable } else { 0 };
+            // What it rejected can be sent again only while it is there.
+            let next = health.dead_lowest.map_or(next, |lowest| lowest.min(next));
             let place = if r.ship.to.takes_segments() {
                 &mut held.segment
             } else {
@@ -378,3 +384,6 @@ fn segments_waiting(parts: &Parts, next: u64, now: i64) -> Waiting {
 fn seconds(ns: i64) -> u64 {
     u64::try_from(ns / 1_000_000_000).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,6 +133,12 @@ impl<'a> Copy<'a> {
             ("timestamp", "size, token", &within),
             ("policy_set", "hash, text", "1"),
             ("key", "vkey", "1"),
+            // What was purged of the payload: without it a frame without bytes does not verify.
+            (
+                "statement",
+                "note",
+                "note LIKE '%' || char(10) || 'payload purged' || char(10) || '%'",
+            ),
         ] {
             let mut from = source.prepare(&format!("SELECT {columns} FROM {table} WHERE {condition}"))?;
             let width = from.column_count();

@@ -199,7 +199,7 @@ impl Object<'_> {
             Ok(_) => Ok(Some(checksum(&self.segment.sha256))),
             Err(error) => {
                 let said = self.http.said();
-                if tell::is_there(&said, &error) {
+                if tell::is_there(&said) {
                     return Ok(None);
                 }
                 Err(tell::error("putting", &said, &error))
@@ -249,7 +249,7 @@ impl Object<'_> {
             }
             Err(error) => {
                 let said = self.http.said();
-                if tell::is_there(&said, &error) {
+                if tell::is_there(&said) {
                     return Ok(None);
                 }
                 Err(tell::error("completing", &said, &error))

@@ -50,15 +50,8 @@ pub(super) fn error(step: &str, said: &Said, other: &object_store::Error) -> Shi
 }
 
 /// Whether the answer says that there is something of that name already.
-pub(super) fn is_there(said: &Said, error: &object_store::Error) -> bool {
-    matches!(
-        error,
-        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
-    ) && matches!(said.status, Some(304 | 409 | 412))
-        && said
-            .error
-            .as_ref()
-            .is_none_or(|(code, _)| code != "ConditionalRequestConflict")
+pub(super) fn is_there(said: &Said) -> bool {
+    matches!(said.status, Some(304 | 412))
 }
 
 #[cfg(test)]

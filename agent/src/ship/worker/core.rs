@@ -174,6 +174,7 @@ impl Core {
         health.state.clone_from(&self.state);
         health.durable = self.saved.next;
         health.dead = self.dead.as_ref().map_or(0, DeadLetters::count);
+        health.dead_lowest = self.dead.as_ref().and_then(DeadLetters::lowest);
     }
 
     /// Something was taken; whoever was told of a failure is told of its end.

@@ -17,6 +17,8 @@ pub(super) const EXPLAIN: &str = include_str!("explain.sql");
 pub(super) const EXPORT: &str = include_str!("export.sql");
 /// And what it has where it can be searched for words.
 pub(super) const SEARCH: &str = include_str!("search.sql");
+/// The script that verifies a file with Python's standard library alone.
+const VERIFIER: &str = include_str!("verify.py");
 const COLUMNS: &str = include_str!("columns.tsv");
 
 /// Table or view, column, description.
@@ -34,12 +36,6 @@ fn objects(conn: &Connection) -> Result<BTreeMap<String, String>, rusqlite::Erro
     let mut statement = conn.prepare(sql)?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     rows.collect()
-}
-
-/// Those of the tables and views that a file has.
-fn columns_of(conn: &Connection) -> Result<Vec<(&'static str, &'static str, &'static str)>, rusqlite::Error> {
-    let has = objects(conn)?;
-    Ok(columns().filter(|(name, _, _)| has.contains_key(*name)).collect())
 }
 
 /// What a file is.
@@ -63,11 +59,12 @@ pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Re
     }
     let mut statement =
         conn.prepare("INSERT INTO columns (name, column, description) VALUES (?1, ?2, ?3)")?;
-    for (name, of, description) in columns_of(conn)? {
+    for (name, of, description) in columns() {
         statement.execute([name, of, description])?;
     }
     let mut control = conn.prepare("INSERT INTO controls VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut query = conn.prepare("INSERT INTO control_queries VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    conn.execute("INSERT INTO verifier VALUES ('verify.py', ?1)", [VERIFIER])?;
     for c in controls() {
         let views: BTreeSet<&str> = c.queries.iter().map(|q| &*q.view).collect();
         let views = views.into_iter().collect::<Vec<_>>().join(", ");
@@ -145,7 +142,7 @@ pub(super) fn check_explanations(conn: &Connection, tree: &CompactRange) -> Resu
         let (name, column, description) = row?;
         found.insert((name, column), description);
     }
-    for (name, column, description) in columns_of(conn)? {
+    for (name, column, description) in columns() {
         match found.remove(&(name.into(), column.into())) {
             Some(text) if text == description => {}
             _ => return Err(wrong("columns", &format!("{name}.{column}"))),

@@ -9,6 +9,7 @@ mod console;
 mod credentials;
 mod postgres;
 mod secrets;
+mod ship;
 mod streams;
 mod tools;
 mod tour;

@@ -21,6 +21,7 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 
 use crate::{

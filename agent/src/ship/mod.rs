@@ -11,19 +11,31 @@
 //! `worker/` is the task of one sink, `shipping` all of them, `sink` what a sink is. README.md says how it is set up.
 
 mod build;
+pub mod cef;
 mod context;
 mod dead;
 mod directory;
 mod event;
 mod file;
+pub mod form;
+pub mod hec;
+pub mod jsonl;
 mod metrics;
+mod net;
+pub mod ocsf;
+pub mod otlp;
 mod pace;
 mod s3;
+#[cfg(any(test, feature = "testing"))]
+pub mod samples;
 mod segment;
 mod shipping;
 mod sink;
 mod state;
 mod status;
+pub mod syslog;
+pub mod view;
+mod web;
 mod worker;
 
 pub use self::{

@@ -22,6 +22,12 @@ pub trait EventSink: Send {
     /// said to be taken is never sent again by itself, and everything else is. Dropped when it takes too long: a
     /// connection that it leaves in an unknown state must not be used again.
     fn send<'a>(&'a mut self, batch: &'a [Event]) -> BoxFuture<'a, Result<Accepted, ShipError>>;
+
+    /// Whether it is kept after failures: it reads again by itself what may have changed (roots, secrets), or has
+    /// something that the next one would lack.
+    fn lasts(&self) -> bool {
+        false
+    }
 }
 
 /// What a receiver said to a segment, or to a batch: for the acknowledgement on record.

@@ -115,10 +115,12 @@ pub struct Events {
     pub batch_bytes: u64,
     /// Only entries of these kinds; all when empty.
     pub kinds: Vec<EntryKind>,
+    /// Whether an event of OCSF holds the entry's own text, too (`raw_data`), so that a receiver can check its hash.
+    pub raw_data: bool,
 }
 
 /// The keys of [`Events`].
-const EVENTS: [&str; 4] = ["format", "batch_events", "batch_bytes", "kinds"];
+const EVENTS: [&str; 5] = ["format", "batch_events", "batch_bytes", "kinds", "raw_data"];
 
 impl Default for Events {
     fn default() -> Self {
@@ -127,6 +129,7 @@ impl Default for Events {
             batch_events: 500,
             batch_bytes: 1 << 20,
             kinds: Vec::new(),
+            raw_data: false,
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct Otlp {
     /// Whether it may be plain http.
     #[serde(default)]
     pub allow_http: bool,
+    /// Whether requests are compressed.
+    #[serde(default)]
+    pub gzip: bool,
 }
 
 /// How OTLP is spoken.

@@ -29,6 +29,9 @@ pub struct SplunkHec {
     /// Whether it may be plain http.
     #[serde(default)]
     pub allow_http: bool,
+    /// Whether requests are compressed.
+    #[serde(default)]
+    pub gzip: bool,
 }
 
 fn default_sourcetype() -> String {

@@ -30,6 +30,10 @@ pub struct Syslog {
     /// The facility, 0 to 23; 13 is "log audit".
     #[serde(default = "default_facility")]
     pub facility: u8,
+    /// The longest message (2 kB to 16 MiB); a longer body is cut, and the message says so. Receivers should take 8192
+    /// bytes (RFC 5425); set theirs and this higher, for an event of OCSF can be longer.
+    #[serde(default = "default_max_message", deserialize_with = "super::load::bytes")]
+    pub max_message: u64,
 }
 
 /// How messages are carried.
@@ -51,6 +55,10 @@ fn default_facility() -> u8 {
     13
 }
 
+fn default_max_message() -> u64 {
+    8192
+}
+
 impl Syslog {
     pub(super) fn check(&self, config: &Config) -> Result<(), String> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_:".contains(&b);
@@ -59,6 +67,9 @@ impl Syslog {
         }
         if self.port == 0 || self.facility > 23 {
             return Err("port is from 1 to 65535 and facility from 0 to 23".into());
+        }
+        if !(2_000..=16 << 20).contains(&self.max_message) {
+            return Err("max_message is from 2 kB to 16 MiB".into());
         }
         let tls = self.server_name.is_some() || self.certificate.is_some() || self.ca_file.is_some();
         if tls && self.transport == SyslogTransport::Tcp {

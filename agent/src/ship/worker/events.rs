@@ -265,7 +265,7 @@ pub(super) async fn send(core: &mut Core, sender: &mut Sender, events: &[Event],
         if !core.pause(&error).await {
             return Sent::Stop;
         }
-        if core.wants_new_sink() {
+        if core.wants_new_sink() && !sender.sink.lasts() {
             return Sent::Remake;
         }
     }

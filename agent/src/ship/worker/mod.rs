@@ -1,5 +1,6 @@
 //! The task of one sink.
 
+mod bury;
 mod core;
 mod events;
 mod note;

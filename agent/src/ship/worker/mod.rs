@@ -6,6 +6,7 @@ mod events;
 mod note;
 mod requeue;
 mod segments;
+mod send;
 
 use std::{
     path::PathBuf,

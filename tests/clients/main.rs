@@ -10,6 +10,7 @@ mod credentials;
 mod postgres;
 mod secrets;
 mod ship;
+mod ship;
 mod streams;
 mod tools;
 mod tour;

@@ -10,7 +10,7 @@ mod credentials;
 mod postgres;
 mod secrets;
 mod ship;
-mod ship;
+mod sinks;
 mod streams;
 mod tools;
 mod tour;

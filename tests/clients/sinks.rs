@@ -11,7 +11,10 @@ use serde_json::Value;
 
 fn list(site: &Site<'_>) -> Result<(i32, Value)> {
     let said = site.daemon.cli(&["ship", "list", "--json"])?;
-    Ok((said.code, serde_json::from_str(&said.out).with_context(|| said.err)?))
+    Ok((
+        said.code,
+        serde_json::from_str(&said.out).with_context(|| said.err)?,
+    ))
 }
 
 #[test]
@@ -40,7 +43,10 @@ fn sinks_of_the_daemon() {
         let events = fs::read_to_string(site.world.path("events.jsonl"))?;
         ensure!(events.contains("\"event\":\"started\""), "{events}");
         let status = site.daemon.cli(&["status"])?.ok()?;
-        ensure!(status.contains("Ship       archive (directory): waiting, 1 taken"), "{status}");
+        ensure!(
+            status.contains("Ship       archive (directory): waiting, 1 taken"),
+            "{status}"
+        );
         // The receiver goes: that is told, and nothing else suffers.
         let archive = site.world.path("archive");
         fs::rename(&archive, site.world.path("away"))?;
@@ -61,7 +67,10 @@ fn sinks_of_the_daemon() {
         let none = site.daemon.cli(&["ship", "dead-letter", "archive"])?.ok()?;
         ensure!(none.contains("no dead letters"), "{none}");
         let unknown = site.daemon.cli(&["ship", "retry", "nobody"])?;
-        ensure!(unknown.code == 1 && unknown.err.contains("archive, siem"), "{unknown:?}");
+        ensure!(
+            unknown.code == 1 && unknown.err.contains("archive, siem"),
+            "{unknown:?}"
+        );
         // Another configuration: one sink goes, the other stays where it was.
         let config = fs::read_to_string(site.daemon.config())?;
         let cut = config.find("[[ship]]\nname = \"siem\"").context("no such sink")?;

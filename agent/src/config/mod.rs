@@ -7,6 +7,7 @@ mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
+mod retention;
 pub mod ship;
 mod upstream;
 
@@ -18,8 +19,9 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use evidence::Evidence;
 pub use http_upstream::Inject;
-pub use ledger::{Durability, Ledger, Witness};
+pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
+pub use retention::{AtLimit, Keep, Retention, RetentionRule};
 pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[evidence]`
     pub evidence: Evidence,
     /// `[limits]`

@@ -21,8 +21,8 @@ pub enum Sink {
 /// # Errors
 /// When a file that it names (further roots) cannot be used.
 pub fn sink(ship: &Ship, context: &Context) -> Result<Sink, ShipError> {
-    let events = |sink: Box<dyn EventSink>| Ok(Sink::Events(sink));
     let timeout = ship.common.timeout;
+    let events = |sink: Box<dyn EventSink>| Ok(Sink::Events(sink));
     match &ship.to {
         ShipTo::Directory(to) => Ok(Sink::Segments(Arc::new(Directory::new(to)))),
         ShipTo::S3(to) => Ok(Sink::Segments(Arc::new(S3::new(to, context, timeout)?))),

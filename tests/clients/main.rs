@@ -12,6 +12,7 @@ mod export;
 mod postgres;
 mod secrets;
 mod ship;
+mod sinks;
 mod streams;
 mod tools;
 mod tour;

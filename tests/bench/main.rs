@@ -6,6 +6,7 @@
 
 mod case;
 mod client;
+mod ledger;
 mod load;
 mod postgres;
 mod run;
@@ -31,6 +32,8 @@ enum What {
     Postgres(Rounds),
     /// The masker alone, on one core.
     Scan,
+    /// The ledger alone, beside the disk and raw SQLite.
+    Ledger(ledger::Ledger),
     /// The load generator, started by `http` in the right cgroup.
     #[command(hide = true)]
     Load(load::Load),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         What::Http(rounds) => World::enter(|world| run::http(world, &rounds)),
         What::Postgres(rounds) => World::enter(|world| postgres::run(world, &rounds)),
         What::Scan => scan::scan().map(|scanned| table::scanned(&scanned)),
+        What::Ledger(options) => ledger::run(&options),
         What::Load(load) => load::load(&load),
         What::Drain(drain) => postgres::drain(&drain),
     };

@@ -18,6 +18,18 @@ pub struct Bench {
 enum What {
     /// The masker alone, per core, on JSON and on text.
     Scan,
+    /// The ledger alone: entries a second by size and durability beside raw SQLite and append + fdatasync on the same disk,
+    /// the time until one is durable at half of that, and sealing, exporting and verifying a million entries.
+    Ledger {
+        #[command(flatten)]
+        rounds: Rounds,
+        /// Entries of the ledger that is sealed, exported and verified.
+        #[arg(long, default_value = "1000000")]
+        entries: String,
+        /// A directory on the disk to measure; a temporary directory otherwise.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
     /// HTTP/1.1, plain and TLS: 1 KB at 2 and 32 connections, 8 KB JSON, 1 MB bodies, connection set-up, memory.
     ///
     /// Policy, masking and recording are on, in both durability modes. Rounds are interleaved and the table shows
@@ -76,6 +88,13 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
     match &bench.what {
         What::Scan => {
             command.arg("scan");
+        }
+        What::Ledger { rounds, entries, dir } => {
+            rounds.tell(&mut command, "ledger");
+            command.args(["--entries", entries]);
+            if let Some(dir) = dir {
+                command.arg("--dir").arg(dir);
+            }
         }
         What::Http(rounds) => rounds.tell(&mut command, "http"),
         What::Postgres(rounds) => rounds.tell(&mut command, "postgres"),

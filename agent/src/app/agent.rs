@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, WorkloadStatus, approving::Approving,
-    control::Caller, events, shipping,
+    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
+    approving::Approving, control::Caller, events, shipping,
 };
 use crate::{
     config::Config,
@@ -32,9 +32,17 @@ pub(super) struct Agent {
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
     pub(super) shipping: Shipping,
+    pub(super) truth: Truth,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
+}
+
+/// What it does beside serving connections.
+pub(super) struct Sides {
+    pub(super) approving: Approving,
+    pub(super) shipping: Shipping,
+    pub(super) truth: Truth,
 }
 
 impl Agent {
@@ -42,12 +50,16 @@ impl Agent {
         path: PathBuf,
         config: Config,
         front: Arc<Front>,
-        approving: Approving,
-        shipping: Shipping,
+        sides: Sides,
         control: Control,
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
+        let Sides {
+            approving,
+            shipping,
+            truth,
+        } = sides;
         Self {
             front,
             config_path: path,
@@ -56,6 +68,7 @@ impl Agent {
             mount,
             approving,
             shipping,
+            truth,
             started_at,
             following: Mutex::new(None),
         }
@@ -158,15 +171,6 @@ impl Agent {
         .await?;
         self.front.identities.restore(workload, by.into())?;
         Ok(())
-    }
-
-    /// Records that an export was made.
-    pub(super) async fn exported(&self, detail: Map<String, Value>, by: Caller) -> anyhow::Result<()> {
-        self.record(
-            EntryKind::Agent,
-            json!({ "event": "exported", "actor": Actor::from(by), "detail": detail }),
-        )
-        .await
     }
 
     fn known(&self, workload: &WorkloadName) -> anyhow::Result<()> {
@@ -398,6 +402,9 @@ impl Agent {
                 bytes: ledger.disk_bytes,
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
+                unsigned: ledger.unsigned,
+                key: ledger.key,
+                witnesses: self.truth.witnesses(),
             },
             approvals: self.approving.status(),
             ship: self.shipping.status(),
@@ -454,6 +461,14 @@ fn problems(s: &Status) -> Vec<String> {
         problems.push(format!(
             "the ledger cannot record, so every operation is denied: {e}"
         ));
+    }
+    for w in &s.ledger.witnesses {
+        if let Some(e) = &w.error {
+            problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
+        }
+    }
+    if let Some(e) = &s.ledger.unsigned {
+        problems.push(e.clone());
     }
     problems.extend(shipping::problems(&s.ship));
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {

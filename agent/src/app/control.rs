@@ -114,9 +114,10 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/untag", post(untag))
         .route("/v1/workload/revoke", post(revoke))
         .route("/v1/workload/restore", post(restore))
-        .route("/v1/export", post(exported))
         .route("/v1/ledger/seal", post(seal))
         .with_state(Arc::clone(&agent))
+        .merge(super::exporting::routes(&agent))
+        .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))
         .merge(shipping::routes(Arc::clone(&agent)))
         .layer(middleware::from_fn_with_state(agent, outsiders_only));
@@ -243,16 +244,6 @@ async fn seal(State(agent): State<Arc<Agent>>) -> Result<Response, Refused> {
     let sealed = agent.front.shared.ledger.seal().await.map_err(Refused::new)?;
     let path = sealed.as_ref().map(|s| s.path.display().to_string());
     Ok(Json(json!({ "segment": sealed, "path": path })).into_response())
-}
-
-/// Custody: an export was made, by whom, of what.
-async fn exported(
-    State(agent): State<Arc<Agent>>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-    Json(detail): Json<serde_json::Map<String, serde_json::Value>>,
-) -> Result<Response, Refused> {
-    agent.exported(detail, caller).await.map_err(Refused::new)?;
-    Ok(Json(json!({})).into_response())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
+use super::Truth;
 use crate::{
     approval::{self, Approvals},
     clock::Clock,
@@ -31,6 +32,8 @@ pub struct Core {
     pub ca: Arc<HostCa>,
     /// Where approvers answer.
     pub desk: Desk,
+    /// Who vouches for the ledger.
+    pub truth: Truth,
 }
 
 impl Core {
@@ -107,10 +110,12 @@ impl Core {
             console: config.console.listen,
         };
         let desk = desk(config, &front.shared, approvers);
+        let truth = Truth::start(&front.shared.ledger, config).context("[ledger]")?;
         Ok(Self {
             front: Arc::new(front),
             ca,
             desk,
+            truth,
         })
     }
 }

@@ -6,17 +6,23 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod exporting;
 mod reload;
 mod shipping;
 mod status;
+mod truth;
 
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{agent::Agent, approving::Approving, status as report};
-pub use self::{core::Core, credentials::CredentialStatus, status::Status};
+use self::{
+    agent::{Agent, Sides},
+    approving::Approving,
+    status as report,
+};
+pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
     redirect::{BpfRedirector, Options, Tags, cgroup},
@@ -49,15 +55,12 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
     let shipping = shipping::start(&core, &config)?;
-    let agent = Agent::new(
-        config_path.into(),
-        config,
-        core.front,
+    let sides = Sides {
         approving,
         shipping,
-        control,
-        mount,
-    );
+        truth: core.truth,
+    };
+    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();

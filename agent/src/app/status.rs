@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{console::TargetStatus, ship::SinkStatus};
+use crate::{console::TargetStatus, ledger::witness::WitnessStatus, ship::SinkStatus};
 
 /// The answer of `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,4 +127,13 @@ pub struct LedgerStatus {
     pub durability: String,
     /// Why it cannot record, if it cannot.
     pub error: Option<String>,
+    /// Why no checkpoint is signed, if none is.
+    #[serde(default)]
+    pub unsigned: Option<String>,
+    /// The public key that signs, in the C2SP form.
+    #[serde(default)]
+    pub key: String,
+    /// Witnesses, and how far they have cosigned.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessStatus>,
 }

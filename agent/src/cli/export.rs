@@ -8,7 +8,7 @@ use super::{bar::Bar, block_on, control::Control, time::moment};
 use crate::{
     clock::Clock,
     config::Config,
-    ledger::{self, ExportOptions},
+    ledger::{self, ExportOptions, controls},
 };
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Only of this session.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
+    /// Only the kinds of entries that the evidence for this control is read from, e.g. AU-2. Can be given more than once.
+    #[arg(long, value_name = "ID")]
+    control: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
@@ -37,26 +40,45 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         since_ns: time(&args.since)?,
         until_ns: time(&args.until)?,
         workload: args.workload.clone(),
-        session: args.session.clone(),
+        session: args.session.as_deref().map(session).transpose()?,
+        controls: if args.control.is_empty() {
+            Vec::new()
+        } else {
+            controls::select(controls::controls(), &args.control)?
+        },
         unsealed: false,
         now_ns,
     };
-    let source = config.host.data_dir.join("ledger.db");
-    await_checkpoint(&source)?;
+    let data_dir = &config.host.data_dir;
+    await_checkpoint(&data_dir.join("ledger.db"))?;
     let mut bar = Bar::new("exporting");
-    let done = ledger::export(&source, &args.out, &options, &mut |p| bar.show(p))?;
+    let done = ledger::export(data_dir, &args.out, &options, &mut |p| bar.show(p))?;
     bar.end();
     println!(
-        "{}: {} of {} entries, {} payload frames",
+        "{}: {} of {} entries, {} payload frames, {} bytes",
         args.out.display(),
         done.selected,
-        done.entries,
-        done.frames
+        done.entries - done.first,
+        done.frames,
+        done.bytes
     );
-    println!("Tree root {}", done.root);
+    println!("SHA-256   {}", done.sha256);
+    println!("Tree root {} at entry {}", done.root, done.entries);
     // Custody: who took what, as an entry. Without a daemon the export is made all the same, and says so.
-    let custody =
-        serde_json::json!({ "file": args.out.display().to_string(), "options": options, "exported": done });
+    let file = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());
+    let custody = serde_json::json!({
+        "asked": options.asked(),
+        "bytes": done.bytes,
+        "exported": {
+            "entries": done.entries,
+            "first": done.first,
+            "frames": done.frames,
+            "root": done.root,
+            "selected": done.selected,
+        },
+        "file": file.display().to_string(),
+        "sha256": done.sha256,
+    });
     let control = Control::new(&config.host.run_dir);
     let told: Result<serde_json::Value, _> = block_on(control.post("/v1/export", &custody))?;
     if let Err(e) = told {
@@ -65,9 +87,15 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The one spelling that entries have.
+fn session(id: &str) -> anyhow::Result<String> {
+    let id = uuid::Uuid::try_parse(id).with_context(|| format!("'{id}' is no session's id"))?;
+    Ok(id.hyphenated().to_string())
+}
+
 /// Waits until a checkpoint covers what is recorded by now: an export has nothing that no signature covers, and what
 /// happened in the last second is what is asked for most. A daemon signs every second; without one, nothing comes.
-fn await_checkpoint(ledger: &std::path::Path) -> anyhow::Result<()> {
+pub(super) fn await_checkpoint(ledger: &std::path::Path) -> anyhow::Result<()> {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
     let began = std::time::Instant::now();
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;

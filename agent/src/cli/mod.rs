@@ -6,6 +6,7 @@ mod cgroup;
 mod credentials;
 mod daemon;
 mod enter;
+mod evidence;
 mod export;
 mod ledger;
 mod sessions;
@@ -91,6 +92,7 @@ enum Command {
     Sessions(sessions::Command),
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
+    Evidence(evidence::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
     /// Look after this host's ledger.
@@ -138,6 +140,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(&args, config),
         Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::Ship(command) => ship::run(&command, &config()?),
+        Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }
@@ -148,5 +151,14 @@ fn policy_config(path: &Path) -> anyhow::Result<Config> {
         Ok(config::load(path)?)
     } else {
         Ok(Config::default())
+    }
+}
+
+/// An export can be reported on by a machine that has no agent.
+fn evidence_config(path: &Path, args: &evidence::Args) -> anyhow::Result<Config> {
+    if args.is_elsewhere() && !path.exists() {
+        Ok(Config::default())
+    } else {
+        Ok(config::load(path)?)
     }
 }

@@ -1,5 +1,8 @@
-//! `portcullis sessions list|show`
+//! `portcullis sessions list|show|replay|export`
 
+mod replay;
+mod save;
+mod screen;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,11 @@ pub(super) enum Command {
     /// Show one connection: its operations, PostgreSQL's with statements and result tables, and with --payload what
     /// else went over it; all masked.
     Show(ShowArgs),
+    /// Show one connection as it went, in its own time or faster: decisions, statements with their results, and payload,
+    /// all masked.
+    Replay(replay::Args),
+    /// Write one connection to a file: HAR 1.2 (HTTP), asciicast v3 (for a terminal), or JSON lines (databases).
+    Export(save::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,13 +79,19 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode
     match command {
         Command::List(args) => list(args, config),
         Command::Show(args) => show(args, config),
+        Command::Replay(args) => replay::run(args, config),
+        Command::Export(args) => save::run(args, config),
     }
 }
 
+/// The file given, or this host's own ledger with all its parts.
+fn ledger_of(file: Option<&PathBuf>, config: &Config) -> PathBuf {
+    file.unwrap_or(&config.host.data_dir).clone()
+}
+
 fn open(file: Option<&PathBuf>, config: &Config) -> anyhow::Result<Reader> {
-    let own = config.host.data_dir.clone();
-    let path = file.unwrap_or(&own);
-    Reader::open(path).with_context(|| format!("{}: has the daemon run here?", path.display()))
+    let path = ledger_of(file, config);
+    Reader::open(&path).with_context(|| format!("{}: has the daemon run here?", path.display()))
 }
 
 fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
@@ -194,8 +208,16 @@ fn print(o: &OperationRow) {
 
 /// Text that a stranger chose (a payload, a path, a program's file name): nothing in it may drive this terminal.
 fn plain(text: &str) -> String {
+    // What turns the direction of writing shows text that is not there.
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .map(|c| if c.is_control() && c != '\t' { '.' } else { c })
+        .map(|c| {
+            if (c.is_control() && c != '\t') || turns(c) {
+                '.'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

@@ -76,6 +76,14 @@ fn print(s: &Status) {
     for sink in &s.ship {
         println!("Ship       {}", super::ship::line(sink));
     }
+    for w in &s.ledger.witnesses {
+        let at = w.at.as_deref().unwrap_or("never");
+        let error = w.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
+        println!(
+            "Witness    {}: {} entries cosigned, last {at}{error}",
+            w.name, w.size
+        );
+    }
     print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {

@@ -1,6 +1,10 @@
 //! `portcullis verify`
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 
@@ -8,8 +12,9 @@ use super::bar::Bar;
 use crate::{
     config::Config,
     ledger::{
-        note::VerifierKey,
+        note::{NoteError, VerifierKey},
         verify::{Checks, Report, verify_files},
+        witness::cosignature::WitnessKey,
     },
 };
 
@@ -22,19 +27,43 @@ pub(super) struct Args {
     /// The host's public key (`ledger.pub`), had from the host by another way than the files themselves.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The public key of a witness (C2SP form) whose cosignature is to be there; can be given several times.
+    #[arg(long, value_name = "FILE")]
+    witness: Vec<PathBuf>,
+    /// A checkpoint of this ledger that was kept elsewhere: names a rollback, a fork, and a history written anew.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// A file that holds something small.
+fn small<T>(path: &Path, read: impl Fn(&str) -> Result<T, NoteError>) -> anyhow::Result<T> {
+    use std::io::Read as _;
+    let named = || path.display().to_string();
+    let mut text = String::new();
+    let file = std::fs::File::open(path).with_context(named)?;
+    file.take(64 << 10)
+        .read_to_string(&mut text)
+        .with_context(named)?;
+    read(&text).with_context(named)
+}
+
+/// What the files are held against.
+fn checks(args: &Args) -> anyhow::Result<Checks> {
+    let key = |path: &PathBuf| small(path, |text| VerifierKey::parse(text.trim()));
+    let witness = |path: &PathBuf| small(path, |text| WitnessKey::parse(text.trim()));
+    let note = |path: &PathBuf| small(path, |text| Ok(text.to_owned()));
+    Ok(Checks {
+        key: args.key.as_ref().map(key).transpose()?,
+        witnesses: args.witness.iter().map(witness).collect::<Result<_, _>>()?,
+        against: args.against.as_ref().map(note).transpose()?,
+    })
+}
+
 pub(super) fn run(args: &Args, config: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<ExitCode> {
-    let key = match &args.key {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            Some(VerifierKey::parse(text.trim()).with_context(|| path.display().to_string())?)
-        }
-        None => None,
-    };
+    let checks = checks(args)?;
     let files = if args.files.is_empty() {
         vec![config()?.host.data_dir]
     } else {
@@ -42,7 +71,7 @@ pub(super) fn run(args: &Args, config: impl FnOnce() -> anyhow::Result<Config>) 
     };
     let mut bar = Bar::new("verifying");
     let began = Instant::now();
-    let verdict = verify_files(&files, &Checks { key }, &mut |p| bar.show(p));
+    let verdict = verify_files(&files, &checks, &mut |p| bar.show(p));
     bar.end();
     match verdict {
         Ok(report) if args.json => println!("{}", serde_json::to_string_pretty(&report)?),

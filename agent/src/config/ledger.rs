@@ -1,6 +1,6 @@
 //! `[ledger]`: what is recorded, how durably, and when it is sealed into segments.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -18,6 +18,52 @@ pub struct Ledger {
     /// And when its oldest entry is so old (a minute or more).
     #[serde(deserialize_with = "load::duration")]
     pub segment_age: Duration,
+    /// `[[ledger.witness]]`: who cosigns checkpoints.
+    pub witness: Vec<Witness>,
+}
+
+/// `[[ledger.witness]]`: a witness (c2sp.org/tlog-witness) that sees each checkpoint and cosigns it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// Its submission prefix: https, or http on loopback.
+    pub url: String,
+    /// Its public key, as a C2SP verifier key for Ed25519 cosignatures: `NAME+ID+BASE64`.
+    pub key: String,
+    /// The time between two requests at least (1s to 1d).
+    #[serde(default = "default_interval", deserialize_with = "load::duration")]
+    pub interval: Duration,
+    /// The time for an answer.
+    #[serde(default = "default_timeout", deserialize_with = "load::duration")]
+    pub timeout: Duration,
+    /// PEM roots for its TLS, beside the host's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn default_interval() -> Duration {
+    Duration::from_secs(60)
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+impl Witness {
+    fn check(&self) -> Result<(), String> {
+        let named = |what: &str| format!("[[ledger.witness]] {}: {what}", self.url);
+        crate::io::fetch::safe_url(&self.url).map_err(|e| named(&format!("url {e}")))?;
+        if self.key.splitn(3, '+').count() != 3 {
+            return Err(named("key is the witness's verifier key, NAME+ID+BASE64"));
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&self.interval) {
+            return Err(named("interval is from 1s to 1d"));
+        }
+        if self.timeout.is_zero() || self.timeout > Duration::from_secs(300) {
+            return Err(named("timeout is from 1ms to 5m"));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Ledger {
@@ -26,6 +72,7 @@ impl Default for Ledger {
             durability: Durability::default(),
             segment_bytes: 256 << 20,
             segment_age: Duration::from_secs(24 * 3600),
+            witness: Vec::new(),
         }
     }
 }
@@ -38,6 +85,9 @@ impl Ledger {
     pub(super) fn check(&self) -> Result<(), String> {
         if !(1 << 20..=64 << 30).contains(&self.segment_bytes) {
             return Err("[ledger]: segment_bytes is from 1 MiB to 64 GiB".into());
+        }
+        for witness in &self.witness {
+            witness.check()?;
         }
         if self.segment_age < Duration::from_secs(60) {
             return Err("[ledger]: segment_age is at least 1m".into());

@@ -3,6 +3,7 @@
 mod approvals;
 mod console_check;
 mod credential;
+mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
@@ -15,8 +16,9 @@ use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use evidence::Evidence;
 pub use http_upstream::Inject;
-pub use ledger::{Durability, Ledger};
+pub use ledger::{Durability, Ledger, Witness};
 pub use load::{ConfigError, load, parse};
 pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
@@ -55,6 +57,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[evidence]`
+    pub evidence: Evidence,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`

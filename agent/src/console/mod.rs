@@ -14,7 +14,7 @@ mod session;
 mod slack;
 #[cfg(test)]
 pub mod testing;
-pub mod text;
+pub use crate::model::text;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -46,7 +46,13 @@ pub enum SetupError {
 pub struct Request {
     method: Method,
     headers: Vec<(&'static str, Zeroizing<String>)>,
-    body: Option<(&'static str, Zeroizing<String>)>,
+    body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
+    accept: &'static str,
+}
+
+/// The text's own memory, not a copy.
+fn bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
 /// What came back.
@@ -65,6 +71,7 @@ impl Request {
             method,
             headers: Vec::new(),
             body: None,
+            accept: "application/json",
         }
     }
 
@@ -78,14 +85,22 @@ impl Request {
     /// With a form (`application/x-www-form-urlencoded`).
     #[must_use]
     pub fn form(mut self, form: Zeroizing<String>) -> Self {
-        self.body = Some(("application/x-www-form-urlencoded", form));
+        self.body = Some(("application/x-www-form-urlencoded", bytes(form)));
         self
     }
 
     /// With JSON.
     #[must_use]
     pub fn json(mut self, json: Zeroizing<String>) -> Self {
-        self.body = Some(("application/json", json));
+        self.body = Some(("application/json", bytes(json)));
+        self
+    }
+
+    /// With something else, for which the answer is of the kind `accept`.
+    #[must_use]
+    pub fn bytes(mut self, kind: &'static str, body: Vec<u8>, accept: &'static str) -> Self {
+        self.body = Some((kind, Zeroizing::new(body)));
+        self.accept = accept;
         self
     }
 }
@@ -145,7 +160,7 @@ impl Fetcher {
                 .body(Bytes::from_owner(body));
         }
         let mut response = builder
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, request.accept)
             .send()
             .await
             .map_err(unreachable)?;

@@ -12,17 +12,23 @@
 mod approvals;
 pub mod canonical;
 pub mod checkpoint;
+pub mod controls;
 mod error;
+pub mod evidence;
 mod export;
 mod extent;
 mod frame;
+mod keys;
+mod leaves;
 pub mod note;
 mod parts;
+mod pieces;
 mod place;
 pub mod query;
 mod queue;
 mod read;
 mod record;
+pub mod replay;
 mod schema;
 mod sealer;
 mod segment;
@@ -31,9 +37,11 @@ mod span;
 mod start;
 mod state;
 mod store;
+mod succession;
 mod tail;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 mod writer;
 
 use std::{
@@ -51,16 +59,18 @@ pub use self::{
     export::{ExportOptions, Exported, export},
     extent::extent,
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
+    keys::Rotated,
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
-    segment::Sealed,
+    segment::{Sealed, hash_file},
+    succession::Succession,
     tail::{Recorded, Tail},
     verify::{Progress, Report, VerifyError, verify},
 };
 use self::{
     frame::Stored,
-    queue::{Done, Item, Record, lock},
+    queue::{Beside, Done, Item, Record, lock},
     shared::{Loss, Shared},
 };
 use crate::{
@@ -127,6 +137,8 @@ pub struct Status {
     pub healthy: bool,
     /// Why not.
     pub failure: Option<String>,
+    /// Why no checkpoint is signed, if none is.
+    pub unsigned: Option<String>,
     /// Entries in the tree.
     pub size: u64,
     /// The tree's root hash, hex.
@@ -192,7 +204,7 @@ impl Ledger {
     /// At once while the ledger cannot be written; also when the body is not canonical or too large.
     pub async fn append(&self, entry: Entry) -> Result<Seq, LedgerError> {
         let (done, wait) = oneshot::channel();
-        self.submit(entry, Some(done)).await?;
+        self.submit(entry, Some(done), None).await?;
         wait.await.unwrap_or(Err(LedgerError::Closed))
     }
 
@@ -203,15 +215,35 @@ impl Ledger {
     /// # Errors
     /// As [`Self::append`].
     pub async fn enqueue(&self, entry: Entry) -> Result<(), LedgerError> {
-        self.submit(entry, None).await
+        self.submit(entry, None, None).await
     }
 
-    async fn submit(&self, entry: Entry, done: Option<Done>) -> Result<(), LedgerError> {
+    /// Appends an entry about custody together with the row that it speaks of.
+    async fn append_beside(&self, entry: Entry, beside: Beside) -> Result<Seq, LedgerError> {
+        let (done, wait) = oneshot::channel();
+        self.submit(entry, Some(done), Some(Box::new(beside))).await?;
+        let seq = wait.await.unwrap_or(Err(LedgerError::Closed))?;
+        self.shared().custody.fetch_add(1, Ordering::AcqRel);
+        Ok(seq)
+    }
+
+    /// How many entries with a row beside them this run has appended.
+    fn custody(&self) -> u64 {
+        self.shared().custody.load(Ordering::Acquire)
+    }
+
+    async fn submit(
+        &self,
+        entry: Entry,
+        done: Option<Done>,
+        beside: Option<Box<Beside>>,
+    ) -> Result<(), LedgerError> {
         let shared = self.shared();
         shared.check()?;
         check(&entry)?;
         let mut sealed = record::seal(entry.body);
         sealed.done = done;
+        sealed.beside = beside;
         let permits = shared.queue.room(sealed.body.len()).await;
         self.push(Record::Entry(sealed), permits)
     }
@@ -390,9 +422,11 @@ impl Ledger {
         let shared = self.shared();
         let head = lock(&shared.head).clone();
         let trouble = lock(&shared.trouble);
+        let unsigned = shared.keys.unsettled().then(|| keys::unsettled().to_string());
         Status {
             healthy: trouble.why.is_none(),
             failure: trouble.why.as_deref().map(String::from),
+            unsigned,
             size: head.tree.size(),
             root: hex::encode(head.tree.root()),
             checkpoint_size: head.sealed,
@@ -405,7 +439,7 @@ impl Ledger {
                 Durability::Process
             },
             losses: trouble.losses.clone(),
-            key: shared.key.verifier().to_string(),
+            key: shared.keys.current().verifier().to_string(),
         }
     }
 

@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 use super::tree::sha256;
 
 const ED25519: u8 = 1;
+/// What a signature line begins with.
+const DASH: &str = "— ";
 const PRIVATE: &str = "PRIVATE+KEY+";
 
 /// Why a note or key cannot be used.
@@ -41,9 +43,65 @@ pub struct VerifierKey {
     public: [u8; 32],
 }
 
-fn key_id(name: &str, public: &[u8]) -> [u8; 4] {
-    let hash = sha256(&[name.as_bytes(), &[b'\n', ED25519], public]);
+/// The id of a key: `SHA-256(NAME || 0x0A || algorithm || public key)[..4]`.
+pub(super) fn key_id(name: &str, algorithm: u8, public: &[u8]) -> [u8; 4] {
+    let hash = sha256(&[name.as_bytes(), &[b'\n', algorithm], public]);
     [hash[0], hash[1], hash[2], hash[3]]
+}
+
+/// Name, id and public key of the `NAME+ID+BASE64(algorithm || public key)` form, for a key of 32 bytes.
+pub(super) fn parse_vkey(text: &str, algorithm: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
+    let (name, rest) = text
+        .trim_end_matches('\n')
+        .split_once('+')
+        .ok_or(NoteError::KeyForm)?;
+    let (id, key) = rest.split_once('+').ok_or(NoteError::KeyForm)?;
+    let key = STANDARD.decode(key).map_err(|_| NoteError::KeyForm)?;
+    let public: [u8; 32] = match key.as_slice() {
+        [first, public @ ..] if *first == algorithm => public.try_into().map_err(|_| NoteError::KeyForm)?,
+        _ => return Err(NoteError::KeyForm),
+    };
+    if !valid_name(name) {
+        return Err(NoteError::KeyForm);
+    }
+    let expected = key_id(name, algorithm, &public);
+    if id == hex::encode(expected) {
+        Ok((name, expected, public))
+    } else {
+        Err(NoteError::KeyId)
+    }
+}
+
+/// The `NAME+ID+BASE64(algorithm || public key)` form.
+pub(super) fn show_vkey(name: &str, algorithm: u8, id: [u8; 4], public: &[u8]) -> String {
+    let key = [&[algorithm], public].concat();
+    format!("{name}+{}+{}", hex::encode(id), STANDARD.encode(key))
+}
+
+/// A signature line, with its newline: the value is `id || signature`.
+pub(super) fn signature_line(name: &str, value: &[u8]) -> String {
+    format!("{DASH}{name} {}\n", STANDARD.encode(value))
+}
+
+/// The name and the value (`id || signature`) of a signature line without its newline.
+pub(super) fn parse_line(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
+    let (name, value) = line
+        .strip_prefix(DASH)
+        .and_then(|l| l.split_once(' '))
+        .ok_or(NoteError::Form)?;
+    let value = STANDARD.decode(value).map_err(|_| NoteError::Form)?;
+    if valid_name(name) && value.len() > 4 {
+        Ok((name, value))
+    } else {
+        Err(NoteError::Form)
+    }
+}
+
+/// Whether an Ed25519 signature is right.
+pub(super) fn verify(public: &[u8; 32], message: &[u8], value: &[u8]) -> bool {
+    UnparsedPublicKey::new(&signature::ED25519, public)
+        .verify(message, value)
+        .is_ok()
 }
 
 fn valid_name(name: &str) -> bool {
@@ -56,26 +114,10 @@ impl VerifierKey {
     /// # Errors
     /// When the form or the id is wrong.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let (name, rest) = text
-            .trim_end_matches('\n')
-            .split_once('+')
-            .ok_or(NoteError::KeyForm)?;
-        let (id, key) = rest.split_once('+').ok_or(NoteError::KeyForm)?;
-        let key = STANDARD.decode(key).map_err(|_| NoteError::KeyForm)?;
-        let [ED25519, public @ ..] = key.as_slice() else {
-            return Err(NoteError::KeyForm);
-        };
-        let public: [u8; 32] = public.try_into().map_err(|_| NoteError::KeyForm)?;
-        if !valid_name(name) {
-            return Err(NoteError::KeyForm);
-        }
-        let expected = key_id(name, &public);
-        if id != hex::encode(expected) {
-            return Err(NoteError::KeyId);
-        }
+        let (name, id, public) = parse_vkey(text, ED25519)?;
         Ok(Self {
             name: name.into(),
-            id: expected,
+            id,
             public,
         })
     }
@@ -95,17 +137,13 @@ impl VerifierKey {
         let (text, signatures) = split(note)?;
         let mut found = false;
         for line in signatures.lines() {
-            let (name, value) = line
-                .strip_prefix("— ")
-                .and_then(|l| l.split_once(' '))
-                .ok_or(NoteError::Form)?;
-            let value = STANDARD.decode(value).map_err(|_| NoteError::Form)?;
+            let (name, value) = parse_line(line)?;
             if name != self.name || !value.starts_with(&self.id) {
                 continue;
             }
-            UnparsedPublicKey::new(&signature::ED25519, &self.public)
-                .verify(text.as_bytes(), &value[4..])
-                .map_err(|_| NoteError::Signature)?;
+            if !verify(&self.public, text.as_bytes(), &value[4..]) {
+                return Err(NoteError::Signature);
+            }
             found = true;
         }
         if found {
@@ -118,20 +156,12 @@ impl VerifierKey {
 
 impl std::fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut key = vec![ED25519];
-        key.extend_from_slice(&self.public);
-        write!(
-            f,
-            "{}+{}+{}",
-            self.name,
-            hex::encode(self.id),
-            STANDARD.encode(key)
-        )
+        f.write_str(&show_vkey(&self.name, ED25519, self.id, &self.public))
     }
 }
 
 /// A note's text (with its newline) and its signature lines.
-fn split(note: &str) -> Result<(&str, &str), NoteError> {
+pub(super) fn split(note: &str) -> Result<(&str, &str), NoteError> {
     let at = note.rfind("\n\n").ok_or(NoteError::Form)?;
     let (text, signatures) = (&note[..=at], &note[at + 2..]);
     let control = |c: char| c.is_control() && c != '\n';
@@ -159,7 +189,7 @@ impl HostKey {
         let public: [u8; 32] = pair.public_key().as_ref().try_into().ok()?;
         let verifier = VerifierKey {
             name: name.into(),
-            id: key_id(name, &public),
+            id: key_id(name, ED25519, &public),
             public,
         };
         Some(Self { pair, verifier, seed })
@@ -209,9 +239,14 @@ impl HostKey {
     /// Signs a text that ends in a newline, giving the whole note.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
+        format!("{text}\n{}", self.line(text))
+    }
+
+    /// The signature line for such a text, for a note by several keys.
+    pub(super) fn line(&self, text: &str) -> String {
         let mut value = self.verifier.id.to_vec();
         value.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n— {} {}\n", self.verifier.name, STANDARD.encode(value))
+        signature_line(&self.verifier.name, &value)
     }
 }
 

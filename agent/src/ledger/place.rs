@@ -12,6 +12,7 @@ use super::{
     parts::{live_path, parts, segment_path},
     read, segment,
     store::{Handover, Store, int, remove, uint},
+    succession::succession_notes,
     tree::CompactRange,
 };
 
@@ -131,6 +132,6 @@ impl Handover {
         let note = conn.query_row(sql, [int(tree.size())], |r| r.get(0))?;
         let mut statement = conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
         let keys = statement.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
-        Ok(Self::new(tree, note, keys))
+        Ok(Self::new(tree, note, keys, succession_notes(conn)?))
     }
 }

@@ -23,6 +23,18 @@ pub(super) struct Sealed {
     pub salt: [u8; 16],
     pub leaf: Hash,
     pub done: Option<Done>,
+    /// What is written in the same transaction.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// A row of another table that an entry speaks of: both are there, or neither.
+pub(super) enum Beside {
+    /// The host's next public key, and the statement by which it takes over.
+    Succession { vkey: String, note: String },
+    /// A witness's signature line over the checkpoint of this size.
+    Witness { size: u64, signature: String },
+    /// An RFC 3161 token over the checkpoint of this size.
+    Timestamp { size: u64, token: Vec<u8> },
 }
 
 /// What the writer writes.

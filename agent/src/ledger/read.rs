@@ -39,10 +39,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     Ok(conn)
 }
 
-/// How many entries came before this file's.
-pub(super) fn first(conn: &Connection) -> Result<u64, LedgerError> {
-    let sql = "SELECT coalesce(min(size), 0) FROM frontier";
-    Ok(uint(conn.query_row(sql, [], |r| r.get(0))?))
+/// How many entries came before this file's; `None` for a part that was made ready and has not begun.
+pub(super) fn first(conn: &Connection) -> Result<Option<u64>, LedgerError> {
+    let first: Option<i64> = conn.query_row("SELECT min(size) FROM frontier", [], |r| r.get(0))?;
+    Ok(first.map(uint))
 }
 
 fn connect(path: &Path, how: &str) -> Result<Connection, rusqlite::Error> {

@@ -60,6 +60,7 @@ pub(super) fn seal(body: String) -> Sealed {
         salt,
         leaf,
         done: None,
+        beside: None,
     }
 }
 

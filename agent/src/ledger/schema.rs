@@ -1,10 +1,11 @@
 //! What tables, views and explanations a ledger and an export have, and whether a file has exactly those.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
 use super::{
+    controls::controls,
     store::{SCHEMA, TREE, VIEWS},
     tree::CompactRange,
     verify::VerifyError,
@@ -56,6 +57,24 @@ pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Re
         conn.prepare("INSERT INTO columns (name, column, description) VALUES (?1, ?2, ?3)")?;
     for (name, of, description) in columns() {
         statement.execute([name, of, description])?;
+    }
+    let mut control = conn.prepare("INSERT INTO controls VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut query = conn.prepare("INSERT INTO control_queries VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for c in controls() {
+        let views: BTreeSet<&str> = c.queries.iter().map(|q| &*q.view).collect();
+        let views = views.into_iter().collect::<Vec<_>>().join(", ");
+        control.execute([
+            &c.id,
+            &c.title,
+            &c.family,
+            &c.claim,
+            &views,
+            &c.not_shown.join("\n"),
+        ])?;
+        for q in &c.queries {
+            let speaks = if q.exception { "against" } else { "for" };
+            query.execute([&*c.id, &q.name, &q.question, &q.view, &q.sql, speaks])?;
+        }
     }
     Ok(())
 }
@@ -124,6 +143,20 @@ pub(super) fn check_explanations(conn: &Connection, tree: &CompactRange) -> Resu
     if let Some((name, column)) = found.keys().next() {
         return Err(wrong("columns", &format!("{name}.{column}")));
     }
+    let model = Connection::open_in_memory()?;
+    model.execute_batch(EXPLAIN)?;
+    explain(&model, &[])?;
+    for (table, sql) in [
+        ("controls", "SELECT * FROM controls ORDER BY control"),
+        (
+            "control_queries",
+            "SELECT * FROM control_queries ORDER BY control, name",
+        ),
+    ] {
+        if let Some(row) = difference(conn, &model, sql)? {
+            return Err(wrong(table, &row));
+        }
+    }
     let mut statement = conn.prepare("SELECT text FROM about WHERE topic = ?1")?;
     for (topic, expected) in [
         ("entries", tree.size().to_string()),
@@ -135,4 +168,20 @@ pub(super) fn check_explanations(conn: &Connection, tree: &CompactRange) -> Resu
         }
     }
     Ok(())
+}
+
+/// The first column of the first row in which the answers differ.
+fn difference(conn: &Connection, model: &Connection, sql: &str) -> Result<Option<String>, rusqlite::Error> {
+    let rows = |conn: &Connection| -> Result<Vec<Vec<String>>, rusqlite::Error> {
+        let mut statement = conn.prepare(sql)?;
+        let width = statement.column_count();
+        let rows = statement.query_map([], |r| (0..width).map(|i| r.get(i)).collect())?;
+        rows.collect()
+    };
+    let (found, expected) = (rows(conn)?, rows(model)?);
+    let differs = (0..found.len().max(expected.len())).find(|i| found.get(*i) != expected.get(*i));
+    Ok(differs.map(|i| {
+        let row = found.get(i).or_else(|| expected.get(i));
+        row.and_then(|r| r.first()).cloned().unwrap_or_default()
+    }))
 }

@@ -97,9 +97,14 @@ impl Sealer {
         if self.shared.failed.load(Ordering::Acquire) {
             return;
         }
+        let Some(key) = self.shared.keys.signing() else {
+            // The key is being replaced; whoever does that wakes this thread.
+            std::thread::park_timeout(self.after);
+            return;
+        };
         let tree = lock(&self.shared.head).tree.clone();
         let size = tree.size();
-        let note = Checkpoint::sign(&self.shared.key, size, &tree.root());
+        let note = Checkpoint::sign(&key, size, &tree.root());
         let Some(permits) = self.shared.queue.room_now(note.len()) else {
             return;
         };

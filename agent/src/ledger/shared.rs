@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     LedgerError,
-    note::HostKey,
+    keys::Keys,
     queue::{Queue, lock},
     record::Losses,
     state::StateFile,
@@ -37,7 +37,7 @@ pub(super) struct Trouble {
 
 pub(super) struct Shared {
     pub queue: Queue,
-    pub key: HostKey,
+    pub keys: Keys,
     pub clock: Clock,
     /// The data directory.
     pub dir: PathBuf,
@@ -62,6 +62,8 @@ pub(super) struct Shared {
     /// The sealer has nothing to do until the writer wakes it.
     pub sealer_idle: AtomicBool,
     pub stopping: AtomicBool,
+    /// Entries appended with a row beside them.
+    pub custody: AtomicU64,
     /// Entries between two checkpoints at most.
     pub checkpoint_every: u64,
 }
@@ -114,6 +116,14 @@ impl Shared {
         }
         drop(trouble);
         self.lossy.store(true, Ordering::Release);
+    }
+
+    /// Makes what is committed survive a loss of power, whatever the mode. (A part that ended was synced when the next
+    /// one began. A descriptor on the WAL may be closed: SQLite's locks are on the database file.)
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        let mut wal = self.live().0.into_os_string();
+        wal.push("-wal");
+        std::fs::File::open(wal)?.sync_data()
     }
 
     /// The file that is being written, and its number.

@@ -62,6 +62,8 @@ pub(super) fn open(path: &Path, since_ns: Option<i64>) -> Result<Span, LedgerErr
         "place, operation, direction, number, sha256, codec, size, bytes",
     );
     sql += &all("checkpoint", "size, note");
+    // Each part has those that its own entries name: one may be in several.
+    sql += &all("policy_set", "hash, text").replace("UNION ALL", "UNION");
     sql += &VIEWS.replace("CREATE VIEW", "CREATE TEMP VIEW");
     conn.execute_batch(&sql)?;
     conn.execute_batch("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON;")?;

@@ -1,9 +1,8 @@
 //! Opening: directory, lock, key, database, what the last run left to say, threads.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs,
+    os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
@@ -12,12 +11,10 @@ use std::{
     thread,
 };
 
-use rand::Rng as _;
-use zeroize::Zeroizing;
-
 use super::{
     LedgerError, Options, Threads,
     checkpoint::Checkpoint,
+    keys::{self, Keys},
     note::HostKey,
     parts::parts,
     place,
@@ -28,6 +25,7 @@ use super::{
     shared::{Head, LivePart, Shared, Trouble},
     state::{Before, StateFile},
     store::Store,
+    succession::open_checkpoint,
     writer::Writer,
 };
 use crate::{config::Durability, model::Reason};
@@ -39,7 +37,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         .create(dir)
         .map_err(|e| LedgerError::file(dir, &e))?;
     let (state, before) = StateFile::open(&dir.join("ledger.state"))?;
-    let key = host_key(dir, &options.host)?;
+    let key = keys::load(dir, &options.host, !parts(dir)?.is_empty())?;
     let power = options.durability == Durability::Power;
     let place::Found { mut store, ended } = place::find(dir, power)?;
     if store.tree.size() < before.size {
@@ -48,6 +46,8 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
             was: before.size,
         });
     }
+    let key = store.settle_key(dir, key)?;
+    keys::publish(dir, &key)?;
     store.put_key(&key.verifier().to_string())?;
     first_records(&mut store, &key, &before, &options)?;
     state
@@ -63,7 +63,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
     };
     let shared = Arc::new(Shared {
         queue: Queue::new(options.queue_bytes, options.queue_records),
-        key,
+        keys: Keys::new(key),
         clock: options.clock,
         dir: dir.into(),
         part_bytes: AtomicU64::new(fs::metadata(&store.path).map_or(0, |m| m.len())),
@@ -84,6 +84,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         segmenter: OnceLock::new(),
         sealer_idle: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
+        custody: AtomicU64::new(0),
         checkpoint_every: options.checkpoint_every.max(1),
     });
     let asked = Arc::default();
@@ -142,7 +143,7 @@ fn first_records(
     let (size, root) = (store.tree.size(), store.tree.root());
     if let Some((sealed, note)) = store.last_checkpoint()? {
         // The cached tree must not go on from something that was not signed.
-        let opened = Checkpoint::open(key.verifier(), &note);
+        let opened = open_checkpoint(key.verifier(), &store.successions()?, &note);
         let wrong = match &opened {
             Ok(checkpoint) => sealed > size || (sealed == size && checkpoint.root != root),
             Err(_) => true,
@@ -165,50 +166,4 @@ fn first_records(
         nodes: store.tree.to_bytes(),
     };
     write(store, &[Item { record, permits: 0 }])
-}
-
-/// Reads the host key, or makes it on first start.
-fn host_key(dir: &Path, host: &str) -> Result<HostKey, LedgerError> {
-    let path = dir.join("ledger.key");
-    let bad = |why: &str| LedgerError::Key {
-        path: path.clone(),
-        why: why.into(),
-    };
-    let key = match fs::read_to_string(&path).map(Zeroizing::new) {
-        Ok(text) => HostKey::parse(&text).map_err(|e| bad(&e.to_string()))?,
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            if !parts(dir)?.is_empty() {
-                return Err(bad("the ledger exists and its key does not; put the key back"));
-            }
-            let mut seed = Zeroizing::new([0; 32]);
-            rand::rng().fill(&mut *seed);
-            let key = HostKey::from_seed(&format!("portcullis/{host}"), seed)
-                .ok_or_else(|| bad("the host id has white space or '+', or is empty"))?;
-            write_new(&path, key.to_secret().as_bytes(), 0o600).map_err(|e| LedgerError::file(&path, &e))?;
-            key
-        }
-        Err(e) => return Err(LedgerError::file(&path, &e)),
-    };
-    let public = dir.join("ledger.pub");
-    if !public.exists() {
-        let text = format!("{}\n", key.verifier());
-        write_new(&public, text.as_bytes(), 0o644).map_err(|e| LedgerError::file(&public, &e))?;
-    }
-    Ok(key)
-}
-
-/// Writes a file so that it is there whole or not at all.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -11,8 +11,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, Trans
 use super::{
     LedgerError,
     frame::direction_word,
+    keys,
+    note::HostKey,
     parts::live_path,
-    queue::{Item, Record},
+    queue::{Beside, Item, Record},
+    succession::{Succession, succession_notes, successions},
     tree::{CompactRange, Hash},
 };
 
@@ -64,17 +67,20 @@ pub(super) struct Handover {
     /// The checkpoint over everything before; empty at the beginning of a ledger.
     note: String,
     keys: Vec<String>,
+    /// The statements by which they followed each other.
+    successions: Vec<String>,
     policy: Option<(Box<str>, Box<str>)>,
 }
 
 impl Handover {
-    pub(super) fn new(tree: CompactRange, note: String, keys: Vec<String>) -> Self {
+    pub(super) fn new(tree: CompactRange, note: String, keys: Vec<String>, successions: Vec<String>) -> Self {
         let place = int(tree.size()) << PLACE_BITS;
         Self {
             tree,
             place,
             note,
             keys,
+            successions,
             policy: None,
         }
     }
@@ -114,19 +120,25 @@ impl Store {
     /// Makes the file of a part that has not begun, durably: before [`Self::begin`] it counts for nothing.
     pub(super) fn prepare(dir: &Path, number: u64, power: bool) -> Result<Self, LedgerError> {
         let path = live_path(dir, number);
-        remove(&path).map_err(|e| LedgerError::file(&path, &e))?;
+        let partial = path.with_extension("partial");
+        for old in [&partial, &path] {
+            remove(old).map_err(|e| LedgerError::file(old, &e))?;
+        }
         // Its side files take over this mode.
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        options.open(&path).map_err(|e| LedgerError::file(&path, &e))?;
-        let mut conn = connect(&path)?;
-        create(&mut conn, &path)?;
-        conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-        let sync = || -> std::io::Result<()> {
-            File::open(&path)?.sync_all()?;
+        options
+            .open(&partial)
+            .map_err(|e| LedgerError::file(&partial, &e))?;
+        // Closing it copies its WAL back, so that the file is whole by itself.
+        create(&mut connect(&partial)?, &partial)?;
+        let place = || -> std::io::Result<()> {
+            File::open(&partial)?.sync_all()?;
+            std::fs::rename(&partial, &path)?;
             File::open(dir)?.sync_all()
         };
-        sync().map_err(|e| LedgerError::file(&path, &e))?;
+        place().map_err(|e| LedgerError::file(&path, &e))?;
+        let conn = connect(&path)?;
         let mut store = Self {
             conn,
             wal: None,
@@ -151,6 +163,7 @@ impl Store {
             place: self.place,
             note,
             keys,
+            successions: succession_notes(&self.conn)?,
             policy: self.policy.clone(),
         })
     }
@@ -176,6 +189,9 @@ impl Store {
         }
         for key in &from.keys {
             tx.execute("INSERT INTO key (vkey) VALUES (?1)", [key])?;
+        }
+        for note in &from.successions {
+            tx.execute("INSERT INTO statement (note) VALUES (?1)", [note])?;
         }
         if let Some((hash, text)) = &from.policy {
             tx.execute(
@@ -238,6 +254,9 @@ impl Store {
                             e.leaf.as_slice()
                         ])?;
                         self.tree.append(&e.leaf);
+                        if let Some(beside) = &e.beside {
+                            put_beside(&tx, beside)?;
+                        }
                     }
                     Record::Frame(f) => {
                         self.place = (self.place + 1).max(int(self.tree.size()) << PLACE_BITS);
@@ -306,6 +325,16 @@ impl Store {
         Ok(row.optional()?)
     }
 
+    /// The statements by which one host key gave way to another.
+    pub(super) fn successions(&self) -> Result<Vec<Succession>, LedgerError> {
+        successions(&self.conn)
+    }
+
+    /// Finishes or undoes a replacement of the host key that the last run began.
+    pub(super) fn settle_key(&self, dir: &Path, key: HostKey) -> Result<HostKey, LedgerError> {
+        keys::settle(dir, &self.conn, key)
+    }
+
     /// The leaves from `seq` on: what a failed write may have left behind.
     pub(super) fn leaves_from(&self, seq: u64) -> Result<Vec<Hash>, LedgerError> {
         let mut statement = self
@@ -314,6 +343,24 @@ impl Store {
         let rows = statement.query_map([int(seq)], |r| r.get::<_, Hash>(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+fn put_beside(tx: &Transaction<'_>, beside: &Beside) -> Result<(), rusqlite::Error> {
+    match beside {
+        Beside::Succession { vkey, note } => {
+            tx.execute("INSERT OR IGNORE INTO key (vkey) VALUES (?1)", [vkey])?;
+            tx.execute("INSERT OR IGNORE INTO statement (note) VALUES (?1)", [note])
+        }
+        Beside::Witness { size, signature } => tx.execute(
+            "INSERT OR IGNORE INTO witness (size, signature) VALUES (?1, ?2)",
+            params![int(*size), signature],
+        ),
+        Beside::Timestamp { size, token } => tx.execute(
+            "INSERT OR IGNORE INTO timestamp (size, token) VALUES (?1, ?2)",
+            params![int(*size), token],
+        ),
+    }
+    .map(drop)
 }
 
 fn connect(path: &Path) -> Result<Connection, LedgerError> {

@@ -83,7 +83,9 @@ impl Tail {
         let mut last = None;
         for part in parts(&self.dir)?.into_iter().rev() {
             let conn = part.open()?;
-            let first = read::first(&conn)?;
+            let Some(first) = read::first(&conn)? else {
+                continue;
+            };
             if first <= self.next {
                 let open = Open {
                     conn,

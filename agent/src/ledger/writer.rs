@@ -95,7 +95,13 @@ impl Writer {
         let text = |e: WriteError| Arc::<str>::from(e.to_string());
         let store = self.store.as_mut().ok_or("it is closed")?;
         let (size, root) = (store.tree.size(), store.tree.root());
-        let note = Checkpoint::sign(&self.shared.key, size, &root);
+        let Some(key) = self.shared.keys.signing() else {
+            // The key is being replaced, and who does that may wait for this thread: another time.
+            let path = next.path.clone();
+            drop(next);
+            return remove(&path).map_err(|e| Arc::from(e.to_string()));
+        };
+        let note = Checkpoint::sign(&key, size, &root);
         let record = Record::Checkpoint {
             size,
             note: note.clone(),
@@ -291,10 +297,13 @@ impl Writer {
         }
         if let Some(store) = &mut self.store {
             let (size, root) = (store.tree.size(), store.tree.root());
-            if lock(&self.shared.head).sealed < size {
+            // While a key is being replaced the next start signs.
+            if lock(&self.shared.head).sealed < size
+                && let Some(key) = self.shared.keys.signing()
+            {
                 let record = Record::Checkpoint {
                     size,
-                    note: Checkpoint::sign(&self.shared.key, size, &root),
+                    note: Checkpoint::sign(&key, size, &root),
                     nodes: store.tree.to_bytes(),
                 };
                 if let Err(error) = store.write(&[Item { record, permits: 0 }]) {

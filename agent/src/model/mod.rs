@@ -12,6 +12,7 @@ mod operation;
 mod origin;
 mod reason;
 mod secrets;
+pub mod text;
 mod time;
 mod value;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Class, Context, EventSink, SegmentSink, ShipError, directory::Directory, form::Form, hec::SplunkHec,
-    jsonl::Jsonl, otlp::Otlp, syslog::Syslog, view::HostFacts,
+    Context, EventSink, SegmentSink, ShipError, directory::Directory, form::Form, hec::SplunkHec,
+    jsonl::Jsonl, otlp::Otlp, s3::S3, syslog::Syslog, view::HostFacts,
 };
 use crate::config::{Ship, ShipTo};
 
@@ -22,12 +22,12 @@ pub enum Sink {
 /// When a file that it names (further roots) cannot be used.
 pub fn sink(ship: &Ship, context: &Context) -> Result<Sink, ShipError> {
     let events = |sink: Box<dyn EventSink>| Ok(Sink::Events(sink));
+    let timeout = ship.common.timeout;
     match &ship.to {
         ShipTo::Directory(to) => Ok(Sink::Segments(Arc::new(Directory::new(to)))),
-        ShipTo::S3(_) => missing(ship),
+        ShipTo::S3(to) => Ok(Sink::Segments(Arc::new(S3::new(to, context, timeout)?))),
         ShipTo::Otlp(to) => events(Box::new(Otlp::new(to, form(ship, context), context.clone())?)),
         ShipTo::Syslog(to) => {
-            let timeout = ship.common.timeout;
             let sink = Syslog::new(to, form(ship, context), context.clone(), timeout)?;
             events(Box::new(sink))
         }
@@ -47,9 +47,4 @@ fn form(ship: &Ship, context: &Context) -> Form {
             ..HostFacts::new(&context.host)
         },
     }
-}
-
-fn missing(ship: &Ship) -> Result<Sink, ShipError> {
-    let why = format!("this version has no sink of kind {}", ship.to.kind());
-    Err(ShipError::permanent(Class::Local, why))
 }

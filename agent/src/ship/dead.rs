@@ -43,18 +43,29 @@ pub(super) struct DeadLetters {
     max_bytes: u64,
     bytes: u64,
     count: u64,
+    lowest: Option<u64>,
 }
 
 impl DeadLetters {
     /// Those in a directory, which is made with the first one.
     pub(super) fn open(dir: PathBuf, max_bytes: u64) -> io::Result<Self> {
         let (count, bytes) = measure(&dir.join(LETTERS))?;
+        let lowest = lowest(&dir.join(LETTERS))?
+            .into_iter()
+            .chain(lowest(&dir.join(AGAIN))?)
+            .min();
         Ok(Self {
             dir,
             max_bytes,
             bytes,
             count,
+            lowest,
         })
+    }
+
+    /// The lowest place among all that was rejected and not sent since.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        self.lowest
     }
 
     /// How many wait for an admin.
@@ -99,6 +110,8 @@ impl DeadLetters {
         }
         self.bytes += text.len() as u64;
         self.count += kept as u64;
+        let kept_places = letters[..kept].iter().map(|letter| letter.place);
+        self.lowest = self.lowest.into_iter().chain(kept_places).min();
         Ok(kept)
     }
 
@@ -133,10 +146,12 @@ impl DeadLetters {
     }
 
     /// All of them were dealt with.
-    pub(super) fn sent(&self) -> io::Result<()> {
+    pub(super) fn sent(&mut self) -> io::Result<()> {
         let again = self.dir.join(AGAIN);
         fs::remove_file(&again)?;
-        file::sync_parent(&again)
+        file::sync_parent(&again)?;
+        self.lowest = lowest(&self.dir.join(LETTERS))?;
+        Ok(())
     }
 }
 
@@ -165,6 +180,17 @@ fn measure(path: &Path) -> io::Result<(u64, u64)> {
         }
         at += n as u64;
     }
+}
+
+/// The lowest place in a file.
+fn lowest(path: &Path) -> io::Result<Option<u64>> {
+    let (mut lowest, mut from) = (None::<u64>, 0);
+    while let Some((letters, end)) = read(path, from, 1000)? {
+        let places = letters.iter().map(|letter| letter.place);
+        lowest = lowest.into_iter().chain(places).min();
+        from = end;
+    }
+    Ok(lowest)
 }
 
 fn read(path: &Path, from: u64, limit: usize) -> io::Result<Option<(Vec<DeadLetter>, u64)>> {
@@ -228,13 +254,18 @@ mod tests {
         assert_eq!(dead.count(), 2);
         assert_eq!(dead.push(&[letter(3), letter(4)]).unwrap(), 1);
         assert_eq!(list(&place, 10).unwrap(), [letter(1), letter(2), letter(3)]);
-        assert_eq!((dead.again().unwrap(), dead.count()), (3, 0));
+        assert_eq!(
+            (dead.again().unwrap(), dead.count(), dead.lowest()),
+            (3, 0, Some(1))
+        );
         assert_eq!(dead.push(&[letter(5)]).unwrap(), 1);
         assert_eq!(dead.again().unwrap(), 4);
         let (first, at) = dead.to_send(0, 3).unwrap().unwrap();
         assert_eq!(first.len(), 3);
         assert_eq!(dead.to_send(at, 3).unwrap().unwrap().0, [letter(5)]);
+        assert_eq!(DeadLetters::open(place, line * 3).unwrap().lowest(), Some(1));
         dead.sent().unwrap();
+        assert_eq!(dead.lowest(), None);
         assert!(dead.to_send(0, 3).unwrap().is_none());
         assert_eq!(dead.again().unwrap(), 0);
     }

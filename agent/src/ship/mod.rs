@@ -20,11 +20,13 @@ mod file;
 pub mod form;
 pub mod hec;
 pub mod jsonl;
+mod look;
 mod metrics;
 mod net;
 pub mod ocsf;
 pub mod otlp;
 mod pace;
+mod s3;
 #[cfg(any(test, feature = "testing"))]
 pub mod samples;
 mod segment;

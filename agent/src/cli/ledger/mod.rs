@@ -1,5 +1,6 @@
 //! `portcullis ledger`
 
+mod rotate_key;
 mod seal;
 
 use std::process::ExitCode;
@@ -12,10 +13,17 @@ pub(super) enum Command {
     ///
     /// The daemon does so by itself when the live ledger has [ledger] segment_bytes, or is segment_age old.
     Seal(seal::Args),
+    /// Replace the key that signs the ledger's checkpoints by a new one.
+    ///
+    /// The old key's last act is to sign, together with the new one, that the new one takes over: who has the old public
+    /// key can go on verifying with it. Keep old public keys, and give the new one (`ledger.pub`) to auditors all the same.
+    /// Without a running daemon the ledger is opened for it.
+    RotateKey(rotate_key::Args),
 }
 
 pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Seal(args) => seal::run(args, config),
+        Command::RotateKey(args) => rotate_key::run(args, config),
     }
 }

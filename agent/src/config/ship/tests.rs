@@ -92,3 +92,18 @@ fn mistakes_are_told_with_what_to_write() {
     let twice = format!("{directory}[[ship]]\nname = \"s\"\n{directory}");
     assert!(parse(&twice).unwrap_err().contains("there twice"));
 }
+
+#[test]
+fn the_example_in_the_readme_is_valid() {
+    let readme = include_str!("../../ship/README.md");
+    let example = readme
+        .split("```toml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let config = load::parse("README".as_ref(), &example.replace("# endpoint", "endpoint")).unwrap();
+    let kinds: Vec<_> = config.ship.iter().map(|ship| ship.to.kind()).collect();
+    assert_eq!(kinds, ["directory", "s3"]);
+}

@@ -20,6 +20,7 @@ use super::{
         read, schema,
         shared::Shared,
         store::{APPLICATION_ID, FORMAT, SCHEMA, VIEWS, int, uint},
+        succession::succession_notes,
         tree::{CompactRange, Hash, leaf_hash},
     },
     statement::{Lines, Statement},
@@ -52,7 +53,7 @@ pub struct Sealed {
 /// What is known of a segment that is in its place.
 pub(super) fn describe(path: &Path, number: u64) -> Result<Sealed, LedgerError> {
     let conn = read::open(path)?;
-    let first = read::first(&conn)?;
+    let first = read::first(&conn)?.unwrap_or(0);
     let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
     let end = uint(conn.query_row(sql, [int(first)], |r| r.get(0))?);
     let sql = "SELECT text FROM about WHERE topic = 'root'";
@@ -71,7 +72,10 @@ pub(super) fn describe(path: &Path, number: u64) -> Result<Sealed, LedgerError> 
 }
 
 /// SHA-256 (hex) and size of a file.
-pub(in super::super) fn hash_file(path: &Path) -> std::io::Result<(String, u64)> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> std::io::Result<(String, u64)> {
     let mut file = File::open(path)?;
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 256 << 10];
@@ -154,6 +158,7 @@ impl Copy<'_> {
         self.checkpoints(first)?;
         for sql in [
             "INSERT INTO key SELECT vkey FROM live.key",
+            "INSERT INTO statement SELECT note FROM live.statement",
             "INSERT INTO witness SELECT size, signature FROM live.witness",
             "INSERT INTO timestamp SELECT size, token FROM live.timestamp",
         ] {
@@ -168,7 +173,17 @@ impl Copy<'_> {
             frames,
             policy_sets,
         };
-        let note = statement.sign(&self.shared.key);
+        let note = {
+            let key = self
+                .shared
+                .keys
+                .signing()
+                .ok_or_else(|| LedgerError::Unavailable {
+                    why: "the key is being replaced".into(),
+                })?;
+            statement.sign(&key)
+        };
+        self.later_keys()?;
         self.target
             .execute("INSERT INTO statement (note) VALUES (?1)", [note])?;
         let about = self.about(&statement);
@@ -250,6 +265,22 @@ impl Copy<'_> {
         Err(LedgerError::Database {
             why: format!("there is no checkpoint over its {end} entries").into(),
         })
+    }
+
+    /// The keys that took over after this part had ended: one of them signs what is said of it.
+    fn later_keys(&self) -> Result<(), LedgerError> {
+        let live = read::open(&self.shared.live().0)?;
+        let mut statement = live.prepare("SELECT vkey FROM key")?;
+        let keys = statement.query_map([], |r| r.get::<_, String>(0))?;
+        for key in keys {
+            let sql = "INSERT OR IGNORE INTO key (vkey) VALUES (?1)";
+            self.target.execute(sql, [key?])?;
+        }
+        for note in succession_notes(&live)? {
+            let sql = "INSERT OR IGNORE INTO statement (note) VALUES (?1)";
+            self.target.execute(sql, [note])?;
+        }
+        Ok(())
     }
 
     /// Copies a small table.
@@ -359,7 +390,7 @@ impl Copy<'_> {
             ("entries", statement.end.to_string()),
             ("root", hex::encode(self.tree.root())),
             ("sealed_at", Rfc3339(self.shared.clock.now_ns()).to_string()),
-            ("key", self.shared.key.verifier().to_string()),
+            ("key", self.shared.keys.current().verifier().to_string()),
             ("version", env!("CARGO_PKG_VERSION").into()),
             (
                 "verify",

@@ -26,7 +26,7 @@ use std::{
 use serde_json::json;
 use tokio::sync::oneshot;
 
-pub use self::build::Sealed;
+pub use self::build::{Sealed, hash_file};
 use super::{
     LedgerError, parts,
     queue::{Item, Record, lock},

@@ -2,9 +2,12 @@
 
 mod basic;
 mod reading;
+mod replay;
+mod rotation;
 mod segments;
 mod tamper;
 mod trouble;
+mod vouched;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -10,6 +10,7 @@ use super::{
         store::{int, uint},
     },
     ChainFlaw, Checks, FileKind, Finding, Progress, Report, VerifyError, indexes_fit,
+    keys::KeyRing,
     pass::{self, Carry},
 };
 
@@ -28,17 +29,28 @@ pub(super) fn run(
     let found = find_all(files)?;
     let several = found.len() > 1;
     let total = found.last().map_or(0, |f| f.end);
-    let mut carry: Option<Carry> = None;
+    let unnamed = |error| Finding { file: None, error };
+    let mut carry = Carry::new(keys(&found, checks), checks).map_err(unnamed)?;
     for file in found {
         let named = |error| Finding {
             file: several.then(|| file.part.path.clone()),
             error,
         };
-        let before = carry.take();
-        let next = one(&file.part, before, total, checks, progress).map_err(named)?;
-        carry = Some(next);
+        carry = one(&file.part, carry, total, progress).map_err(named)?;
     }
-    Ok(carry.map(Carry::report).unwrap_or_default())
+    carry.report().map_err(unnamed)
+}
+
+/// The keys of all files: the one given may be that of the last alone. What is wrong with a file's keys is said when its
+/// turn comes.
+fn keys(files: &[Found], checks: &Checks) -> KeyRing {
+    let mut keys = KeyRing::new(checks.key.as_ref());
+    for file in files {
+        if let Ok(conn) = file.part.open() {
+            let _ = keys.add_file(&conn);
+        }
+    }
+    keys
 }
 
 /// Looks into the files and puts them in their order.
@@ -51,7 +63,7 @@ fn find_all(files: &[PathBuf]) -> Result<Vec<Found>, Finding> {
         };
         if path.is_dir() {
             for part in parts(path).map_err(named)? {
-                found.push(look(part).map_err(named)?);
+                found.extend(look(part).map_err(named)?);
             }
             if found.is_empty() {
                 return Err(named(LedgerError::File {
@@ -60,41 +72,44 @@ fn find_all(files: &[PathBuf]) -> Result<Vec<Found>, Finding> {
                 }));
             }
         } else {
-            found.push(look(Part::alone(path)).map_err(named)?);
+            found.extend(look(Part::alone(path)).map_err(named)?);
         }
     }
     found.sort_by_key(|f| (f.first, f.end));
     Ok(found)
 }
 
-fn look(part: Part) -> Result<Found, LedgerError> {
+/// Nothing for a part of a running ledger that has not begun.
+fn look(part: Part) -> Result<Option<Found>, LedgerError> {
     let conn = part.open()?;
     // A file whose tables are not ours is refused where its schema is looked at.
-    let first = read::first(&conn).unwrap_or(0);
+    let first = match read::first(&conn) {
+        Ok(None) if !part.sealed => return Ok(None),
+        first => first.ok().flatten().unwrap_or(0),
+    };
     let sql = "SELECT coalesce(max(seq) + 1, ?1) FROM entry";
     let end = conn
         .query_row(sql, [int(first)], |r| r.get(0))
         .map_or(first, uint);
-    Ok(Found { part, first, end })
+    Ok(Some(Found { part, first, end }))
 }
 
-fn one(
+fn one<'a>(
     part: &Part,
-    before: Option<Carry>,
+    before: Carry<'a>,
     total: u64,
-    checks: &Checks,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Carry, VerifyError> {
+) -> Result<Carry<'a>, VerifyError> {
     let conn = part.open()?;
     let kind = schema::check(&conn)?;
     if kind != FileKind::Export {
-        return pass::run(&conn, kind, before, total, checks, progress);
+        return pass::run(&conn, kind, before, total, progress);
     }
     // An index that does not fit its table would make queries lie about bodies that are right. On a thread of its own,
     // because it takes as long as all the rest.
     std::thread::scope(|scope| {
         let indexes = scope.spawn(|| indexes_fit(&part.path));
-        let carry = pass::run(&conn, kind, before, total, checks, progress)?;
+        let carry = pass::run(&conn, kind, before, total, progress)?;
         // A panic there would be one of SQLite's binding; the file is then not verified.
         let panicked = |_| {
             Err(VerifyError::Damaged {

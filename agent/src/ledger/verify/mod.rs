@@ -7,16 +7,20 @@
 
 mod chain;
 mod claims;
+mod evidence;
+mod keys;
 mod pass;
 
 use std::path::{Path, PathBuf};
 
+pub use self::evidence::Witnessed;
 pub use super::schema::FileKind;
 use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
     read,
+    witness::cosignature::WitnessKey,
 };
 
 /// What is wrong with an entry.
@@ -52,6 +56,18 @@ pub enum EntryFlaw {
         /// The operation's id.
         operation: String,
     },
+    /// An entry by which another key takes over that does not show it.
+    #[error("it says that another key signs from now on, and {what}")]
+    Succession {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A cosignature that the host got is not there.
+    #[error("the cosignature over {size} entries that it speaks of is not in the file")]
+    Cosignature {
+        /// The size of the checkpoint.
+        size: u64,
+    },
     /// The frames stored are not those that the outcome names.
     #[error(
         "the stored payload of operation {operation}, direction {direction}, is not the one that it names"
@@ -61,6 +77,35 @@ pub enum EntryFlaw {
         operation: String,
         /// `up` or `down`.
         direction: &'static str,
+    },
+}
+
+/// Why a file does not go with a checkpoint that was kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgainstFlaw {
+    /// It is no checkpoint of this ledger.
+    #[error("it is no checkpoint of this ledger: {0}")]
+    Note(CheckpointFlaw),
+    /// It covers more than there is.
+    #[error(
+        "there are only {entries} entries: this is an older copy (a rollback), or the newest were cut off; ask for \
+         the file that goes on to there"
+    )]
+    Rollback {
+        /// How many there are.
+        entries: u64,
+    },
+    /// Its root is another.
+    #[error(
+        "the entries before it are others than those that it was signed over: there are two histories (a fork), or \
+         one was rewritten and signed again"
+    )]
+    Fork,
+    /// It is from before the first entry.
+    #[error("the file begins with entry {first}, behind it: give the files before it, too")]
+    Before {
+        /// The first entry.
+        first: u64,
     },
 }
 
@@ -108,6 +153,20 @@ pub enum CheckpointFlaw {
         since: u64,
         /// Its own size.
         size: u64,
+    },
+    /// It is by a key that had been replaced.
+    #[error("it is signed by the key {key}, which was replaced {by}")]
+    Retired {
+        /// The key.
+        key: String,
+        /// By which entry, where it is there.
+        by: String,
+    },
+    /// It is by a key that no statement puts in the place of the one before.
+    #[error("it is signed by the key {key}, which did not follow the key that signed until then")]
+    NotSucceeded {
+        /// The key.
+        key: String,
     },
     /// It covers entries that are not there.
     #[error("the entries from {entries} on, which it covers, are missing")]
@@ -247,6 +306,34 @@ pub enum VerifyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A checkpoint that was kept elsewhere does not go with the file.
+    #[error("the kept checkpoint of {size} entries: {flaw}")]
+    Against {
+        /// Its size.
+        size: u64,
+        /// Why.
+        flaw: AgainstFlaw,
+    },
+    /// A witness's cosignature.
+    #[error("a witness's cosignature over {size} entries: {what}")]
+    Witness {
+        /// The size of the checkpoint.
+        size: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A witness that was asked for has cosigned nothing.
+    #[error("there is no cosignature by the witness {key}")]
+    Unwitnessed {
+        /// Its key.
+        key: String,
+    },
+    /// A statement by which one key follows another.
+    #[error("table statement, a statement of key succession: {what}")]
+    Succession {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The database file itself: an index that does not fit its table, a page used twice.
     #[error("the file is damaged: {what}")]
     Damaged {
@@ -325,6 +412,14 @@ pub struct Report {
     pub unclaimed_frames: u64,
     /// Gap entries: what could not be recorded.
     pub gaps: u64,
+    /// Entries by which another host key took over.
+    pub rotations: u64,
+    /// Witnesses with a cosignature, and how far these reach.
+    pub witnesses: Vec<Witnessed>,
+    /// Cosignatures that could not be checked: no key of theirs is known, or they are over what came before the file.
+    pub unknown_cosignatures: u64,
+    /// The size of the kept checkpoint that the file goes with, if one was given.
+    pub against: Option<u64>,
     /// Policy sets that entries name and whose text is not in the file.
     pub policy_sets_missing: u64,
 }
@@ -332,8 +427,13 @@ pub struct Report {
 /// What is asked of a verification besides.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
-    /// The host's public key, had by another way than from the files.
+    /// The host's public key, had by another way than from the files; one that was replaced, or that took over, does
+    /// as well.
     pub key: Option<VerifierKey>,
+    /// Witnesses whose cosignature is demanded.
+    pub witnesses: Vec<WitnessKey>,
+    /// A checkpoint of this ledger that was kept elsewhere: a whole signed note.
+    pub against: Option<String>,
 }
 
 /// Verifies an export, a segment, or a ledger (also one that is being written).
@@ -345,7 +445,10 @@ pub fn verify(
     key: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, VerifyError> {
-    let checks = Checks { key: key.cloned() };
+    let checks = Checks {
+        key: key.cloned(),
+        ..Checks::default()
+    };
     verify_files(&[path.into()], &checks, progress).map_err(|finding| finding.error)
 }
 

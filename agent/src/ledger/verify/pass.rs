@@ -10,18 +10,17 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        canonical,
-        checkpoint::Checkpoint,
-        is_time,
-        note::{NoteError, VerifierKey},
-        schema,
+        canonical, is_time, schema,
         segment::statement::{Lines, Statement},
         store::{PLACE_BITS, uint},
+        succession::Succession,
         tree::{CompactRange, leaf_hash, sha256},
     },
     ChainFlaw, CheckpointFlaw, Checks, EntryFlaw, FileKind, FrameFlaw, Progress, Report, StatementFlaw,
     VerifyError,
     claims::{Claims, FrameRow, canonical_uuid},
+    evidence::Evidence,
+    keys::KeyRing,
 };
 use crate::model::EntryKind;
 
@@ -37,8 +36,9 @@ const KINDS: [EntryKind; 9] = [
     EntryKind::Ledger,
 ];
 
-struct Pass<'a> {
-    keys: Vec<VerifierKey>,
+struct Pass<'a, 'c> {
+    keys: KeyRing,
+    evidence: Evidence<'c>,
     kind: FileKind,
     tree: CompactRange,
     claims: Claims,
@@ -53,7 +53,9 @@ struct Pass<'a> {
 }
 
 /// What a file leaves for the one after it.
-pub(super) struct Carry {
+pub(super) struct Carry<'a> {
+    keys: KeyRing,
+    evidence: Evidence<'a>,
     tree: CompactRange,
     claims: Claims,
     policy_sets: BTreeSet<String>,
@@ -62,34 +64,57 @@ pub(super) struct Carry {
     report: Report,
 }
 
-impl Carry {
+impl<'a> Carry<'a> {
+    /// Before the first file; the keys are those of all files.
+    pub(super) fn new(keys: KeyRing, checks: &'a Checks) -> Result<Self, VerifyError> {
+        keys.check_given()?;
+        Ok(Self {
+            keys,
+            evidence: Evidence::new(checks)?,
+            tree: CompactRange::default(),
+            claims: Claims::default(),
+            policy_sets: BTreeSet::new(),
+            missing_sets: BTreeSet::new(),
+            sealed: 0,
+            report: Report {
+                key_given: checks.key.is_some(),
+                ..Report::default()
+            },
+        })
+    }
+
     /// What was found in all files.
-    pub(super) fn report(self) -> Report {
+    pub(super) fn report(self) -> Result<Report, VerifyError> {
         let entries = self.tree.size();
+        self.keys.finish()?;
+        let found = self.evidence.finish(&self.keys, self.report.first, entries)?;
         let (open, unclaimed) = self.claims.left();
-        Report {
+        Ok(Report {
             entries,
+            rotations: self.keys.rotations(),
+            witnesses: found.witnesses,
+            unknown_cosignatures: found.unknown,
+            against: found.against,
             unsealed: entries - self.sealed.min(entries),
             root: hex::encode(self.tree.root()),
             open_operations: open,
             unclaimed_frames: unclaimed,
             policy_sets_missing: self.missing_sets.difference(&self.policy_sets).count() as u64,
             ..self.report
-        }
+        })
     }
 }
 
-pub(super) fn run(
+pub(super) fn run<'a>(
     conn: &Connection,
     kind: FileKind,
-    before: Option<Carry>,
+    before: Carry<'a>,
     total: u64,
-    checks: &Checks,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Carry, VerifyError> {
+) -> Result<Carry<'a>, VerifyError> {
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
-    let mut pass = Pass::begin(&conn, kind, before, checks, progress)?;
+    let mut pass = Pass::begin(&conn, kind, before, progress)?;
     let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
     let mut frames = conn.prepare(
         "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
@@ -146,32 +171,40 @@ impl Frames<'_> {
     }
 }
 
+/// The members of an entry of kind `ledger`.
+#[derive(serde::Deserialize)]
+struct Told<'a> {
+    #[serde(borrow)]
+    event: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    detail: serde_json::Value,
+}
+
 type Flawed = (Option<String>, EntryFlaw);
 
-impl<'a> Pass<'a> {
+impl<'a, 'c> Pass<'a, 'c> {
     /// Reads the small tables, and checks that the file begins where the one before it ends.
     fn begin(
         conn: &Connection,
         kind: FileKind,
-        before: Option<Carry>,
-        checks: &Checks,
+        before: Carry<'c>,
         progress: &'a mut dyn FnMut(Progress),
     ) -> Result<Self, VerifyError> {
-        let keys = keys(conn, checks.key.as_ref())?;
-        let origin = keys.first().map(|k| k.name().to_owned()).unwrap_or_default();
+        let Carry {
+            mut keys,
+            mut evidence,
+            mut claims,
+            policy_sets: mut sets,
+            missing_sets: missing,
+            mut report,
+            ..
+        } = before;
+        let origin = keys.add_file(conn)?;
         let tree = frontier(conn)?;
-        let mut report = Report {
-            first: tree.size(),
-            key_given: checks.key.is_some(),
-            ..Report::default()
-        };
-        let (mut claims, mut sets, mut missing) = (Claims::default(), BTreeSet::new(), BTreeSet::new());
-        if let Some(before) = before {
-            if origin != before.report.origin {
-                let flaw = ChainFlaw::Origin {
-                    origin,
-                    before: before.report.origin,
-                };
+        if report.files > 0 {
+            if origin != report.origin {
+                let before = report.origin;
+                let flaw = ChainFlaw::Origin { origin, before };
                 return Err(VerifyError::Chain { flaw });
             }
             if let Some(flaw) = ChainFlaw::between(before.tree.size(), tree.size()) {
@@ -181,11 +214,13 @@ impl<'a> Pass<'a> {
                 let flaw = ChainFlaw::Fork;
                 return Err(VerifyError::Chain { flaw });
             }
-            (claims, sets, missing) = (before.claims, before.policy_sets, before.missing_sets);
-            report = before.report;
-        } else if tree.size() > 0 && kind != FileKind::Export {
-            claims.began_earlier();
+        } else {
+            report.first = tree.size();
+            if tree.size() > 0 && kind != FileKind::Export {
+                claims.began_earlier();
+            }
         }
+        evidence.add_file(conn, &origin, tree.size(), &tree.root())?;
         report.file = kind;
         report.files += 1;
         report.origin = origin;
@@ -200,6 +235,7 @@ impl<'a> Pass<'a> {
         let sealed = tree.size();
         let mut pass = Self {
             keys,
+            evidence,
             kind,
             tree,
             claims,
@@ -231,18 +267,15 @@ impl<'a> Pass<'a> {
         let mut segments = 0;
         for note in notes {
             let note = note?;
+            // Those of keys were read at the beginning.
+            if Succession::is_titled(&note) {
+                continue;
+            }
             if !Statement::is_one(&note) {
                 return wrong(StatementFlaw::Unknown);
             }
             segments += 1;
-            let mut opened = Err(NoteError::NoSignature);
-            for key in &self.keys {
-                opened = Statement::open(key, &note);
-                if opened.is_ok() {
-                    break;
-                }
-            }
-            let said = match opened {
+            let said = match self.keys.statement(&note) {
                 Ok(said) => said,
                 Err(e) => return wrong(e.into()),
             };
@@ -346,9 +379,20 @@ impl<'a> Pass<'a> {
                 self.claims.outcome(operation, members.payload).map_err(flawed)?;
             }
             Some(EntryKind::Gap) => self.report.gaps += 1,
+            Some(EntryKind::Ledger) => self.ledger_entry(text).map_err(flawed)?,
             Some(_) => {}
         }
         Ok(())
+    }
+
+    /// What the ledger says of itself, as far as it can be held against the rest of the file.
+    fn ledger_entry(&mut self, text: &str) -> Result<(), EntryFlaw> {
+        let told: Told<'_> = serde_json::from_str(text).map_err(|_| EntryFlaw::Member { member: "event" })?;
+        match &*told.event {
+            "key_rotated" => self.keys.rotated(self.tree.size(), &told.detail),
+            "witnessed" => self.evidence.witnessed(&told.detail),
+            _ => Ok(()),
+        }
     }
 
     /// The frames that were written before entry `seq`.
@@ -423,18 +467,7 @@ impl<'a> Pass<'a> {
         }
         while let Some((at, note)) = self.checkpoints.next_if(|(at, _)| *at <= size) {
             let wrong = |flaw| VerifyError::Checkpoint { size: at, flaw };
-            let mut opened = None;
-            for key in &self.keys {
-                opened = Some(Checkpoint::open(key, &note));
-                if matches!(opened, Some(Ok(_))) {
-                    break;
-                }
-            }
-            let opened = opened.ok_or_else(|| VerifyError::Key {
-                key: String::new(),
-                what: "the file has no key",
-            })?;
-            let checkpoint = opened.map_err(|e| wrong(e.into()))?;
+            let checkpoint = self.keys.checkpoint(&note).map_err(wrong)?;
             if checkpoint.size != at || at != size {
                 return Err(wrong(CheckpointFlaw::Size(checkpoint.size)));
             }
@@ -446,6 +479,11 @@ impl<'a> Pass<'a> {
             }
             self.sealed = size;
             self.report.checkpoints += 1;
+            self.evidence.checkpoint(size, &checkpoint.root);
+        }
+        if self.evidence.wants(size) {
+            let origin = &self.report.origin;
+            self.evidence.head(origin, size, &self.tree.root())?;
         }
         Ok(())
     }
@@ -465,8 +503,10 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn end(self) -> Carry {
+    fn end(self) -> Carry<'c> {
         Carry {
+            keys: self.keys,
+            evidence: self.evidence,
             tree: self.tree,
             claims: self.claims,
             policy_sets: self.policy_sets,
@@ -492,33 +532,6 @@ fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
         return Err(wrong("it says twice where the file begins"));
     }
     Ok(range)
-}
-
-/// The keys that checkpoints may be signed by: the one given, or those in the file.
-fn keys(conn: &Connection, given: Option<&VerifierKey>) -> Result<Vec<VerifierKey>, VerifyError> {
-    let mut statement = conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
-    let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
-    let mut keys = Vec::new();
-    for text in rows {
-        let key = text?;
-        match VerifierKey::parse(&key) {
-            Ok(parsed) if parsed.to_string() == key => keys.push(parsed),
-            _ => {
-                return Err(VerifyError::Key {
-                    key,
-                    what: "it was changed: it is no key in the signed-note form",
-                });
-            }
-        }
-    }
-    match given {
-        None => Ok(keys),
-        Some(given) if keys.contains(given) => Ok(vec![given.clone()]),
-        Some(given) => Err(VerifyError::Key {
-            key: given.to_string(),
-            what: "it is not among the file's keys: the file is of another host, or was signed by someone else",
-        }),
-    }
 }
 
 fn checkpoints(conn: &Connection) -> Result<Vec<(u64, String)>, VerifyError> {

@@ -1,10 +1,12 @@
 //! The task of one sink.
 
+mod bury;
 mod core;
 mod events;
 mod note;
 mod requeue;
 mod segments;
+mod send;
 
 use std::{
     path::PathBuf,
@@ -83,6 +85,8 @@ pub(super) struct Health {
     pub waiting_since: Option<String>,
     /// Dead letters.
     pub dead: u64,
+    /// The lowest place among those, and those that are being sent again.
+    pub dead_lowest: Option<u64>,
     /// Whether it sends right now.
     pub sending: bool,
     /// Whether it ended.

@@ -1,9 +1,12 @@
 //! Dead letters that an admin wants to be sent again.
 
 use super::{
-    super::{Class, Event, ShipError, dead::DeadLetter},
+    super::{
+        Class, Event, ShipError,
+        dead::{DeadLetter, DeadLetters},
+    },
     core::{Core, blocking},
-    events::{Sender, Sent, send},
+    send::{Sender, Sent, send},
 };
 use crate::{
     ledger::{LedgerError, Tail},
@@ -14,7 +17,7 @@ use crate::{
 /// left of a former run is taken up without asking.
 pub(super) async fn next(core: &mut Core, from: u64, limit: usize) -> Option<(Vec<DeadLetter>, u64)> {
     if from == 0 && core.take_again() {
-        match core.with_dead(|dead| dead.again()).await {
+        match core.with_dead(DeadLetters::again).await {
             Ok(count) => tracing::info!(sink = %core.ship().name, count, "dead letters are sent again"),
             Err(e) => tracing::error!(sink = %core.ship().name, "dead letters cannot be sent again: {e}"),
         }
@@ -31,7 +34,7 @@ pub(super) async fn next(core: &mut Core, from: u64, limit: usize) -> Option<(Ve
 
 /// All of them were dealt with.
 pub(super) async fn done(core: &mut Core) {
-    if let Err(e) = core.with_dead(|dead| dead.sent()).await {
+    if let Err(e) = core.with_dead(DeadLetters::sent).await {
         tracing::error!(sink = %core.ship().name, "dead letters that were sent again stay: {e}");
     }
     core.publish();

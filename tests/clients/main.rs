@@ -7,6 +7,7 @@
 mod aws;
 mod console;
 mod credentials;
+mod evidence;
 mod postgres;
 mod secrets;
 mod ship;

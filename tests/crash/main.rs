@@ -6,7 +6,9 @@
 
 mod closed;
 mod held;
+mod ledger;
 mod postgres;
+mod retention;
 mod rounds;
 
 use anyhow::Result;

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     connection::{Front, Tag},
     identity::Actor,
+    ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
     ship::{self, Shipping},
@@ -31,8 +32,9 @@ pub(super) struct Agent {
     pub(super) control: Control,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
-    pub(super) shipping: Shipping,
+    pub(super) retention: Retention,
     pub(super) truth: Truth,
+    pub(super) shipping: Shipping,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -41,6 +43,7 @@ pub(super) struct Agent {
 /// What it does beside serving connections.
 pub(super) struct Sides {
     pub(super) approving: Approving,
+    pub(super) retention: Retention,
     pub(super) shipping: Shipping,
     pub(super) truth: Truth,
 }
@@ -57,6 +60,7 @@ impl Agent {
         let started_at = front.shared.clock.now_ns();
         let Sides {
             approving,
+            retention,
             shipping,
             truth,
         } = sides;
@@ -67,8 +71,9 @@ impl Agent {
             control,
             mount,
             approving,
-            shipping,
+            retention,
             truth,
+            shipping,
             started_at,
             following: Mutex::new(None),
         }
@@ -343,6 +348,7 @@ impl Agent {
             }
         }
         text.push_str(&ship::metrics(&self.shipping.status()));
+        text.push_str(&super::retention::metrics(&self.retention));
         text.push_str("# EOF\n");
         text
     }
@@ -405,6 +411,7 @@ impl Agent {
                 unsigned: ledger.unsigned,
                 key: ledger.key,
                 witnesses: self.truth.witnesses(),
+                timestamps: self.truth.timestamps(),
             },
             approvals: self.approving.status(),
             ship: self.shipping.status(),
@@ -412,6 +419,9 @@ impl Agent {
             problems: Vec::new(),
         };
         status.problems = problems(&status);
+        status
+            .problems
+            .extend(super::retention::problems(&self.retention));
         status
     }
 
@@ -466,6 +476,9 @@ fn problems(s: &Status) -> Vec<String> {
         if let Some(e) = &w.error {
             problems.push(format!("witness {} has not cosigned what is new: {e}", w.name));
         }
+    }
+    if let Some(e) = s.ledger.timestamps.as_ref().and_then(|t| t.error.as_ref()) {
+        problems.push(format!("there is no timestamp over what is new: {e}"));
     }
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());

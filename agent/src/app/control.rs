@@ -116,6 +116,7 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .route("/v1/workload/restore", post(restore))
         .route("/v1/ledger/seal", post(seal))
         .with_state(Arc::clone(&agent))
+        .merge(super::retention::router(Arc::clone(&agent)))
         .merge(super::exporting::routes(&agent))
         .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))

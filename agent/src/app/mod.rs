@@ -9,6 +9,7 @@ mod events;
 mod exporting;
 mod reload;
 mod shipping;
+mod retention;
 mod status;
 mod truth;
 
@@ -55,8 +56,10 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (present, events) = Tags::start(&mount, globs).context("cgroups cannot be followed")?;
     let (approving, console) = Approving::start(&core.desk, &config).await?;
     let shipping = shipping::start(&core, &config)?;
+    let retention = retention::make(&config, &core)?;
     let sides = Sides {
         approving,
+        retention,
         shipping,
         truth: core.truth,
     };
@@ -67,6 +70,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
+    retention::start(&agent.retention, &drain);
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     if let Some(console) = console {
         tokio::spawn(console.serve(drain.clone()));

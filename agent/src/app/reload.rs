@@ -57,6 +57,8 @@ impl Agent {
         shared
             .approvals
             .mask_by(words_mask(Arc::clone(&mask), &shared.secrets));
+        let words = words_mask(Arc::clone(&mask), &shared.secrets);
+        self.retention.reload(&new.retention, words);
         self.front.mask.store(mask);
         self.front.connector.store(connector.into());
         // Secrets are read at use; a new upstream must not meet old references.

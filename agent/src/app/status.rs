@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{console::TargetStatus, ledger::witness::WitnessStatus, ship::SinkStatus};
+use crate::{
+    console::TargetStatus,
+    ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
+    ship::SinkStatus,
+};
 
 /// The answer of `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,4 +140,7 @@ pub struct LedgerStatus {
     /// Witnesses, and how far they have cosigned.
     #[serde(default)]
     pub witnesses: Vec<WitnessStatus>,
+    /// The time-stamping authority, where there is one.
+    #[serde(default)]
+    pub timestamps: Option<TimestampStatus>,
 }

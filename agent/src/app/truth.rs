@@ -8,6 +8,7 @@ use axum::{
     extract::{ConnectInfo, State},
     routing::post,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{
@@ -19,6 +20,7 @@ use crate::{
     identity::Actor,
     ledger::{
         Ledger, Rotated,
+        timestamp::{Stamped, TimestampStatus, Timestamps, TsaRoots},
         witness::{WitnessStatus, Witnesses},
     },
 };
@@ -27,6 +29,7 @@ use crate::{
 #[derive(Default)]
 pub struct Truth {
     witnesses: Witnesses,
+    timestamps: Option<Timestamps>,
 }
 
 impl Truth {
@@ -37,7 +40,17 @@ impl Truth {
     pub(super) fn start(ledger: &Ledger, config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
             witnesses: Witnesses::start(ledger, &config.ledger.witness)?,
+            timestamps: config
+                .ledger
+                .timestamp
+                .as_ref()
+                .map(|timestamp| Timestamps::start(ledger, timestamp))
+                .transpose()?,
         })
+    }
+
+    pub(super) fn timestamps(&self) -> Option<TimestampStatus> {
+        self.timestamps.as_ref().map(Timestamps::status)
     }
 
     pub(super) fn witnesses(&self) -> Vec<WitnessStatus> {
@@ -48,6 +61,7 @@ impl Truth {
 pub(super) fn routes(agent: Arc<Agent>) -> Router {
     Router::new()
         .route("/v1/ledger/rotate-key", post(rotate_key))
+        .route("/v1/ledger/timestamp", post(timestamp))
         .with_state(agent)
 }
 
@@ -60,4 +74,25 @@ async fn rotate_key(
     let actor = json!(Actor::from(caller));
     let rotated = tokio::task::spawn_blocking(move || ledger.rotate_key(&actor)).await;
     Ok(Json(rotated.map_err(Refused::new)?.map_err(Refused::new)?))
+}
+
+/// A timestamp that was brought by hand: base64 of the answer, and the roots in PEM if any.
+#[derive(serde::Deserialize)]
+struct Brought {
+    answer: String,
+    #[serde(default)]
+    ca: Option<String>,
+}
+
+async fn timestamp(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(brought): Json<Brought>,
+) -> Result<Json<Stamped>, Refused> {
+    let answer = STANDARD.decode(&brought.answer).map_err(Refused::new)?;
+    let roots = brought.ca.as_ref().map(|pem| TsaRoots::from_pem(pem.as_bytes()));
+    let roots = roots.transpose().map_err(Refused::new)?;
+    let ledger = &agent.front.shared.ledger;
+    let stamped = ledger.add_timestamp(answer, roots, json!(Actor::from(caller))).await;
+    Ok(Json(stamped.map_err(Refused::new)?))
 }

@@ -31,6 +31,17 @@ pub(super) struct Args {
     /// Only the kinds of entries that the evidence for this control is read from, e.g. AU-2. Can be given more than once.
     #[arg(long, value_name = "ID")]
     control: Vec<String>,
+    /// Whether the file has an index for full-text search, which takes about a third of what it is over.
+    #[arg(long, value_name = "yes|no", default_value = "yes", action = clap::ArgAction::Set, value_parser = yes_or_no)]
+    search: bool,
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it is yes or no".into()),
+    }
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
@@ -46,6 +57,7 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         } else {
             controls::select(controls::controls(), &args.control)?
         },
+        without_search: !args.search,
         unsealed: false,
         now_ns,
     };

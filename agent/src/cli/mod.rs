@@ -5,10 +5,12 @@ mod bar;
 mod cgroup;
 mod credentials;
 mod daemon;
+mod disclose;
 mod enter;
 mod evidence;
 mod export;
 mod ledger;
+mod retention;
 mod sessions;
 mod ship;
 mod signals;
@@ -93,8 +95,15 @@ enum Command {
     /// Write a self-describing SQLite file for an auditor.
     Export(export::Args),
     Evidence(evidence::Args),
+    /// Write one entry into a file that proves by itself that it was recorded, and holds nothing else.
+    ///
+    /// `portcullis verify FILE --key ledger.pub` checks it.
+    Disclose(disclose::Args),
     /// Verify exports, segments or a ledger: exit 0, or name the first bad entry and exit 1.
     Verify(verify::Args),
+    /// What is kept how long, what is held, what was purged, and the disk budget.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Look after this host's ledger.
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -138,8 +147,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sessions(command) => sessions::run(&command, &config()?),
         Command::Export(args) => export::run(&args, &config()?),
         Command::Verify(args) => verify::run(&args, config),
+        Command::Retention(command) => retention::run(&command, &config()?),
         Command::Ledger(command) => ledger::run(&command, &config()?),
         Command::Ship(command) => ship::run(&command, &config()?),
+        Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }

@@ -225,6 +225,9 @@ fn print_payload(reader: &Reader, operation: &OperationRow) -> anyhow::Result<()
     let mut out = std::io::stdout().lock();
     for frame in reader.frames(OperationId(operation.id.parse()?))? {
         let mark = if frame.direction == "up" { '>' } else { '<' };
+        if let Some(bytes) = frame.purged {
+            writeln!(out, "  {mark} ({bytes} bytes, purged)")?;
+        }
         for line in String::from_utf8_lossy(&frame.bytes).lines() {
             writeln!(out, "  {mark} {}", plain(line))?;
         }
@@ -268,7 +271,12 @@ fn with_payload(found: &SessionShow, reader: &Reader, args: &ShowArgs) -> anyhow
         let frames = reader.frames(OperationId(operation.id.parse()?))?;
         let frames: Vec<_> = frames
             .iter()
-            .map(|f| serde_json::json!({ "direction": f.direction, "text": String::from_utf8_lossy(&f.bytes) }))
+            .map(|f| match f.purged {
+                Some(bytes) => serde_json::json!({ "direction": f.direction, "purged_bytes": bytes }),
+                None => {
+                    serde_json::json!({ "direction": f.direction, "text": String::from_utf8_lossy(&f.bytes) })
+                }
+            })
             .collect();
         row["payload"] = frames.into();
     }

@@ -73,9 +73,6 @@ fn print(s: &Status) {
         human(s.ledger.bytes),
         s.ledger.durability
     );
-    for sink in &s.ship {
-        println!("Ship       {}", super::ship::line(sink));
-    }
     for w in &s.ledger.witnesses {
         let at = w.at.as_deref().unwrap_or("never");
         let error = w.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
@@ -83,6 +80,14 @@ fn print(s: &Status) {
             "Witness    {}: {} entries cosigned, last {at}{error}",
             w.name, w.size
         );
+    }
+    for sink in &s.ship {
+        println!("Ship       {}", super::ship::line(sink));
+    }
+    if let Some(t) = &s.ledger.timestamps {
+        let at = t.at.as_deref().unwrap_or("none in this run");
+        let error = t.error.as_deref().map(|e| format!("; {e}")).unwrap_or_default();
+        println!("Timestamp  {}: {} entries, last {at}{error}", t.url, t.size);
     }
     print_approvals(&s.approvals);
     println!("Connections {} live", s.connections);

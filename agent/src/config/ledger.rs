@@ -20,6 +20,44 @@ pub struct Ledger {
     pub segment_age: Duration,
     /// `[[ledger.witness]]`: who cosigns checkpoints.
     pub witness: Vec<Witness>,
+    /// `[ledger.timestamp]`: who states when a checkpoint was there.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// `[ledger.timestamp]`: an RFC 3161 time-stamping authority.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timestamp {
+    /// Where it is asked: http or https; what it answers is signed.
+    pub url: String,
+    /// The time between two requests at least (1m to 30d).
+    #[serde(default = "default_stamp_interval", deserialize_with = "load::duration")]
+    pub interval: Duration,
+    /// The time for an answer.
+    #[serde(default = "default_timeout", deserialize_with = "load::duration")]
+    pub timeout: Duration,
+    /// PEM roots to which its certificate has to chain; without, a token is only held against itself.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn default_stamp_interval() -> Duration {
+    Duration::from_secs(3600)
+}
+
+impl Timestamp {
+    fn check(&self) -> Result<(), String> {
+        if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
+            return Err("[ledger.timestamp]: url begins with http:// or https://".into());
+        }
+        if !(Duration::from_secs(60)..=Duration::from_secs(30 * 86_400)).contains(&self.interval) {
+            return Err("[ledger.timestamp]: interval is from 1m to 30d".into());
+        }
+        if self.timeout.is_zero() || self.timeout > Duration::from_secs(300) {
+            return Err("[ledger.timestamp]: timeout is from 1ms to 5m".into());
+        }
+        Ok(())
+    }
 }
 
 /// `[[ledger.witness]]`: a witness (c2sp.org/tlog-witness) that sees each checkpoint and cosigns it.
@@ -73,6 +111,7 @@ impl Default for Ledger {
             segment_bytes: 256 << 20,
             segment_age: Duration::from_secs(24 * 3600),
             witness: Vec::new(),
+            timestamp: None,
         }
     }
 }
@@ -85,6 +124,9 @@ impl Ledger {
     pub(super) fn check(&self) -> Result<(), String> {
         if !(1 << 20..=64 << 30).contains(&self.segment_bytes) {
             return Err("[ledger]: segment_bytes is from 1 MiB to 64 GiB".into());
+        }
+        if let Some(timestamp) = &self.timestamp {
+            timestamp.check()?;
         }
         for witness in &self.witness {
             witness.check()?;

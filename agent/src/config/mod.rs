@@ -8,6 +8,7 @@ mod http_upstream;
 mod ledger;
 mod load;
 pub mod ship;
+mod retention;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -18,9 +19,10 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use evidence::Evidence;
 pub use http_upstream::Inject;
-pub use ledger::{Durability, Ledger, Witness};
+pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
 pub use ship::{Rate, Ship, ShipTo};
+pub use retention::{AtLimit, Keep, Retention, RetentionRule};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;
@@ -57,6 +59,8 @@ pub struct Config {
     pub tls: Tls,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[evidence]`
     pub evidence: Evidence,
     /// `[limits]`

@@ -60,8 +60,11 @@ pub fn router(desk: Desk, looking: Looking) -> Router {
         .with_state(desk)
 }
 
-/// The approver that a request's token names.
-async fn approver(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Approver>, Refusal> {
+/// The approver that a request's token names (`Authorization: Bearer`), verified for this request.
+///
+/// # Errors
+/// When there is none, or it is no sign-in that may be used.
+pub async fn approver(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Approver>, Refusal> {
     let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::NotSignedIn)?;
     let token = value
         .to_str()

@@ -22,9 +22,10 @@ use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 use tokio::net::TcpListener;
 
 pub use self::{
-    api::{Looking, Watched},
+    api::{Looking, Watched, approver as signed_in},
     desk::{Desk, Parts},
     notify::{Notifier, Pace, TargetStatus},
+    refusal::Refusal,
 };
 use self::{
     guard::{Guard, guard},

@@ -273,8 +273,30 @@ struct OutcomeBody<'a> {
     reason: Reason,
     #[serde(skip_serializing_if = "str::is_empty")]
     status: &'a str,
+    #[serde(skip_serializing_if = "Unrecorded::is_nothing")]
+    unrecorded: Unrecorded,
     v: u8,
     workload: &'a WorkloadName,
+}
+
+/// Masked bytes of the payload that are not recorded, because the room for the ledger is used up.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Unrecorded {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub down: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub up: u64,
+}
+
+impl Unrecorded {
+    fn is_nothing(&self) -> bool {
+        self.down == 0 && self.up == 0
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What an outcome's entry is made of.
@@ -290,6 +312,7 @@ pub(crate) struct OutcomeParts<'a> {
     pub masked: &'a BTreeMap<&'a str, u64>,
     pub up: Option<&'a PayloadBody>,
     pub down: Option<&'a PayloadBody>,
+    pub unrecorded: Unrecorded,
     pub reason: Reason,
     pub status: &'a str,
 }
@@ -313,6 +336,7 @@ pub(crate) fn outcome(p: &OutcomeParts<'_>) -> Entry {
         },
         reason: p.reason,
         status: p.status,
+        unrecorded: p.unrecorded,
         v: 1,
         workload: p.workload,
     };

@@ -52,7 +52,18 @@ struct Recording {
     /// Offered to the ledger, and not taken yet: still here when the wait for room was cancelled.
     offered: Option<Bytes>,
     broken: bool,
+    /// Not recorded for want of room, as configured.
+    dropped: Option<Dropped>,
     digest: FrameDigest,
+}
+
+/// Payload that the ledger does not take while its room is used up.
+#[derive(Clone, Copy, Default)]
+struct Dropped {
+    /// Bytes of the frame that it said so of, and counted.
+    first: u64,
+    /// Bytes since, which it has not seen.
+    later: u64,
 }
 
 impl Recording {
@@ -64,6 +75,7 @@ impl Recording {
             since: now,
             offered: None,
             broken: false,
+            dropped: None,
             digest: FrameDigest::default(),
         }
     }
@@ -72,6 +84,9 @@ impl Recording {
     /// for room may be cancelled.
     fn due(&mut self, all: bool) -> Option<Bytes> {
         if self.broken {
+            if let Some(dropped) = &mut self.dropped {
+                dropped.later += self.pending.len() as u64;
+            }
             self.pending.clear();
             return None;
         }
@@ -92,9 +107,14 @@ impl Recording {
             let taken = ledger
                 .frame_next(&mut self.digest, operation, self.direction, bytes)
                 .await;
-            self.offered = None;
-            self.broken = taken.is_err();
-            taken?;
+            let size = self.offered.take().map_or(0, |bytes| bytes.len());
+            self.broken = !matches!(taken, Ok(true));
+            if !taken? {
+                self.dropped = Some(Dropped {
+                    first: size as u64,
+                    later: 0,
+                });
+            }
         }
         Ok(())
     }
@@ -218,6 +238,14 @@ impl Permit {
         self.inner.bytes_down.fetch_add(self.down.wire, Ordering::Relaxed);
         shared.metrics.bytes(Direction::Up, self.up.wire);
         shared.metrics.bytes(Direction::Down, self.down.wire);
+        let mut unrecorded = body::Unrecorded::default();
+        for (side, bytes) in [(&self.up, &mut unrecorded.up), (&self.down, &mut unrecorded.down)] {
+            let dropped = side.dropped.unwrap_or_default();
+            *bytes = dropped.first + dropped.later;
+            if dropped.later > 0 {
+                shared.ledger.payload_dropped(side.direction, dropped.later);
+            }
+        }
         let (up, down) = (payload(&mut self.up.digest), payload(&mut self.down.digest));
         body::outcome(&body::OutcomeParts {
             at: shared.clock.now_ns(),
@@ -231,6 +259,7 @@ impl Permit {
             masked: &masked,
             up: up.as_ref(),
             down: down.as_ref(),
+            unrecorded,
             reason,
             status,
         })

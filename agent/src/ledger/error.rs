@@ -92,6 +92,12 @@ pub enum LedgerError {
         /// The first that is there again.
         to: u64,
     },
+    /// No checkpoint covers the entry yet.
+    #[error("no checkpoint covers entry {seq} yet: the next one does, in a second or so")]
+    Uncovered {
+        /// Its place.
+        seq: u64,
+    },
     /// Nothing of that id is in the ledger.
     #[error("the ledger has no {what} '{id}'")]
     NotFound {

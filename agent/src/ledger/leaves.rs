@@ -34,15 +34,19 @@ pub(super) fn from_entry(dir: &Path, seq: u64) -> Result<Vec<Connection>, Ledger
     let mut opened = Vec::new();
     for part in parts(dir)?.iter().rev() {
         let conn = part.open()?;
-        let first = read::first(&conn)?;
+        // A part that was made ready and has not begun has nothing.
+        let Some(first) = read::first(&conn)? else { continue };
         opened.push(conn);
         if first <= seq {
             opened.reverse();
             return Ok(opened);
         }
     }
-    let to = opened.last().map_or(Ok(0), read::first)?;
-    Err(LedgerError::Purged { from: seq, to })
+    let oldest = opened.last().map(read::first).transpose()?;
+    Err(LedgerError::Purged {
+        from: seq,
+        to: oldest.flatten().unwrap_or(0),
+    })
 }
 
 /// The leaves from `from` on and before `to`, which must all be there.

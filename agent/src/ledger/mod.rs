@@ -13,6 +13,7 @@ mod approvals;
 pub mod canonical;
 pub mod checkpoint;
 pub mod controls;
+pub mod disclose;
 mod error;
 pub mod evidence;
 mod export;
@@ -20,6 +21,7 @@ mod extent;
 mod frame;
 mod keys;
 mod leaves;
+mod limit;
 pub mod note;
 mod parts;
 mod pieces;
@@ -29,6 +31,7 @@ mod queue;
 mod read;
 mod record;
 pub mod replay;
+pub mod retention;
 mod schema;
 mod sealer;
 mod segment;
@@ -39,6 +42,7 @@ mod state;
 mod store;
 mod succession;
 mod tail;
+pub mod timestamp;
 pub mod tree;
 pub mod verify;
 pub mod witness;
@@ -60,6 +64,7 @@ pub use self::{
     extent::extent,
     frame::{FRAME_MAX, Frame, FrameDigest, PayloadDigest},
     keys::Rotated,
+    limit::Limit,
     note::VerifierKey,
     parts::{Part, parts, segment_path, segments_dir},
     record::{Losses, entry},
@@ -240,6 +245,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let shared = self.shared();
         shared.check()?;
+        shared.admit(entry.kind, done.is_some())?;
         check(&entry)?;
         let mut sealed = record::seal(entry.body);
         sealed.done = done;
@@ -270,7 +276,8 @@ impl Ledger {
     }
 
     /// Records the next frame of one operation and direction, and adds it to the digest exactly when it was accepted:
-    /// [`Self::frame`] and [`FrameDigest::push`] with one hash instead of two.
+    /// [`Self::frame`] and [`FrameDigest::push`] with one hash instead of two. False when payload is not recorded now
+    /// ([`Limit::NoPayloads`]): then no more of this direction may be offered.
     ///
     /// # Errors
     /// As [`Self::frame`].
@@ -280,7 +287,10 @@ impl Ledger {
         operation: OperationId,
         direction: Direction,
         bytes: bytes::Bytes,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<bool, LedgerError> {
+        if !self.shared().admit_frame(direction, bytes.len())? {
+            return Ok(false);
+        }
         let size = bytes.len() as u64;
         let frame = Frame {
             operation,
@@ -290,7 +300,7 @@ impl Ledger {
         };
         let hash = self.store_frame(frame).await?;
         digest.push_hash(&hash, size);
-        Ok(())
+        Ok(true)
     }
 
     async fn store_frame(&self, frame: Frame) -> Result<tree::Hash, LedgerError> {
@@ -319,6 +329,9 @@ impl Ledger {
         bytes: bytes::Bytes,
     ) -> bool {
         let shared = self.shared();
+        if !matches!(shared.admit_frame(direction, bytes.len()), Ok(true)) {
+            return false;
+        }
         let size = bytes.len() as u64;
         if shared.check().is_ok() && bytes.len() <= FRAME_MAX {
             let number = digest.frames();
@@ -349,6 +362,9 @@ impl Ledger {
         if let Err(error) = check(&entry) {
             tracing::error!(%error, "an entry is lost");
             shared.lose(Loss::Entry);
+            return;
+        }
+        if shared.admit(entry.kind, false).is_err() {
             return;
         }
         let sealed = record::seal(entry.body);

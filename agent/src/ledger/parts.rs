@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags, ffi::SQLITE_READONLY_ROLLBACK};
 
 use super::{LedgerError, read};
 
@@ -67,7 +67,7 @@ pub fn segments_dir(dir: &Path) -> PathBuf {
 }
 
 /// The parts of the ledger in a data directory, in their order. Another process may seal one meanwhile: a file that is
-/// not there any more when it is opened has become a segment.
+/// not there any more when it is opened has become a segment. One that is made ready and has not begun is none.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -75,11 +75,37 @@ pub fn parts(dir: &Path) -> Result<Vec<Part>, LedgerError> {
     let mut found = BTreeMap::new();
     // The live ones first: one that is sealed between the two looks is found as a segment.
     collect(dir, "ledger-", false, &mut found)?;
+    if found.last_entry().is_some_and(|last| !begun(&last.get().path)) {
+        found.pop_last();
+    }
     let segments = segments_dir(dir);
     if segments.is_dir() {
         collect(&segments, "segment-", true, &mut found)?;
     }
     Ok(found.into_values().collect())
+}
+
+/// Whether the last part that is not sealed has begun. Before, it has no entries and does not say where it begins, and
+/// may have no tables: taken for a part, it would pass for one from entry 0 on.
+fn begun(path: &Path) -> bool {
+    let look = || -> Result<bool, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags)?;
+        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
+        if tables == 0 {
+            return Ok(false);
+        }
+        let sql = "SELECT EXISTS (SELECT 1 FROM frontier) OR EXISTS (SELECT 1 FROM entry)";
+        conn.query_row(sql, [], |r| r.get(0))
+    };
+    match look() {
+        Ok(begun) => begun,
+        // Only the making of the file has a rollback journal; it ended in between.
+        Err(rusqlite::Error::SqliteFailure(e, _)) if e.extended_code == SQLITE_READONLY_ROLLBACK => false,
+        // Whoever opens it says what is wrong with it.
+        Err(_) => true,
+    }
 }
 
 fn collect(

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     LedgerError,
     parts::{Part, parts},
+    read,
     store::{int, uint},
     tree::CompactRange,
 };
@@ -64,6 +65,10 @@ pub(super) fn find(ledger: &Path, oldest: Option<&str>) -> Result<Vec<Piece>, Le
     let mut found = Vec::new();
     for part in all.into_iter().rev() {
         let conn = open(&part)?;
+        // What came before a segment whose entries were purged is purged, too.
+        if read::stub_end(&conn)?.is_some() {
+            break;
+        }
         // A part that does not say where it begins has not begun.
         let Some(begin) = begin(&conn)? else { continue };
         let before = match oldest {

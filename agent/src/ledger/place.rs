@@ -70,14 +70,15 @@ fn lives(dir: &Path) -> Result<Vec<u64>, LedgerError> {
 /// A part's range; `None` when it has not begun.
 fn range(path: &Path) -> Result<Option<Range>, LedgerError> {
     // One that was being made when the process ended may have no tables yet. Made empty on purpose it would pass for
-    // that as well; what is missing then shows by its size.
-    let raw = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // that as well; what is missing then shows by its size. Writable, because it may have to be rolled back.
+    let raw = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if raw.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get::<_, i64>(0))? == 0 {
         return Ok(None);
     }
     drop(raw);
     let conn = read::open(path)?;
-    let sql = "SELECT min(size), (SELECT max(seq) + 1 FROM entry) FROM frontier";
+    // A segment whose entries were purged has both its ends.
+    let sql = "SELECT min(size), coalesce((SELECT max(seq) + 1 FROM entry), max(size)) FROM frontier";
     let row: (Option<i64>, Option<i64>) = conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(row.0.map(uint).map(|first| Range {
         first,

@@ -135,8 +135,10 @@ pub struct FrameRow {
     pub direction: String,
     /// Its place among those of the direction.
     pub number: u32,
-    /// The masked bytes.
+    /// The masked bytes; none where they were purged.
     pub bytes: Vec<u8>,
+    /// How many bytes were purged; `None` where they are here.
+    pub purged: Option<u64>,
 }
 
 /// Which sessions or operations are asked for.
@@ -286,15 +288,20 @@ impl Reader {
         let mut frames = Vec::new();
         while let Some(row) = rows.next()? {
             let size = usize::try_from(row.get::<_, i64>(3)?).unwrap_or(0);
-            let bytes = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+            let stored = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
             let number: u32 = row.get(1)?;
-            let bytes = decode(row.get(2)?, size, bytes).ok_or_else(|| LedgerError::Database {
+            let damaged = || LedgerError::Database {
                 why: format!("frame {number} of operation {text} cannot be decoded; run verify").into(),
-            })?;
+            };
+            let bytes = match stored {
+                Some(stored) => decode(row.get(2)?, size, stored).ok_or_else(damaged)?,
+                None => Vec::new(),
+            };
             frames.push(FrameRow {
                 direction: row.get(0)?,
                 number,
                 bytes,
+                purged: stored.is_none().then_some(size as u64),
             });
         }
         Ok(frames)

@@ -45,6 +45,14 @@ pub(super) fn first(conn: &Connection) -> Result<Option<u64>, LedgerError> {
     Ok(first.map(uint))
 }
 
+/// Where a segment ends whose entries were purged: such a one has both its ends in `frontier`, and no entries.
+pub(super) fn stub_end(conn: &Connection) -> Result<Option<u64>, LedgerError> {
+    let sql =
+        "SELECT CASE WHEN count(*) > 1 AND NOT EXISTS (SELECT 1 FROM entry) THEN max(size) END FROM frontier";
+    let end: Option<i64> = conn.query_row(sql, [], |r| r.get(0))?;
+    Ok(end.map(uint))
+}
+
 fn connect(path: &Path, how: &str) -> Result<Connection, rusqlite::Error> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;

@@ -16,6 +16,14 @@ pub struct Losses {
     pub frames: u64,
     /// Entries and frames whose caller was told so, and did not go on.
     pub refused: u64,
+    /// Operations that were denied because the room for the ledger was used up.
+    pub operations: u64,
+    /// Frames of requests that were not recorded, for the same reason, as configured.
+    pub payloads_up: u64,
+    /// Frames of answers, likewise.
+    pub payloads_down: u64,
+    /// Bytes of payload that were not recorded, for the same reason.
+    pub payload_bytes: u64,
     /// The first, nanoseconds since 1970 UTC.
     pub from_ns: i64,
     /// The last, nanoseconds since 1970 UTC.
@@ -26,7 +34,17 @@ impl Losses {
     /// Whether there is nothing to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries == 0 && self.frames == 0 && self.refused == 0 && self.to_ns == 0
+        self.count() == 0 && self.payload_bytes == 0 && self.to_ns == 0
+    }
+
+    /// Everything that is counted one by one.
+    fn count(&self) -> u64 {
+        self.entries + self.frames + self.refused + self.operations + self.payloads_up + self.payloads_down
+    }
+
+    /// Whether some of it was lost for want of room.
+    fn is_for_room(&self) -> bool {
+        self.operations + self.payloads_up + self.payloads_down + self.payload_bytes > 0
     }
 
     /// Adds another's counts and range.
@@ -34,6 +52,10 @@ impl Losses {
         self.entries += other.entries;
         self.frames += other.frames;
         self.refused += other.refused;
+        self.operations += other.operations;
+        self.payloads_up += other.payloads_up;
+        self.payloads_down += other.payloads_down;
+        self.payload_bytes += other.payload_bytes;
         if other.to_ns != 0 {
             self.at(other.from_ns);
             self.at(other.to_ns);
@@ -85,11 +107,24 @@ pub fn entry(kind: EntryKind, now_ns: i64, members: Value) -> Entry {
 
 pub(super) fn gap(now_ns: i64, losses: &Losses, reason: Reason, why: Option<&str>) -> Sealed {
     let mut detail = json!({
-        "count": losses.entries + losses.frames + losses.refused,
+        "count": losses.count(),
         "entries": losses.entries,
         "frames": losses.frames,
         "refused": losses.refused,
     });
+    let (mut reason, mut why) = (reason, why);
+    if losses.is_for_room()
+        && let Some(map) = detail.as_object_mut()
+    {
+        map.insert("operations".into(), losses.operations.into());
+        map.insert("payloads_up".into(), losses.payloads_up.into());
+        map.insert("payloads_down".into(), losses.payloads_down.into());
+        map.insert("payload_bytes".into(), losses.payload_bytes.into());
+        if reason == Reason::Overloaded {
+            reason = Reason::LedgerUnavailable;
+            why = why.or(Some("the room for the ledger was used up ([retention])"));
+        }
+    }
     if let (Some(why), Some(map)) = (why, detail.as_object_mut()) {
         map.insert("why".into(), why.into());
     }

@@ -15,6 +15,8 @@ use super::{
 pub(super) const EXPLAIN: &str = include_str!("explain.sql");
 /// What an export has besides.
 pub(super) const EXPORT: &str = include_str!("export.sql");
+/// And what it has where it can be searched for words.
+pub(super) const SEARCH: &str = include_str!("search.sql");
 const COLUMNS: &str = include_str!("columns.tsv");
 
 /// Table or view, column, description.
@@ -32,6 +34,12 @@ fn objects(conn: &Connection) -> Result<BTreeMap<String, String>, rusqlite::Erro
     let mut statement = conn.prepare(sql)?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     rows.collect()
+}
+
+/// Those of the tables and views that a file has.
+fn columns_of(conn: &Connection) -> Result<Vec<(&'static str, &'static str, &'static str)>, rusqlite::Error> {
+    let has = objects(conn)?;
+    Ok(columns().filter(|(name, _, _)| has.contains_key(*name)).collect())
 }
 
 /// What a file is.
@@ -55,7 +63,7 @@ pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Re
     }
     let mut statement =
         conn.prepare("INSERT INTO columns (name, column, description) VALUES (?1, ?2, ?3)")?;
-    for (name, of, description) in columns() {
+    for (name, of, description) in columns_of(conn)? {
         statement.execute([name, of, description])?;
     }
     let mut control = conn.prepare("INSERT INTO controls VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -97,6 +105,9 @@ pub(super) fn check(conn: &Connection) -> Result<FileKind, VerifyError> {
         FileKind::Export => {
             model.execute_batch(EXPLAIN)?;
             model.execute_batch(EXPORT)?;
+            if found.contains_key("entry_search") {
+                model.execute_batch(SEARCH)?;
+            }
         }
     }
     model.execute_batch(VIEWS)?;
@@ -134,7 +145,7 @@ pub(super) fn check_explanations(conn: &Connection, tree: &CompactRange) -> Resu
         let (name, column, description) = row?;
         found.insert((name, column), description);
     }
-    for (name, column, description) in columns() {
+    for (name, column, description) in columns_of(conn)? {
         match found.remove(&(name.into(), column.into())) {
             Some(text) if text == description => {}
             _ => return Err(wrong("columns", &format!("{name}.{column}"))),

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     thread::Thread,
 };
@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub power: bool,
     /// `trouble.why` is set; read without a lock on every call.
     pub failed: AtomicBool,
+    /// A [`super::limit::Limit`], as a number.
+    pub limit: AtomicU8,
     /// `trouble.losses` has something that no gap entry tells yet.
     pub lossy: AtomicBool,
     pub trouble: Mutex<Trouble>,

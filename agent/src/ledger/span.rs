@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path, since_ns: Option<i64>) -> Result<Span, LedgerErr
             left_out: 0,
         });
     }
-    let mut wanted = since(parts(path)?, since_ns)?;
+    let mut wanted = since(with_entries(parts(path)?)?, since_ns)?;
     if wanted.is_empty() {
         return Err(LedgerError::File {
             path: path.into(),
@@ -68,6 +68,17 @@ pub(super) fn open(path: &Path, since_ns: Option<i64>) -> Result<Span, LedgerErr
     conn.execute_batch(&sql)?;
     conn.execute_batch("PRAGMA trusted_schema=OFF; PRAGMA query_only=ON;")?;
     Ok(Span { conn, left_out })
+}
+
+/// Without the parts whose entries were purged.
+fn with_entries(all: Vec<Part>) -> Result<Vec<Part>, LedgerError> {
+    let mut left = Vec::new();
+    for part in all {
+        if !part.sealed || read::stub_end(&part.open()?)?.is_none() {
+            left.push(part);
+        }
+    }
+    Ok(left)
 }
 
 /// Without the parts at the beginning that end before a time.

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU8, AtomicU64},
     },
     thread,
 };
@@ -72,6 +72,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         state,
         power,
         failed: AtomicBool::new(false),
+        limit: AtomicU8::new(0),
         lossy: AtomicBool::new(false),
         trouble: Mutex::new(Trouble::default()),
         head: Mutex::new(Head {

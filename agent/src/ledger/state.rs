@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LedgerError, record::Losses};
 
-const SIZE: usize = 512;
+const SIZE: usize = 1024;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Content {

@@ -380,7 +380,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
 /// Removes a database file and its side files, where they are.
 pub(super) fn remove(path: &Path) -> std::io::Result<()> {
     // The file itself last: side files without it are nothing, and it without them could be taken for whole.
-    for suffix in ["-shm", "-wal", ""] {
+    for suffix in ["-shm", "-wal", "-journal", ""] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         match std::fs::remove_file(&name) {

@@ -87,6 +87,9 @@ impl Tail {
                 continue;
             };
             if first <= self.next {
+                if let Some(to) = read::stub_end(&conn)?.filter(|end| *end > self.next) {
+                    return Err(LedgerError::Purged { from: self.next, to });
+                }
                 let open = Open {
                     conn,
                     number: part.number,

@@ -56,7 +56,7 @@ impl Writer {
     }
 
     fn write_all(&mut self) -> Result<(), Arc<str>> {
-        if self.shared.lossy.load(Ordering::Acquire) {
+        if self.shared.tells_losses() {
             self.batch.insert(0, self.gap(Reason::Overloaded, None));
         }
         while !self.batch.is_empty() {

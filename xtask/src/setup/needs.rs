@@ -181,7 +181,7 @@ fn tests() -> Vec<Need> {
         },
         Need {
             name: "Chromium",
-            why: "a real browser, without a screen, for the approvers' page",
+            why: "a real browser, without a screen, for the approvers' page and for reports",
             present: || succeeds("/usr/bin/chromium", &["--version"]),
             remedy: Remedy::Apt(&["chromium"]),
         },
@@ -222,7 +222,7 @@ fn postgres() -> Vec<Need> {
         },
         Need {
             name: "venv",
-            why: "holds psycopg, asyncpg and pg8000, real clients",
+            why: "holds psycopg, asyncpg and pg8000, real clients, and the models and schema that reports in OSCAL are held to",
             present: || succeeds("/usr/bin/python3", &["-c", "import ensurepip, venv"]),
             remedy: Remedy::Apt(&["python3", "python3-venv"]),
         },

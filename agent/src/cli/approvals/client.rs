@@ -24,7 +24,7 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(in crate::cli) enum AskError {
     /// The daemon or the page said no.
     #[error("{message}")]
     Refused {
@@ -49,7 +49,7 @@ pub(super) enum AskError {
 
 impl AskError {
     /// As `portcullis approvals --help` documents it.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(in crate::cli) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => 4,
             Self::Refused { status, .. } if status.is_client_error() => 3,
@@ -65,7 +65,7 @@ enum Way {
 }
 
 /// Whom the commands speak to.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     way: Way,
     pub(super) store: Store,
     /// What `login` is to be called with, for messages.
@@ -73,7 +73,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         url: Option<&str>,
         roots: Option<&Path>,
         config: Option<&Config>,
@@ -102,6 +102,14 @@ impl Client {
         })
     }
 
+    /// With another time for an answer of this host's daemon.
+    pub(in crate::cli) fn patient(mut self, timeout: Duration) -> Self {
+        if let Way::Socket(control) = self.way {
+            self.way = Way::Socket(control.with_timeout(timeout));
+        }
+        self
+    }
+
     /// Looks. The control socket asks for no sign-in; a page does.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
         match &self.way {
@@ -119,7 +127,7 @@ impl Client {
     }
 
     /// Answers, with the sign-in.
-    pub(super) async fn post<T: DeserializeOwned>(
+    pub(in crate::cli) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &(impl Serialize + Sync),

@@ -1,7 +1,7 @@
 //! `portcullis approvals`: what waits for humans, and their answers.
 
 mod answer;
-mod client;
+pub(super) mod client;
 mod login;
 mod print;
 mod store;

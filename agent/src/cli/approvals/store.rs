@@ -15,7 +15,7 @@ const MAX: u64 = 64 * 1024;
 
 /// Why a kept sign-in cannot be used, or not be kept.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StoreError {
+pub(in crate::cli) enum StoreError {
     /// Neither variable says where.
     #[error("neither XDG_STATE_HOME nor HOME is set: there is nowhere to keep a sign-in")]
     Nowhere,

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::new(args.rows);
     let mut last: Option<Step> = None;
     let mut out = std::io::stdout().lock();
-    while let Some(step) = replay.next()? {
+    while let Some(step) = replay.next_step()? {
         if last.is_none() {
             writeln!(
                 out,

@@ -15,6 +15,13 @@ const VERIFY: &str = "Each entry.leaf is SHA-256(0x00, salt, body). The leaves i
     the SHA-256 over the joined hashes of its frames. The views are plain SQL over entry.body. The command 'portcullis verify \
     FILE --key KEY' checks all of it.";
 
+const SEARCH: &str = "SELECT e.seq, e.body FROM entry_search AS s JOIN entry AS e ON e.seq = s.rowid WHERE entry_search MATCH \
+    '\"drop table\"'; finds records by words, and SELECT p.* FROM payload_search AS s JOIN payload AS p ON p.place = s.rowid WHERE \
+    payload_search MATCH 'invoice*'; pieces of payload (SQLite's FTS5; snippet() and rank work, too). The index is made from the \
+    records and is no evidence itself: what is found counts by the record that it leads to. `portcullis verify` checks that the \
+    index is whole, not that it has every word: to be sure of what is not found, make it anew in a copy with INSERT INTO \
+    entry_search (entry_search) VALUES ('rebuild'); and the same for payload_search.";
+
 /// The rows of `about`.
 pub(super) fn rows(options: &ExportOptions, done: &Exported, key: &str) -> Vec<(&'static str, String)> {
     let time = |ns: Option<i64>| ns.map_or_else(|| "no limit".into(), |ns| Rfc3339(ns).to_string());
@@ -37,7 +44,13 @@ pub(super) fn rows(options: &ExportOptions, done: &Exported, key: &str) -> Vec<(
         done.selected,
         done.entries - done.first
     );
+    let search = if options.without_search {
+        "This export was made without an index for full-text search."
+    } else {
+        SEARCH
+    };
     vec![
+        ("search", search.into()),
         ("what", WHAT.into()),
         ("file", "export".into()),
         ("format", FORMAT.to_string()),

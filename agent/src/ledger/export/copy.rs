@@ -9,7 +9,7 @@ use super::{
         LedgerError,
         frame::decode,
         pieces::{self, Piece},
-        schema::{self, EXPLAIN, EXPORT},
+        schema::{self, EXPLAIN, EXPORT, SEARCH},
         store::{APPLICATION_ID, FORMAT, PLACE_BITS, SCHEMA, VIEWS, int},
         tree::{CompactRange, Hash},
         verify::Progress,
@@ -133,6 +133,12 @@ impl<'a> Copy<'a> {
             ("timestamp", "size, token", &within),
             ("policy_set", "hash, text", "1"),
             ("key", "vkey", "1"),
+            // What was purged of the payload: without it a frame without bytes does not verify.
+            (
+                "statement",
+                "note",
+                "note LIKE '%' || char(10) || 'payload purged' || char(10) || '%'",
+            ),
         ] {
             let mut from = source.prepare(&format!("SELECT {columns} FROM {table} WHERE {condition}"))?;
             let width = from.column_count();
@@ -262,6 +268,13 @@ impl<'a> Copy<'a> {
         self.target.execute_batch(EXPLAIN)?;
         self.target.execute_batch(EXPORT)?;
         self.target.execute_batch(VIEWS)?;
+        if !self.options.without_search {
+            self.target.execute_batch(SEARCH)?;
+            for table in ["entry_search", "payload_search"] {
+                let sql = format!("INSERT INTO {table} ({table}) VALUES ('rebuild')");
+                self.target.execute_batch(&sql)?;
+            }
+        }
         let key: Option<String> = self
             .target
             .query_row("SELECT vkey FROM key LIMIT 1", [], |r| r.get(0))

@@ -38,6 +38,8 @@ pub struct ExportOptions {
     pub session: Option<String>,
     /// Only the kinds of entries that the evidence for these controls is read from; all if there are none.
     pub controls: Vec<Control>,
+    /// Without the index for full-text search.
+    pub without_search: bool,
     /// Also the entries after the last checkpoint, which nothing signed covers yet.
     pub unsealed: bool,
     /// Now, for `about`; nanoseconds since 1970 UTC.
@@ -58,7 +60,7 @@ impl ExportOptions {
     }
 
     /// What was asked for, for the entry that records the export: `since`, `until`, `workload`,
-    /// `session`, `controls`, each where it was.
+    /// `session`, `search`, `controls`, each where it was.
     #[must_use]
     pub fn asked(&self) -> Value {
         let time = |ns: Option<i64>| ns.map(|ns| Rfc3339(ns).to_string().into());
@@ -69,6 +71,7 @@ impl ExportOptions {
             ("until", time(self.until_ns)),
             ("workload", text(&self.workload)),
             ("session", text(&self.session)),
+            ("search", self.without_search.then(|| "no".into())),
             ("controls", (!controls.is_empty()).then(|| controls.into())),
         ];
         let members = members

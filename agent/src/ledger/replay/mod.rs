@@ -126,7 +126,7 @@ impl Replay {
     /// # Errors
     /// When a file cannot be read or what is in it cannot be decoded. [`LedgerError::NotFound`] instead of the first step,
     /// when there is no such session.
-    pub fn next(&mut self) -> Result<Option<Step>, LedgerError> {
+    pub fn next_step(&mut self) -> Result<Option<Step>, LedgerError> {
         while !(self.closed_at.is_some() && self.running.is_empty()) {
             let Some(mut part) = self.part()? else { break };
             let step = self.step(&mut part)?;

@@ -145,7 +145,7 @@ struct Copy<'a> {
     target: Connection,
     shared: &'a Shared,
     tree: CompactRange,
-    /// Policy sets that its entries name.
+    /// Policy sets that its entries name; then all that it gets.
     sets: BTreeSet<String>,
 }
 
@@ -304,8 +304,14 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// The policy sets that entries name: from this part, or from one before it.
-    fn policy_sets(&self) -> Result<(u64, Hash), LedgerError> {
+    /// The policy sets of this part, and those that its entries name from one before it. One that no entry names yet may
+    /// be named in the next part.
+    fn policy_sets(&mut self) -> Result<(u64, Hash), LedgerError> {
+        let mut statement = self.source.prepare("SELECT hash FROM policy_set")?;
+        for hash in statement.query_map([], |r| r.get(0))? {
+            self.sets.insert(hash?);
+        }
+        drop(statement);
         let mut lines = Lines::default();
         for hash in &self.sets {
             let Some(text) = self.policy_set(hash)? else {

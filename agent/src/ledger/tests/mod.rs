@@ -4,6 +4,7 @@ mod basic;
 mod reading;
 mod replay;
 mod rotation;
+mod script;
 mod segments;
 mod tamper;
 mod trouble;

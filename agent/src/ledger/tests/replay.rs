@@ -16,7 +16,7 @@ fn id() -> String {
 fn steps(path: &std::path::Path, id: &str) -> Vec<(i64, bool, String)> {
     let mut replay = Replay::open(path, SessionId(Uuid::parse_str(id).unwrap())).unwrap();
     let mut steps = Vec::new();
-    while let Some(step) = replay.next().unwrap() {
+    while let Some(step) = replay.next_step().unwrap() {
         let what = match step.what {
             What::Entry { body, .. } => {
                 let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
@@ -35,12 +35,15 @@ fn steps(path: &std::path::Path, id: &str) -> Vec<(i64, bool, String)> {
     steps
 }
 
-fn at(entry: Entry, ms: i64) -> Entry {
+fn at(entry: &Entry, ms: i64) -> Entry {
     let body = entry.body.replace(
         &Rfc3339(NOW).to_string(),
         &Rfc3339(NOW + ms * 1_000_000).to_string(),
     );
-    Entry { body, ..entry }
+    Entry {
+        body,
+        ..entry.clone()
+    }
 }
 
 #[tokio::test]
@@ -58,7 +61,7 @@ async fn a_session_is_read_back_in_its_order_over_parts() {
     ];
     let mut told = told("bot-c", &id, NOW + 10_000_000, &payload);
     told.outcome = at(
-        entry(
+        &entry(
             EntryKind::Outcome,
             NOW,
             serde_json::from_str(&told.outcome.body).unwrap(),
@@ -73,7 +76,7 @@ async fn a_session_is_read_back_in_its_order_over_parts() {
     ledger.frame(told.frames[2].clone()).await.unwrap();
     ledger.append(told.outcome.clone()).await.unwrap();
     ledger
-        .append(at(session("bot-c", &id, "close"), 60))
+        .append(at(&session("bot-c", &id, "close"), 60))
         .await
         .unwrap();
     sample(&ledger).await;
@@ -118,7 +121,7 @@ async fn a_session_is_read_back_in_its_order_over_parts() {
     // A segment has what happened while it was written.
     let first = steps(&segment_path(dir.path(), 0), &id);
     assert_eq!(words(&first), words(&found)[..3]);
-    let none = Replay::open(dir.path(), SessionId::new()).unwrap().next();
+    let none = Replay::open(dir.path(), SessionId::new()).unwrap().next_step();
     assert!(matches!(none, Err(LedgerError::NotFound { .. })));
 }
 

@@ -147,6 +147,54 @@ async fn an_operation_may_span_segments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_set_may_be_named_in_a_later_segment() {
+    let dir = dir();
+    let ledger = open(&dir, Durability::Process);
+    let text = |n: u32| format!("permit(principal, action, resource); // {n}");
+    let hash = |n| hex::encode(tree::sha256(&[text(n).as_bytes()]));
+    for n in 0..3 {
+        ledger.policy_set(&hash(n), &text(n)).await.unwrap();
+    }
+    ledger.append(agent("something")).await.unwrap();
+    ledger.seal().await.unwrap().unwrap();
+    for n in 0..3 {
+        let named = told("bot-a", "s", NOW, &[]).operation;
+        let body = named
+            .body
+            .replace(r#""policy_set":"""#, &format!(r#""policy_set":"{}""#, hash(n)));
+        ledger.append(Entry { body, ..named }).await.unwrap();
+    }
+    ledger.seal().await.unwrap().unwrap();
+    ledger.close();
+    assert_eq!(all(&dir).unwrap().policy_sets_missing, 0);
+    assert_eq!(
+        verify(&segment_path(dir.path(), 1), None, &mut |_| {})
+            .unwrap()
+            .policy_sets_missing,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_has_not_begun_is_no_part() {
+    let dir = dir();
+    let ledger = three(&dir).await;
+    let next = parts::live_path(dir.path(), 4);
+    let before = parts(dir.path()).unwrap();
+    let mut tail = Tail::new(dir.path(), Seq(0));
+    // Made ready, as it is for a while before each segment; and just made.
+    drop(store::Store::prepare(dir.path(), 4, false).unwrap());
+    for _ in 0..2 {
+        assert_eq!(parts(dir.path()).unwrap(), before);
+        assert_eq!(all(&dir).unwrap().files, 4);
+        let found = tail.read(ledger.size(), 5, 10_000).unwrap();
+        assert_eq!(found.len(), 5, "it reads on from where the entries are");
+        std::fs::write(&next, b"").unwrap();
+    }
+    ledger.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_between_files_is_named() {
     let dir = dir();
     let ledger = three(&dir).await;

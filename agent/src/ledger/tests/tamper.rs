@@ -1,5 +1,12 @@
 //! Whatever single byte of the evidence is changed, verification finds it.
 
+mod bench;
+mod entries;
+mod files;
+mod frames;
+mod tables;
+mod vouchers;
+
 use proptest::prelude::*;
 use rusqlite::{Connection, types::Value as Sql};
 
@@ -459,4 +466,66 @@ fn views_join_by_an_index() {
             assert!(joined("e") && joined("c"), "{query}: {steps:#?}");
         }
     }
+}
+
+/// Every kind of edit, with the group that it is of.
+const EDITS: [(&str, &[bench::Edit]); 11] = [
+    ("entry", entries::ENTRIES),
+    ("spelling", entries::SPELLING),
+    ("frame", frames::FRAMES),
+    ("checkpoint", vouchers::CHECKPOINTS),
+    ("statement", vouchers::STATEMENTS),
+    ("beginning", vouchers::BEGINNINGS),
+    ("beside", vouchers::REST),
+    ("table", tables::TABLES),
+    ("words", tables::WORDS),
+    ("file", files::BYTES),
+    ("chain", files::CHAINS),
+];
+
+/// Both verifiers take what is right, find every edit, and name the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_edit_is_named_by_both() {
+    let bench = bench::Bench::new().await;
+    let mut script = script::Script::start();
+    for on in [bench::On::Full, bench::On::Filtered, bench::On::Segment, bench::On::Live, bench::On::Chain] {
+        let case = bench.case(on);
+        let [rust, python] = case.verdicts(&mut script);
+        match (&rust, &python) {
+            (bench::Verdict::Right(a), bench::Verdict::Right(b)) if a == b => {}
+            other => panic!("{on:?}: {other:?}"),
+        }
+    }
+    let only = std::env::var("PORTCULLIS_EDIT").ok();
+    let (mut wrong, mut kinds, mut cases) = (Vec::new(), 0, 0);
+    for (group, edits) in EDITS {
+        for edit in edits {
+            let name = format!("{group}: {}", edit.name.replace('_', " "));
+            if only.as_ref().is_some_and(|only| !name.contains(only)) {
+                continue;
+            }
+            kinds += 1;
+            let mut line = format!("{name:64}");
+            for on in edit.on {
+                let mut case = bench.case(*on);
+                (edit.edit)(&mut case);
+                cases += 1;
+                match case.verdicts(&mut script) {
+                    [bench::Verdict::Bad { about: a, file: f, what }, bench::Verdict::Bad { about: b, file: g, .. }]
+                        if edit.says.split('|').any(|s| a.starts_with(s))
+                            && (a == b || edit.says.is_empty())
+                            && (f.is_none() || f == g) =>
+                    {
+                        line.push_str(&format!(" {on:?}: {a};"));
+                        let _ = what;
+                    }
+                    other => wrong.push(format!("{name}, {on:?}: {other:#?}")),
+                }
+            }
+            println!("{line}");
+        }
+    }
+    println!("{kinds} kinds of edits, {cases} files");
+    assert!(wrong.is_empty(), "{} are not named as they should be:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(only.is_some() || kinds >= 60);
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::frame::{FrameDigest, PayloadDigest, decode},
-    super::tree::sha256,
+    super::tree::{Hash, sha256},
     EntryFlaw, FrameFlaw,
 };
 
@@ -43,13 +43,15 @@ const DIRECTIONS: [&str; 2] = ["up", "down"];
 
 /// A row of the payload table.
 pub(super) struct FrameRow<'a> {
+    pub place: i64,
     pub operation: &'a str,
     pub direction: &'a str,
     pub number: i64,
     pub sha256: &'a [u8],
     pub codec: i64,
     pub size: i64,
-    pub bytes: &'a [u8],
+    /// `None` where they were purged.
+    pub bytes: Option<&'a [u8]>,
 }
 
 impl Claims {
@@ -65,6 +67,9 @@ impl Claims {
     /// Checks a frame against itself and against those before it; its uncompressed size.
     pub(super) fn frame(&mut self, row: &FrameRow<'_>) -> Result<u64, FrameFlaw> {
         let column = |column| FrameFlaw::Column { column };
+        if row.place < 0 {
+            return Err(column("place"));
+        }
         let id = canonical_uuid(row.operation).ok_or(column("operation"))?;
         let direction = DIRECTIONS
             .iter()
@@ -77,17 +82,11 @@ impl Claims {
         if !matches!(row.codec, 0..=2) {
             return Err(column("codec"));
         }
-        let decoded;
-        let bytes = if row.codec == 0 {
-            row.bytes
-        } else {
-            decoded = decode(row.codec, size, row.bytes).ok_or(FrameFlaw::Codec)?;
-            &decoded
+        let hash = match row.bytes {
+            Some(stored) => hash_of(row.codec, size, stored)?,
+            // The hash that is left is what the outcome and the segment's statement speak of.
+            None => row.sha256.try_into().map_err(|_| column("sha256"))?,
         };
-        if bytes.len() != size {
-            return Err(FrameFlaw::Codec);
-        }
-        let hash = sha256(&[bytes]);
         if hash != row.sha256 {
             return Err(FrameFlaw::Hash);
         }
@@ -110,9 +109,7 @@ impl Claims {
 
     /// Checks that the frames seen are those that the outcome names.
     pub(super) fn outcome(&mut self, operation: &str, payload: Option<&str>) -> Result<(), EntryFlaw> {
-        let open = Uuid::try_parse(operation)
-            .ok()
-            .and_then(|id| self.open.remove(&id));
+        let open = canonical_uuid(operation).and_then(|id| self.open.remove(&id));
         let Some(open) = open else {
             return if self.earlier {
                 Ok(())
@@ -160,6 +157,21 @@ impl Claims {
         let frames = self.open.values().filter_map(|o| o.frames.as_deref());
         (allowed, frames.flatten().map(|d| u64::from(d.frames())).sum())
     }
+}
+
+/// The hash of a frame's uncompressed bytes.
+fn hash_of(codec: i64, size: usize, stored: &[u8]) -> Result<Hash, FrameFlaw> {
+    let decoded;
+    let bytes = if codec == 0 {
+        stored
+    } else {
+        decoded = decode(codec, size, stored).ok_or(FrameFlaw::Codec)?;
+        &decoded
+    };
+    if bytes.len() != size {
+        return Err(FrameFlaw::Codec);
+    }
+    Ok(sha256(&[bytes]))
 }
 
 /// A UUID in its one canonical spelling: lower case, hyphenated.

@@ -12,11 +12,13 @@ use super::{
         checkpoint::Checkpoint,
         note::{NoteError, split},
         store::uint,
-        tree::Hash,
+        timestamp::TokenFlaw,
+        tree::{Hash, sha256},
         witness::cosignature::WitnessKey,
     },
     AgainstFlaw, Checks, EntryFlaw, VerifyError,
     keys::KeyRing,
+    timestamps::{Stamp, check},
 };
 use crate::model::Rfc3339;
 
@@ -56,6 +58,13 @@ pub(super) struct Evidence<'t> {
     rows: Vec<(u64, String)>,
     next: usize,
     heads: VecDeque<(u64, Hash)>,
+    /// The timestamps of the file, by size, with their hash; those that were looked at are empty.
+    tokens: Vec<(u64, Vec<u8>, Hash)>,
+    /// The last checkpoint notes, for timestamps that came after a file's end.
+    notes: VecDeque<(u64, String)>,
+    stamped: u64,
+    stamp: Option<Stamp>,
+    unknown_stamps: u64,
     witnesses: Vec<(WitnessKey, Witnessed)>,
     waiting: Vec<(u64, String, String)>,
     /// Cosignatures of which no key is known, or that are over what came before the file.
@@ -69,6 +78,9 @@ pub(super) struct Found {
     pub witnesses: Vec<Witnessed>,
     pub unknown: u64,
     pub against: Option<u64>,
+    pub stamped: u64,
+    pub stamp: Option<Stamp>,
+    pub unknown_stamps: u64,
 }
 
 impl<'t> Evidence<'t> {
@@ -79,6 +91,11 @@ impl<'t> Evidence<'t> {
             rows: Vec::new(),
             next: 0,
             heads: VecDeque::new(),
+            tokens: Vec::new(),
+            notes: VecDeque::new(),
+            stamped: 0,
+            stamp: None,
+            unknown_stamps: 0,
             witnesses: Vec::new(),
             waiting: Vec::new(),
             unknown: 0,
@@ -113,6 +130,19 @@ impl<'t> Evidence<'t> {
         let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1)?)))?;
         self.rows = rows.collect::<Result<_, _>>()?;
         self.next = 0;
+        self.left_tokens()?;
+        let mut statement = conn.prepare("SELECT size, token FROM timestamp ORDER BY size, token")?;
+        let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get::<_, Vec<u8>>(1)?)))?;
+        for row in rows {
+            let (size, token) = row?;
+            let hash = sha256(&[&token]);
+            self.tokens.push((size, token, hash));
+        }
+        let notes = std::mem::take(&mut self.notes);
+        for (size, note) in &notes {
+            self.tokens_over(*size, note)?;
+        }
+        self.notes = notes;
         self.head(origin, first, root)
     }
 
@@ -156,14 +186,72 @@ impl<'t> Evidence<'t> {
         Ok(())
     }
 
-    /// Remembers a signed head, which a later file may have a cosignature of.
-    pub(super) fn checkpoint(&mut self, size: u64, root: &Hash) {
+    /// Checks the timestamps over a checkpoint.
+    fn tokens_over(&mut self, size: u64, note: &str) -> Result<(), VerifyError> {
+        let from = self.tokens.partition_point(|(at, ..)| *at < size);
+        for (at, token, _) in &mut self.tokens[from..] {
+            if *at != size {
+                break;
+            }
+            let token = std::mem::take(token);
+            if token.is_empty() {
+                continue;
+            }
+            let stamp = check(note, size, &token, self.checks.tsa.as_ref())
+                .map_err(|flaw| VerifyError::Timestamp { size, flaw })?;
+            self.stamped += 1;
+            if self.stamp.as_ref().is_none_or(|best| best.size <= size) {
+                self.stamp = Some(stamp);
+            }
+        }
+        Ok(())
+    }
+
+    /// At a file's end: those over checkpoints that were not met.
+    fn left_tokens(&mut self) -> Result<(), VerifyError> {
+        let last = self.notes.back().map_or(0, |(size, _)| *size);
+        for (size, token, _) in std::mem::take(&mut self.tokens) {
+            if !token.is_empty() && size > last {
+                let flaw = TokenFlaw::Form("there is no checkpoint of this size");
+                return Err(VerifyError::Timestamp { size, flaw });
+            }
+            self.unknown_stamps += u64::from(!token.is_empty());
+        }
+        Ok(())
+    }
+
+    /// Reads the particulars of an entry `timestamped`: its token has to be there.
+    pub(super) fn timestamped(&mut self, detail: &serde_json::Value) -> Result<(), EntryFlaw> {
+        let (Some(size), Some(hash)) = (
+            detail.get("size").and_then(serde_json::Value::as_u64),
+            detail.get("sha256").and_then(serde_json::Value::as_str),
+        ) else {
+            return Err(EntryFlaw::Member { member: "detail" });
+        };
+        let from = self.tokens.partition_point(|(at, ..)| *at < size);
+        let there = self.tokens[from..]
+            .iter()
+            .take_while(|(at, ..)| *at == size)
+            .any(|(_, _, found)| hex::encode(found) == hash);
+        if there { Ok(()) } else { Err(EntryFlaw::Timestamp { size }) }
+    }
+
+    /// Checks what there is over a signed checkpoint, and remembers it: a later file may have more.
+    pub(super) fn checkpoint(&mut self, size: u64, root: &Hash, note: &str) -> Result<(), VerifyError> {
+        self.tokens_over(size, note)?;
+        if self.notes.back().is_none_or(|(at, _)| *at < size) {
+            self.notes.push_back((size, note.into()));
+        }
+        if self.notes.len() > HEADS {
+            self.notes.pop_front();
+        }
         if self.heads.back().is_none_or(|(at, _)| *at < size) {
             self.heads.push_back((size, *root));
         }
         if self.heads.len() > HEADS {
             self.heads.pop_front();
         }
+        Ok(())
     }
 
     fn cosignature(&mut self, size: u64, text: String, line: String) -> Result<(), VerifyError> {
@@ -267,12 +355,19 @@ impl<'t> Evidence<'t> {
         }) {
             return Err(VerifyError::Unwitnessed { key: key.to_string() });
         }
+        self.left_tokens()?;
+        if self.checks.tsa.is_some() && self.stamped == 0 {
+            return Err(VerifyError::Untimed);
+        }
         self.unknown += self.waiting.len() as u64;
         let told = self.witnesses.into_iter().map(|(_, told)| told);
         Ok(Found {
             witnesses: told.filter(|t| t.cosignatures > 0).collect(),
             unknown: self.unknown,
             against: self.kept.map(|kept| kept.checkpoint.size),
+            stamped: self.stamped,
+            stamp: self.stamp,
+            unknown_stamps: self.unknown_stamps,
         })
     }
 }

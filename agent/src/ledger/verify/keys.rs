@@ -75,7 +75,8 @@ impl KeyRing {
             }
         }
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
-        let rows = statement.query_map([], |r| r.get::<_, String>(0))?;
+        // What is not text is none of these.
+        let rows = statement.query_map([], |r| Ok(r.get::<_, String>(0).unwrap_or_default()))?;
         for note in rows {
             let note = note?;
             if !Succession::is_titled(&note) {
@@ -88,6 +89,11 @@ impl KeyRing {
                 .map_err(|what| VerifyError::Succession { what })?;
         }
         Ok(origin)
+    }
+
+    /// The rows of `key` so far.
+    pub(super) fn known(&self) -> &[VerifierKey] {
+        &self.known
     }
 
     /// Whether the key given is one of the files', once all were added.

@@ -7,19 +7,27 @@
 
 mod chain;
 mod claims;
+mod disclosure;
 mod evidence;
 mod keys;
 mod pass;
+mod purged;
+mod timestamps;
 
 use std::path::{Path, PathBuf};
 
-pub use self::evidence::Witnessed;
+pub use self::{
+    disclosure::{DISCLOSURE_MAX, Disclosed, DisclosureFlaw, verify_disclosure},
+    evidence::Witnessed,
+    timestamps::Stamp,
+};
 pub use super::schema::FileKind;
 use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
     read,
+    timestamp::{TokenFlaw, TsaRoots},
     witness::cosignature::WitnessKey,
 };
 
@@ -61,6 +69,12 @@ pub enum EntryFlaw {
     Succession {
         /// What is wrong.
         what: &'static str,
+    },
+    /// A timestamp that the host got is not there.
+    #[error("the timestamp over {size} entries that it speaks of is not in the file")]
+    Timestamp {
+        /// The size of the checkpoint.
+        size: u64,
     },
     /// A cosignature that the host got is not there.
     #[error("the cosignature over {size} entries that it speaks of is not in the file")]
@@ -130,6 +144,12 @@ pub enum FrameFlaw {
         /// The number that would be.
         expected: u32,
     },
+    /// Its bytes are gone, and nothing says that they were purged.
+    #[error("its bytes are missing, and the host does not declare that they were purged")]
+    Missing,
+    /// Its bytes are said to be gone.
+    #[error("the host declares that its bytes were purged, and there are bytes")]
+    Returned,
     /// No operation of that id is open where it is.
     #[error("there is no such operation before it without an outcome")]
     Operation,
@@ -292,6 +312,12 @@ pub enum VerifyError {
         /// What is wrong.
         flaw: CheckpointFlaw,
     },
+    /// What a segment or an export has after its last checkpoint.
+    #[error("the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's")]
+    Unsigned {
+        /// The first.
+        from: u64,
+    },
     /// A policy set whose text is not that of its hash.
     #[error("policy set {hash}: its text and its hash do not belong together")]
     PolicySet {
@@ -322,6 +348,17 @@ pub enum VerifyError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A timestamp.
+    #[error("a timestamp over {size} entries: {flaw}")]
+    Timestamp {
+        /// The size of the checkpoint.
+        size: u64,
+        /// What is wrong.
+        flaw: TokenFlaw,
+    },
+    /// Roots were given, and there is no timestamp.
+    #[error("there is no timestamp")]
+    Untimed,
     /// A witness that was asked for has cosigned nothing.
     #[error("there is no cosignature by the witness {key}")]
     Unwitnessed {
@@ -404,8 +441,12 @@ pub struct Report {
     pub root: String,
     /// Payload frames.
     pub frames: u64,
-    /// Their uncompressed bytes.
+    /// Their uncompressed bytes, also of those that were purged.
     pub frame_bytes: u64,
+    /// Of the frames, those whose bytes were purged, as the host declares: their hashes are here.
+    pub purged_frames: u64,
+    /// Entries that were purged, as the host declares: the tree goes on over them, by its signed root.
+    pub purged_entries: u64,
     /// Allowed operations without an outcome: they were running when the agent ended, or still run.
     pub open_operations: u64,
     /// Frames of such operations, which no outcome names: their hashes fit, and nothing signed speaks of them.
@@ -418,6 +459,12 @@ pub struct Report {
     pub witnesses: Vec<Witnessed>,
     /// Cosignatures that could not be checked: no key of theirs is known, or they are over what came before the file.
     pub unknown_cosignatures: u64,
+    /// RFC 3161 timestamps, all of them right.
+    pub timestamps: u64,
+    /// The one over the largest checkpoint.
+    pub timestamp: Option<Stamp>,
+    /// Timestamps whose checkpoint is not in the files.
+    pub unknown_timestamps: u64,
     /// The size of the kept checkpoint that the file goes with, if one was given.
     pub against: Option<u64>,
     /// Policy sets that entries name and whose text is not in the file.
@@ -434,6 +481,8 @@ pub struct Checks {
     pub witnesses: Vec<WitnessKey>,
     /// A checkpoint of this ledger that was kept elsewhere: a whole signed note.
     pub against: Option<String>,
+    /// The roots of a time-stamping authority, to which every timestamp has to chain; one is demanded.
+    pub tsa: Option<TsaRoots>,
 }
 
 /// Verifies an export, a segment, or a ledger (also one that is being written).

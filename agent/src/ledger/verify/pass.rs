@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        canonical, is_time, schema,
+        canonical, is_time,
+        retention::tombstone::Tombstone,
+        schema,
         segment::statement::{Lines, Statement},
         store::{PLACE_BITS, uint},
         succession::Succession,
@@ -21,6 +23,7 @@ use super::{
     claims::{Claims, FrameRow, canonical_uuid},
     evidence::Evidence,
     keys::KeyRing,
+    purged::Purged,
 };
 use crate::model::EntryKind;
 
@@ -48,6 +51,7 @@ struct Pass<'a, 'c> {
     policy_sets: BTreeSet<String>,
     missing_sets: BTreeSet<String>,
     frames: Lines,
+    purged: Purged,
     report: Report,
     progress: &'a mut dyn FnMut(Progress),
 }
@@ -95,6 +99,9 @@ impl<'a> Carry<'a> {
             witnesses: found.witnesses,
             unknown_cosignatures: found.unknown,
             against: found.against,
+            timestamps: found.stamped,
+            timestamp: found.stamp,
+            unknown_timestamps: found.unknown_stamps,
             unsealed: entries - self.sealed.min(entries),
             root: hex::encode(self.tree.root()),
             open_operations: open,
@@ -115,6 +122,7 @@ pub(super) fn run<'a>(
     // One snapshot, so that a ledger that is being written does not grow under the pass.
     let conn = conn.unchecked_transaction()?;
     let mut pass = Pass::begin(&conn, kind, before, progress)?;
+    pass.stub(&conn)?;
     let mut entries = conn.prepare("SELECT seq, body, salt, leaf FROM entry ORDER BY seq")?;
     let mut frames = conn.prepare(
         "SELECT place, operation, direction, number, sha256, codec, size, bytes FROM payload ORDER BY place",
@@ -126,8 +134,7 @@ pub(super) fn run<'a>(
     frames.advance()?;
     let mut rows = entries.query([])?;
     while let Some(row) = rows.next()? {
-        let seq = uint(row.get(0)?);
-        pass.in_place(seq)?;
+        let seq = pass.in_place(row.get(0)?)?;
         pass.frames_before(&mut frames, seq)?;
         pass.entry(row)
             .map_err(|(id, flaw)| VerifyError::Entry { seq, id, flaw })?;
@@ -143,6 +150,7 @@ pub(super) fn run<'a>(
     }
     pass.nothing_cut_off()?;
     pass.frames_before(&mut frames, u64::MAX)?;
+    pass.signed_to_the_end()?;
     let done = pass.tree.size();
     let bytes = pass.report.bytes;
     (pass.progress)(Progress {
@@ -200,7 +208,8 @@ impl<'a, 'c> Pass<'a, 'c> {
             ..
         } = before;
         let origin = keys.add_file(conn)?;
-        let tree = frontier(conn)?;
+        let purged = Purged::read(conn, keys.known(), kind)?;
+        let tree = frontier(conn, &purged)?;
         if report.files > 0 {
             if origin != report.origin {
                 let before = report.origin;
@@ -245,6 +254,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             policy_sets: sets,
             missing_sets: missing,
             frames: Lines::default(),
+            purged,
             report,
             progress,
         };
@@ -262,13 +272,16 @@ impl<'a, 'c> Pass<'a, 'c> {
     fn statements(&mut self, conn: &Connection) -> Result<(), VerifyError> {
         let wrong = |flaw| Err(VerifyError::Statement { flaw });
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
-        let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
+        let notes = statement.query_map([], |r| Ok(r.get::<_, String>(0).unwrap_or_default()))?;
         let frames = std::mem::take(&mut self.frames).finish();
+        self.purged
+            .end()
+            .map_err(|flaw| VerifyError::Statement { flaw })?;
         let mut segments = 0;
         for note in notes {
             let note = note?;
-            // Those of keys were read at the beginning.
-            if Succession::is_titled(&note) {
+            // Those of keys and of purges were read at the beginning.
+            if Succession::is_titled(&note) || Tombstone::is_claimed(&note) {
                 continue;
             }
             if !Statement::is_one(&note) {
@@ -284,9 +297,11 @@ impl<'a, 'c> Pass<'a, 'c> {
             for hash in &sets {
                 lines.text(hash);
             }
-            let what = if said.end != self.tree.size() || said.first != frontier(conn)?.size() {
+            let what = if said.end != self.tree.size() || said.first != frontier(conn, &self.purged)?.size() {
                 "the entries"
-            } else if said.frames != frames {
+            } else if self.purged.number().is_some_and(|number| number != said.number) {
+                "the purges"
+            } else if said.frames != frames && self.purged.stub.is_none() {
                 "the frames"
             } else if said.policy_sets != lines.finish() {
                 "the policy sets"
@@ -302,12 +317,16 @@ impl<'a, 'c> Pass<'a, 'c> {
         }
     }
 
-    fn in_place(&self, seq: u64) -> Result<(), VerifyError> {
-        let expected = self.tree.size();
-        if seq == expected {
-            return Ok(());
-        }
-        let flaw = EntryFlaw::Hole { expected };
+    fn in_place(&self, stored: i64) -> Result<u64, VerifyError> {
+        let (seq, expected) = (uint(stored), self.tree.size());
+        let flaw = if stored < 0 {
+            // It would pass for entry 0, and no query by place would find it.
+            EntryFlaw::Column { column: "seq" }
+        } else if seq == expected {
+            return Ok(seq);
+        } else {
+            EntryFlaw::Hole { expected }
+        };
         Err(VerifyError::Entry { seq, id: None, flaw })
     }
 
@@ -391,6 +410,7 @@ impl<'a, 'c> Pass<'a, 'c> {
         match &*told.event {
             "key_rotated" => self.keys.rotated(self.tree.size(), &told.detail),
             "witnessed" => self.evidence.witnessed(&told.detail),
+            "timestamped" => self.evidence.timestamped(&told.detail),
             _ => Ok(()),
         }
     }
@@ -398,7 +418,8 @@ impl<'a, 'c> Pass<'a, 'c> {
     /// The frames that were written before entry `seq`.
     fn frames_before(&mut self, frames: &mut Frames<'_>, seq: u64) -> Result<(), VerifyError> {
         while let Some(place) = frames.place {
-            if place < 0 || uint(place) >> PLACE_BITS > seq {
+            // Below zero there is none: it is looked at with the first entry, and found.
+            if uint(place) >> PLACE_BITS > seq {
                 break;
             }
             if let Some(row) = frames.rows.get() {
@@ -427,13 +448,14 @@ impl<'a, 'c> Pass<'a, 'c> {
         };
         let number = |i: usize| row.get::<_, i64>(i).unwrap_or(-1);
         let frame = FrameRow {
+            place: number(0),
             operation: text(1),
             direction: text(2),
             number: number(3),
             sha256: blob(4),
             codec: number(5),
             size: number(6),
-            bytes: blob(7),
+            bytes: row.get_ref(7).ok().and_then(|v| v.as_blob().ok()),
         };
         if self.kind == FileKind::Segment {
             self.frames.frame(
@@ -445,14 +467,30 @@ impl<'a, 'c> Pass<'a, 'c> {
                 frame.size,
             );
         }
-        self.claims
-            .frame(&frame)
+        self.report.purged_frames += u64::from(frame.bytes.is_none());
+        let is_null = matches!(row.get_ref(7), Ok(ValueRef::Null));
+        let told = self.purged.frame(number(0), &frame, is_null);
+        told.and_then(|()| self.claims.frame(&frame))
             .map_err(|flaw: FrameFlaw| VerifyError::Frame {
                 operation: frame.operation.into(),
                 direction: frame.direction.into(),
                 number: frame.number,
                 flaw,
             })
+    }
+
+    /// A segment whose entries were purged: the tree goes on where it ended, by the root that the host signed.
+    fn stub(&mut self, conn: &Connection) -> Result<(), VerifyError> {
+        let Some(stub) = &self.purged.stub else {
+            return Ok(());
+        };
+        let end = stub.end(conn, self.tree.size())?;
+        self.report.purged_entries += end.size() - self.tree.size();
+        self.tree = end;
+        // What was open before it may have ended in it, and what begins after it may have begun in it.
+        self.claims = Claims::default();
+        self.claims.began_earlier();
+        self.checkpoint()
     }
 
     /// The checkpoint over exactly the entries so far, if there is one.
@@ -479,7 +517,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             }
             self.sealed = size;
             self.report.checkpoints += 1;
-            self.evidence.checkpoint(size, &checkpoint.root);
+            self.evidence.checkpoint(size, &checkpoint.root, &note)?;
         }
         if self.evidence.wants(size) {
             let origin = &self.report.origin;
@@ -503,6 +541,14 @@ impl<'a, 'c> Pass<'a, 'c> {
         Ok(())
     }
 
+    /// Only a part that is being written may have entries that nothing signed covers.
+    fn signed_to_the_end(&self) -> Result<(), VerifyError> {
+        if self.kind == FileKind::Ledger || self.sealed == self.tree.size() {
+            return Ok(());
+        }
+        Err(VerifyError::Unsigned { from: self.sealed })
+    }
+
     fn end(self) -> Carry<'c> {
         Carry {
             keys: self.keys,
@@ -518,7 +564,7 @@ impl<'a, 'c> Pass<'a, 'c> {
 }
 
 /// Where the file begins.
-fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
+fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyError> {
     let wrong = |what| VerifyError::Frontier { what };
     let mut statement = conn.prepare("SELECT size, nodes FROM frontier ORDER BY size")?;
     let mut rows = statement.query([])?;
@@ -527,8 +573,12 @@ fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
     };
     let (size, nodes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
     let range =
-        CompactRange::from_bytes(uint(size), &nodes).ok_or(wrong("its hashes do not fit its size"))?;
-    if rows.next()?.is_some() {
+        u64::try_from(size)
+            .ok()
+            .and_then(|size| CompactRange::from_bytes(size, &nodes))
+            .ok_or(wrong("its hashes do not fit its size"))?;
+    // Where its entries were purged, the other end is there, too.
+    if purged.stub.is_none() && rows.next()?.is_some() {
         return Err(wrong("it says twice where the file begins"));
     }
     Ok(range)
@@ -536,7 +586,8 @@ fn frontier(conn: &Connection) -> Result<CompactRange, VerifyError> {
 
 fn checkpoints(conn: &Connection) -> Result<Vec<(u64, String)>, VerifyError> {
     let mut statement = conn.prepare("SELECT size, note FROM checkpoint ORDER BY size")?;
-    let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1)?)))?;
+    // What is not text is no note, and is found as such.
+    let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1).unwrap_or_default())))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -546,11 +597,12 @@ fn policy_sets(conn: &Connection) -> Result<BTreeSet<String>, VerifyError> {
     let mut rows = statement.query([])?;
     let mut hashes = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        let (hash, text): (String, String) = (row.get(0)?, row.get(1)?);
-        if hex::encode(sha256(&[text.as_bytes()])) != hash {
+        let (hash, text): (String, Result<String, _>) = (row.get(0)?, row.get(1));
+        if text.is_ok_and(|text| hex::encode(sha256(&[text.as_bytes()])) == hash) {
+            hashes.insert(hash);
+        } else {
             return Err(VerifyError::PolicySet { hash });
         }
-        hashes.insert(hash);
     }
     Ok(hashes)
 }

@@ -17,7 +17,7 @@ pub(super) fn write(mut replay: Replay, id: &uuid::Uuid, out: &mut impl Write) -
     let mut screen = Screen::new(ROWS);
     let mut last: Option<Step> = None;
     let mut count = 0;
-    while let Some(step) = replay.next()? {
+    while let Some(step) = replay.next_step()? {
         if last.is_none() {
             let header = json!({
                 "version": 3,

@@ -43,7 +43,7 @@ pub(super) fn each(
 ) -> anyhow::Result<()> {
     let mut running: Vec<(String, Exchange)> = Vec::new();
     let mut kept = 0;
-    while let Some(step) = replay.next()? {
+    while let Some(step) = replay.next_step()? {
         match step.what {
             What::Entry { body, .. } => {
                 let word = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();

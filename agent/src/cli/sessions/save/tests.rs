@@ -195,7 +195,7 @@ async fn asciicast_is_what_readers_of_asciicast_expect() {
         "      0.010   allow http:request api.internal/a (policy_permit by policies [p1])",
         "> é.]0;owned..",
         "bytes that are no text)",
-        "completed 200: 72 bytes up,",
+        "   completed 200: ",
         "; masked email 1",
         "deny http:request",
         "closed: completed",
@@ -261,7 +261,7 @@ async fn json_lines_have_statements_and_their_rows() {
     let mut screen = super::super::screen::Screen::new(10);
     let mut replay = told.replay();
     let mut shown = String::new();
-    while let Some(step) = replay.next().unwrap() {
+    while let Some(step) = replay.next_step().unwrap() {
         shown += &screen.show(&step);
     }
     assert!(

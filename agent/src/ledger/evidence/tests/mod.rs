@@ -302,33 +302,3 @@ async fn private_copies_do_not_stay() {
     assert!(!left.exists() && used.exists());
     std::fs::remove_dir_all(used).unwrap();
 }
-
-#[tokio::test]
-async fn tmp_dump() {
-    for bad in [false, true] {
-        let mut world = day().await;
-        if bad {
-            misdeeds(&mut world).await;
-        }
-        for i in 0..300 {
-            let s = "x".to_string();
-            world
-                .operation(world::Operation {
-                    reason: "policy_forbid",
-                    workload: ["bot-a", "deploy-bot"][i % 2],
-                    ..world::read(&s)
-                })
-                .await;
-        }
-        world.close();
-        let out = format!("/tmp/ev/export-{bad}.db");
-        let _ = std::fs::remove_file(&out);
-        crate::ledger::export(
-            &world.db(),
-            std::path::Path::new(&out),
-            &Default::default(),
-            &mut |_| {},
-        )
-        .unwrap();
-    }
-}

@@ -8,8 +8,8 @@ mod credentials;
 mod events;
 mod exporting;
 mod reload;
-mod shipping;
 mod retention;
+mod shipping;
 mod status;
 mod truth;
 

@@ -117,7 +117,8 @@ fn of(conn: Connection, seq: u64) -> Result<Option<Disclosure>, LedgerError> {
     let Some((body, salt)) = row else { return Ok(None) };
     let (Some(body), Some(salt)) = (body, salt) else {
         return Err(LedgerError::Database {
-            why: format!("the body of entry {seq} is not in this file: it was not selected, or was purged").into(),
+            why: format!("the body of entry {seq} is not in this file: it was not selected, or was purged")
+                .into(),
         });
     };
     // Of the checkpoints that cover it, the last that somebody else vouches for, or else the last.

@@ -35,7 +35,9 @@ pub(super) fn from_entry(dir: &Path, seq: u64) -> Result<Vec<Connection>, Ledger
     for part in parts(dir)?.iter().rev() {
         let conn = part.open()?;
         // A part that was made ready and has not begun has nothing.
-        let Some(first) = read::first(&conn)? else { continue };
+        let Some(first) = read::first(&conn)? else {
+            continue;
+        };
         opened.push(conn);
         if first <= seq {
             opened.reverse();

@@ -3,6 +3,8 @@
 mod collector;
 mod http;
 mod install;
+mod jsonl;
 mod ocsf;
+mod real;
 mod rig;
 mod syslog;

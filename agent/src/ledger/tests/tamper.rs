@@ -488,7 +488,13 @@ const EDITS: [(&str, &[bench::Edit]); 11] = [
 async fn every_kind_of_edit_is_named_by_both() {
     let bench = bench::Bench::new().await;
     let mut script = script::Script::start();
-    for on in [bench::On::Full, bench::On::Filtered, bench::On::Segment, bench::On::Live, bench::On::Chain] {
+    for on in [
+        bench::On::Full,
+        bench::On::Filtered,
+        bench::On::Segment,
+        bench::On::Live,
+        bench::On::Chain,
+    ] {
         let case = bench.case(on);
         let [rust, python] = case.verdicts(&mut script);
         match (&rust, &python) {
@@ -511,10 +517,18 @@ async fn every_kind_of_edit_is_named_by_both() {
                 (edit.edit)(&mut case);
                 cases += 1;
                 match case.verdicts(&mut script) {
-                    [bench::Verdict::Bad { about: a, file: f, what }, bench::Verdict::Bad { about: b, file: g, .. }]
-                        if edit.says.split('|').any(|s| a.starts_with(s))
-                            && (a == b || edit.says.is_empty())
-                            && (f.is_none() || f == g) =>
+                    [
+                        bench::Verdict::Bad {
+                            about: a,
+                            file: f,
+                            what,
+                        },
+                        bench::Verdict::Bad {
+                            about: b, file: g, ..
+                        },
+                    ] if edit.says.split('|').any(|s| a.starts_with(s))
+                        && (a == b || edit.says.is_empty())
+                        && (f.is_none() || f == g) =>
                     {
                         line.push_str(&format!(" {on:?}: {a};"));
                         let _ = what;
@@ -526,6 +540,11 @@ async fn every_kind_of_edit_is_named_by_both() {
         }
     }
     println!("{kinds} kinds of edits, {cases} files");
-    assert!(wrong.is_empty(), "{} are not named as they should be:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} are not named as they should be:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(only.is_some() || kinds >= 60);
 }

@@ -233,7 +233,11 @@ impl<'t> Evidence<'t> {
             .iter()
             .take_while(|(at, ..)| *at == size)
             .any(|(_, _, found)| hex::encode(found) == hash);
-        if there { Ok(()) } else { Err(EntryFlaw::Timestamp { size }) }
+        if there {
+            Ok(())
+        } else {
+            Err(EntryFlaw::Timestamp { size })
+        }
     }
 
     /// Checks what there is over a signed checkpoint, and remembers it: a later file may have more.

@@ -313,7 +313,9 @@ pub enum VerifyError {
         flaw: CheckpointFlaw,
     },
     /// What a segment or an export has after its last checkpoint.
-    #[error("the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's")]
+    #[error(
+        "the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's"
+    )]
     Unsigned {
         /// The first.
         from: u64,

@@ -572,11 +572,10 @@ fn frontier(conn: &Connection, purged: &Purged) -> Result<CompactRange, VerifyEr
         return Err(wrong("it does not say where the file begins"));
     };
     let (size, nodes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-    let range =
-        u64::try_from(size)
-            .ok()
-            .and_then(|size| CompactRange::from_bytes(size, &nodes))
-            .ok_or(wrong("its hashes do not fit its size"))?;
+    let range = u64::try_from(size)
+        .ok()
+        .and_then(|size| CompactRange::from_bytes(size, &nodes))
+        .ok_or(wrong("its hashes do not fit its size"))?;
     // Where its entries were purged, the other end is there, too.
     if purged.stub.is_none() && rows.next()?.is_some() {
         return Err(wrong("it says twice where the file begins"));

@@ -86,7 +86,10 @@ fn made(path: &Path) -> BTreeMap<String, String> {
     let mut statement = conn.prepare(sql).unwrap();
     let objects = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     let mut all: BTreeMap<String, String> = objects
-        .map(|row| row.map(|(name, text): (String, String)| (name, short(&text))).unwrap())
+        .map(|row| {
+            row.map(|(name, text): (String, String)| (name, short(&text)))
+                .unwrap()
+        })
         .collect();
     for table in ["columns", "controls", "control_queries"] {
         if !all.contains_key(table) {
@@ -96,7 +99,9 @@ fn made(path: &Path) -> BTreeMap<String, String> {
             .prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))
             .unwrap();
         let width = statement.column_count();
-        let rows = statement.query_map([], |r| (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>());
+        let rows = statement.query_map([], |r| {
+            (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>()
+        });
         let rows: Vec<Vec<String>> = rows.unwrap().map(Result::unwrap).collect();
         all.insert(format!("#{table}"), short(&serde_json::to_string(&rows).unwrap()));
     }
@@ -120,7 +125,15 @@ async fn files(dir: &TempDir) -> [PathBuf; 3] {
         ..Default::default()
     };
     export(&db(&other), &out, &options, &mut |_| {}).unwrap();
-    if std::env::var_os("KEEPME").is_some() { for (n, f) in [("live", db(dir)), ("segment", segment.clone()), ("export", out.clone())] { std::fs::copy(f, format!("/tmp/t/{n}.db")).unwrap(); } }
+    if std::env::var_os("KEEPME").is_some() {
+        for (n, f) in [
+            ("live", db(dir)),
+            ("segment", segment.clone()),
+            ("export", out.clone()),
+        ] {
+            std::fs::copy(f, format!("/tmp/t/{n}.db")).unwrap();
+        }
+    }
     [db(dir), segment, out]
 }
 
@@ -143,7 +156,10 @@ async fn the_script_knows_the_schema() {
         }
         words.join(" ")
     };
-    let all: Vec<String> = common.iter().map(|(name, hash)| format!("{name}={hash}")).collect();
+    let all: Vec<String> = common
+        .iter()
+        .map(|(name, hash)| format!("{name}={hash}"))
+        .collect();
     for (group, words) in [
         ("all", all.join(" ")),
         ("ledger", without(&live, &[&segment])),
@@ -211,11 +227,18 @@ fn the_script_reads_signatures_as_the_rfc_says() {
     };
     for (public, message, signature) in vectors {
         assert_eq!(check(&mut script, public, message, signature), true);
-        assert_eq!(check(&mut script, public, &format!("{message}00"), signature), false);
+        assert_eq!(
+            check(&mut script, public, &format!("{message}00"), signature),
+            false
+        );
         for at in [0, 31, 32, 63] {
             let mut bytes = hex::decode(signature).unwrap();
             bytes[at] ^= 1;
-            assert_eq!(check(&mut script, public, message, &hex::encode(bytes)), false, "{at}");
+            assert_eq!(
+                check(&mut script, public, message, &hex::encode(bytes)),
+                false,
+                "{at}"
+            );
         }
         // S + L, which a lenient verifier takes as well.
         let l = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();

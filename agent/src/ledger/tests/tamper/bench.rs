@@ -114,7 +114,10 @@ impl Bench {
         let dir = dir();
         let at = |name: &str| dir.path().join(name);
         let begin = |name: &str, host: &str| {
-            let options = Options { host: host.into(), ..options(Durability::Process) };
+            let options = Options {
+                host: host.into(),
+                ..options(Durability::Process)
+            };
             Ledger::open(&at(name), options).unwrap()
         };
         // By itself: two checkpoints, an export of each kind.
@@ -126,7 +129,11 @@ impl Bench {
         let one = at("one").join("ledger.db");
         let workload = Some("bot-a".to_owned());
         for (name, workload) in [("full.db", None), ("filtered.db", workload)] {
-            let options = ExportOptions { now_ns: NOW, workload, ..Default::default() };
+            let options = ExportOptions {
+                now_ns: NOW,
+                workload,
+                ..Default::default()
+            };
             export(&one, &at(name), &options, &mut |_| {}).unwrap();
         }
         // In parts; twice from the first segment on, with one key: a fork. And another host's.
@@ -175,7 +182,14 @@ impl Bench {
         let files: Vec<_> = from.iter().enumerate().map(copy).collect();
         let main = usize::from(on == On::Chain);
         let main = files[main].clone();
-        Case { bench: self, dir, on, files, main, key: None }
+        Case {
+            bench: self,
+            dir,
+            on,
+            files,
+            main,
+            key: None,
+        }
     }
 }
 
@@ -217,7 +231,9 @@ impl Case<'_> {
     pub(super) fn loose(&self, table: &str, sql: &str) {
         let conn = self.conn();
         let declared: String = conn
-            .query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [table], |r| r.get(0))
+            .query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [table], |r| {
+                r.get(0)
+            })
             .unwrap();
         let write = |text: &str| {
             let conn = self.conn();
@@ -225,11 +241,19 @@ impl Case<'_> {
             let sql = "UPDATE sqlite_master SET sql = ?1 WHERE name = ?2";
             conn.execute(sql, [text, table]).unwrap();
             let version: i64 = conn.query_row("PRAGMA schema_version", [], |r| r.get(0)).unwrap();
-            conn.execute_batch(&format!("PRAGMA schema_version={}", version + 1)).unwrap();
+            conn.execute_batch(&format!("PRAGMA schema_version={}", version + 1))
+                .unwrap();
         };
-        let bare = declared.replace(" STRICT, WITHOUT", " WITHOUT").replace(" STRICT", "");
+        let bare = declared
+            .replace(" STRICT, WITHOUT", " WITHOUT")
+            .replace(" STRICT", "");
         // A column without a type takes a value as it is.
-        write(&bare.replace(" TEXT", "").replace(" BLOB", "").replace(" NOT NULL", ""));
+        write(
+            &bare
+                .replace(" TEXT", "")
+                .replace(" BLOB", "")
+                .replace(" NOT NULL", ""),
+        );
         drop(conn);
         self.sql(sql);
         write(&declared);
@@ -245,8 +269,9 @@ impl Case<'_> {
         let sql = format!("SELECT seq, body, salt FROM entry WHERE seq = {seq}")
             .replace("OPERATION", OPERATION)
             .replace("OUTCOME", OUTCOME);
-        let (seq, body, salt): (i64, String, Vec<u8>) =
-            conn.query_row(&sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
+        let (seq, body, salt): (i64, String, Vec<u8>) = conn
+            .query_row(&sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+            .unwrap();
         let changed = change(&body);
         assert_ne!(body, changed);
         let leaf = leaf_hash(&salt, changed.as_bytes());
@@ -275,7 +300,11 @@ impl Case<'_> {
         let tree = self.tree();
         let conn = self.conn();
         let set = |topic: &str, text: String| {
-            conn.execute("UPDATE about SET text = ?1 WHERE topic = ?2", [text.as_str(), topic]).unwrap();
+            conn.execute(
+                "UPDATE about SET text = ?1 WHERE topic = ?2",
+                [text.as_str(), topic],
+            )
+            .unwrap();
         };
         set("entries", tree.size().to_string());
         set("root", hex::encode(tree.root()));
@@ -284,7 +313,13 @@ impl Case<'_> {
         if let Some(text) = selected {
             let bodies: i64 = self.one("SELECT count(*) FROM entry WHERE body IS NOT NULL");
             let rest = text.split_once(" entries have").unwrap().1;
-            set("selected", format!("{bodies} of {} entries have{rest}", tree.size() - self.one::<i64>("SELECT size FROM frontier").unsigned_abs()));
+            set(
+                "selected",
+                format!(
+                    "{bodies} of {} entries have{rest}",
+                    tree.size() - self.one::<i64>("SELECT size FROM frontier").unsigned_abs()
+                ),
+            );
         }
     }
 
@@ -314,7 +349,8 @@ impl Case<'_> {
             if sizes.contains(&tree.size()) {
                 let note = checkpoint::Checkpoint::sign(key, tree.size(), &tree.root());
                 let sql = "UPDATE checkpoint SET note = ?1 WHERE size = ?2";
-                conn.execute(sql, rusqlite::params![note, tree.size().cast_signed()]).unwrap();
+                conn.execute(sql, rusqlite::params![note, tree.size().cast_signed()])
+                    .unwrap();
             }
         }
         let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'tree'";
@@ -357,7 +393,11 @@ pub(super) fn stranger(name: &str) -> HostKey {
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
     Right(String),
-    Bad { about: String, file: Option<PathBuf>, what: String },
+    Bad {
+        about: String,
+        file: Option<PathBuf>,
+        what: String,
+    },
 }
 
 impl Verdict {
@@ -367,7 +407,11 @@ impl Verdict {
             VerifyError::Read(_) => "read".into(),
             _ => about(&what),
         };
-        Self::Bad { about, file: finding.file, what }
+        Self::Bad {
+            about,
+            file: finding.file,
+            what,
+        }
     }
 
     fn read(said: &str, files: &[PathBuf]) -> Self {
@@ -379,8 +423,16 @@ impl Verdict {
         let length = file.map_or(0, |f| f.to_string_lossy().len() + 2);
         let what = rest.get(length..).unwrap_or_default().to_owned();
         let read = ["it cannot be read", "it is no ledger", "there is no such file"];
-        let about = if read.iter().any(|r| what.starts_with(r)) { "read".into() } else { about(&what) };
-        Self::Bad { about, file: file.cloned(), what }
+        let about = if read.iter().any(|r| what.starts_with(r)) {
+            "read".into()
+        } else {
+            about(&what)
+        };
+        Self::Bad {
+            about,
+            file: file.cloned(),
+            what,
+        }
     }
 }
 
@@ -390,8 +442,16 @@ fn about(what: &str) -> String {
         return what.into();
     }
     let subject = what.split(": ").next().unwrap_or_default();
-    let subject = subject.split(" (").next().filter(|_| subject.starts_with("entry ")).unwrap_or(subject);
-    let subject = subject.split(',').next().filter(|_| subject.starts_with("table ")).unwrap_or(subject);
+    let subject = subject
+        .split(" (")
+        .next()
+        .filter(|_| subject.starts_with("entry "))
+        .unwrap_or(subject);
+    let subject = subject
+        .split(',')
+        .next()
+        .filter(|_| subject.starts_with("table "))
+        .unwrap_or(subject);
     subject.into()
 }
 

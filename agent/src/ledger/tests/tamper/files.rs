@@ -19,7 +19,9 @@ fn everywhere(c: &Case<'_>, old: &[u8], new: &[u8]) {
 /// The page on which the rows of a table begin.
 fn page(c: &Case<'_>, table: &str) -> std::ops::Range<usize> {
     let size: i64 = c.one("PRAGMA page_size");
-    let root: i64 = c.one(&format!("SELECT rootpage FROM sqlite_master WHERE name = '{table}'"));
+    let root: i64 = c.one(&format!(
+        "SELECT rootpage FROM sqlite_master WHERE name = '{table}'"
+    ));
     let size = usize::try_from(size).unwrap();
     let from = usize::try_from(root - 1).unwrap() * size;
     from..from + size

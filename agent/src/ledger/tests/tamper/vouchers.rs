@@ -4,7 +4,9 @@ use rusqlite::params;
 
 use super::{
     super::checkpoint::Checkpoint,
-    bench::{CHAIN, Case, EXPORTS, FILES, KINDS, LIVE, On, SEALED, SEGMENT, SEGMENTS, edits, flipped, stranger},
+    bench::{
+        CHAIN, Case, EXPORTS, FILES, KINDS, LIVE, On, SEALED, SEGMENT, SEGMENTS, edits, flipped, stranger,
+    },
 };
 
 /// The note of the last checkpoint, changed.
@@ -13,19 +15,31 @@ fn note(c: &Case<'_>, change: impl Fn(&str) -> String) {
     let old: String = c.one(sql);
     let new = change(&old);
     assert_ne!(old, new);
-    c.conn().execute("UPDATE checkpoint SET note = ?1 WHERE note = ?2", params![new, old]).unwrap();
+    c.conn()
+        .execute(
+            "UPDATE checkpoint SET note = ?1 WHERE note = ?2",
+            params![new, old],
+        )
+        .unwrap();
 }
 
 fn statement(c: &Case<'_>, change: impl Fn(&str) -> String) {
     let old: String = c.one("SELECT note FROM statement");
     let new = change(&old);
     assert_ne!(old, new);
-    c.conn().execute("UPDATE statement SET note = ?1 WHERE note = ?2", params![new, old]).unwrap();
+    c.conn()
+        .execute(
+            "UPDATE statement SET note = ?1 WHERE note = ?2",
+            params![new, old],
+        )
+        .unwrap();
 }
 
 fn add_statement(c: &Case<'_>, text: &str) {
     let note = c.sign(text, true);
-    c.conn().execute("INSERT INTO statement VALUES (?1)", [note]).unwrap();
+    c.conn()
+        .execute("INSERT INTO statement VALUES (?1)", [note])
+        .unwrap();
 }
 
 /// The text of a note, without its signatures.

@@ -18,7 +18,7 @@ MADE = {
     "ledger": "tree=AoGgx49uZE8d8Wgk",
     "segment": "#about=DdbQe2dyLDZWezH5 #columns=gwiR2uXfvXrYyccQ #control_queries=dUTFzkYw6ipTLcLG #controls=3iAvGhNepxa6JumS about=siEmRKyYdeyjqoNn columns=wWyrqVoQSPY4RK-t control_queries=sTcL_p6pufTllIfF controls=BkNoKq5G9QKuUtOz verifier=zxWy8Kbxvq0io3QO",
     "export": "#about=E3reanJaYwqrbsz_ entry_kind=hZyC0pUBjbHuZvRg entry_session=CaL-kfLaaymAKfam payload_operation=chgC_lWCxhSUpTkW",
-    "search": "#columns=v_AskKkmiYsNVemg entry_search=0L4vg5fwj73CkpCM entry_search_config=axrX3F8cHj7fu1xC entry_search_data=MX4crZBxNyFCuEp5 entry_search_docsize=joFFkb1AyYuKXCaa entry_search_idx=yhdWlguJiBScMXNR entry_text=R6bAdQ5JhQ7Kwo9f payload_search=okE1OYrh4GKtn8xH payload_search_config=qL1JQQ2UJn2Ulb6W payload_search_data=r-_qXKzdcbR5LfGA payload_search_docsize=ONwg3YJfdDQ1BLUV payload_search_idx=60T7xDny0H-BQmt4 payload_text=R3B7ddclvhZW-Qzt",
+    "search": "#columns=19gC9T_cCIaYJkzk entry_search=0L4vg5fwj73CkpCM entry_search_config=axrX3F8cHj7fu1xC entry_search_data=MX4crZBxNyFCuEp5 entry_search_docsize=joFFkb1AyYuKXCaa entry_search_idx=yhdWlguJiBScMXNR entry_text=R6bAdQ5JhQ7Kwo9f payload_search=okE1OYrh4GKtn8xH payload_search_config=qL1JQQ2UJn2Ulb6W payload_search_data=r-_qXKzdcbR5LfGA payload_search_docsize=ONwg3YJfdDQ1BLUV payload_search_idx=60T7xDny0H-BQmt4 payload_text=R3B7ddclvhZW-Qzt",
 }
 GROUPS = {"ledger": "all ledger", "segment": "all segment", "export": "all segment export", "search": "all segment export search"}
 KINDS = "approval", "operation", "outcome", "session", "workload", "change", "agent", "gap", "ledger"

@@ -84,7 +84,7 @@ impl Core {
     pub(super) async fn report_rejected(&mut self, at_once: bool) {
         let now = self.now();
         let open = &self.state.open;
-        let due = at_once || now.saturating_sub(open.rejected_at) >= ns(self.parts.times.gap);
+        let due = at_once || now.saturating_sub(open.rejected_at) >= ns(self.parts().times.gap);
         if open.rejected.is_empty() || !due {
             return;
         }

@@ -168,6 +168,8 @@ impl Segmenter {
         let live = parts::live_path(dir, number);
         let path = parts::segment_path(dir, number);
         let sealed = if path.exists() {
+            // Whoever put it in its place may have ended before its name was durable.
+            build::keep_name(dir).map_err(|e| LedgerError::file(&path, &e))?;
             build::describe(&path, number)?
         } else {
             build::build(&live, &path, number, &self.shared)?

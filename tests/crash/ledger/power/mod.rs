@@ -184,7 +184,7 @@ impl Bench {
     }
 
     fn write(&self, work: &Path, random: &mut StdRng, environment: &[(&str, &OsStr)]) -> Result<()> {
-        kill_one(&work.join("data"), self.durability, random, environment)?;
+        kill_one(&work.join("data"), self.durability, random, None, environment)?;
         Ok(())
     }
 

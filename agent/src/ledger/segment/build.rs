@@ -401,7 +401,8 @@ impl Copy<'_> {
             (
                 "verify",
                 "`portcullis verify FILE --key ledger.pub` computes everything again and names the first thing that is \
-                 not right; several files of one host are verified together as a chain."
+                 not right; several files of one host are verified together as a chain. Without it: `sqlite3 FILE \"SELECT text FROM \
+                 verifier\" > verify.py; python3 verify.py FILE --key ledger.pub`."
                     .into(),
             ),
         ]

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rusqlite::{Connection, OptionalExtension as _, types::Value as Sql};
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
 use super::super::{script::Script, *};
 use crate::ledger::{
     note::HostKey,
+    retention::{identity_line, tombstone::PayloadTombstone},
     tree::{CompactRange, leaf_hash, sha256},
     verify::{Checks, Finding, VerifyError, verify_files},
+    witness::cosignature::{WitnessKey, testing::Signer},
 };
 
 /// What is edited.
@@ -26,7 +28,25 @@ pub(super) enum On {
     Live,
     /// Three segments, and the live part after them; what is edited is the second segment.
     Chain,
+    /// An export of a ledger whose key was replaced, and the one before it.
+    Rotated,
+    /// A segment of which payload was purged, as its host declares.
+    Purged,
+    /// An export with a witness's cosignature, which is demanded.
+    Witnessed,
 }
+
+/// Everything that is right.
+pub(super) const ALL: [On; 8] = [
+    On::Full,
+    On::Filtered,
+    On::Segment,
+    On::Live,
+    On::Chain,
+    On::Rotated,
+    On::Purged,
+    On::Witnessed,
+];
 
 /// Everything that is one file.
 pub(super) const FILES: &[On] = &[On::Full, On::Filtered, On::Segment, On::Live];
@@ -63,6 +83,8 @@ pub(super) use edits;
 pub(super) struct Bench {
     dir: TempDir,
     pub key: HostKey,
+    /// Of the rotated ledger, the key before and the key after.
+    pub rotated: [HostKey; 2],
 }
 
 /// Two workloads, each with operations and what there is besides; frames that a live file stores as they are.
@@ -152,9 +174,36 @@ impl Bench {
             story(&ledger).await;
             ledger.close();
         }
-        let secret = std::fs::read_to_string(at("chain").join("ledger.key")).unwrap();
-        let key = HostKey::parse(&secret).unwrap();
-        Self { dir, key }
+        let secret = |name: &str| {
+            let text = std::fs::read_to_string(at(name).join("ledger.key")).unwrap();
+            HostKey::parse(&text).unwrap()
+        };
+        let ledger = begin("rotated", "host-1");
+        story(&ledger).await;
+        ledger.close();
+        let old = secret("rotated");
+        let ledger = begin("rotated", "host-1");
+        // It waits for the writer, which a task of the runtime may not do.
+        let rotate = || {
+            ledger
+                .rotate_key(&json!({"pid": 7, "uid": 0}))
+                .map(|_| ())
+                .unwrap()
+        };
+        std::thread::scope(|scope| scope.spawn(rotate).join().unwrap());
+        story(&ledger).await;
+        ledger.close();
+        let options = ExportOptions {
+            now_ns: NOW,
+            ..Default::default()
+        };
+        export(&at("rotated/ledger.db"), &at("rotated.db"), &options, &mut |_| {}).unwrap();
+        let (key, new) = (secret("chain"), secret("rotated"));
+        Self {
+            dir,
+            key,
+            rotated: [old, new],
+        }
     }
 
     /// The files of one of its ledgers in parts.
@@ -167,10 +216,11 @@ impl Bench {
     pub(super) fn case(&self, on: On) -> Case<'_> {
         let at = |name: &str| vec![self.dir.path().join(name)];
         let from = match on {
-            On::Full => at("full.db"),
+            On::Full | On::Witnessed => at("full.db"),
+            On::Rotated => at("rotated.db"),
             On::Filtered => at("filtered.db"),
             On::Live => at("one/ledger.db"),
-            On::Segment => self.parts("chain")[..1].to_vec(),
+            On::Segment | On::Purged => self.parts("chain")[..1].to_vec(),
             On::Chain => self.parts("chain"),
         };
         let dir = dir();
@@ -182,14 +232,22 @@ impl Bench {
         let files: Vec<_> = from.iter().enumerate().map(copy).collect();
         let main = usize::from(on == On::Chain);
         let main = files[main].clone();
-        Case {
+        let mut case = Case {
             bench: self,
             dir,
             on,
             files,
             main,
             key: None,
+            against: None,
+            witness: None,
+        };
+        match on {
+            On::Purged => case.purge(),
+            On::Witnessed => case.cosign(1_795_242_600, |text| text.into()),
+            _ => {}
         }
+        case
     }
 }
 
@@ -203,6 +261,10 @@ pub(super) struct Case<'b> {
     pub main: PathBuf,
     /// The key that is given to verify with.
     pub key: Option<String>,
+    /// A checkpoint that was kept elsewhere, to verify against.
+    pub against: Option<String>,
+    /// A witness whose cosignature is demanded.
+    pub witness: Option<String>,
 }
 
 /// The first operation, its outcome, and a frame of it.
@@ -323,6 +385,60 @@ impl Case<'_> {
         }
     }
 
+    /// Keeps the last checkpoint, as it is now, to verify against.
+    pub(super) fn keep(&mut self) {
+        self.against = Some(self.one("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"));
+    }
+
+    /// Purges the payload of an operation as retention does: the bytes go, and a tombstone says so.
+    fn purge(&self) {
+        let conn = self.conn();
+        let sql = "SELECT place, operation, direction, number, sha256, size FROM payload
+                   WHERE operation = (SELECT min(operation) FROM payload) ORDER BY place";
+        let mut statement = conn.prepare(sql).unwrap();
+        let rows = statement.query_map([], |r| {
+            let (operation, direction): (String, String) = (r.get(1)?, r.get(2)?);
+            let line = identity_line(&operation, &direction, r.get(3)?, &r.get::<_, Vec<u8>>(4)?);
+            Ok((r.get::<_, i64>(0)?, line, r.get::<_, i64>(5)?))
+        });
+        let rows: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
+        let lines: String = rows.iter().map(|(_, line, _)| line.as_str()).collect();
+        let text = PayloadTombstone {
+            origin: self.bench.key.verifier().name().into(),
+            segment: 0,
+            entries: (0, self.tree().size()),
+            cause: "[retention] payloads = 90days".into(),
+            frames: rows.len() as u64,
+            bytes: rows.iter().map(|(_, _, size)| size.unsigned_abs()).sum(),
+            damaged: 0,
+            places: rows.iter().map(|(place, _, _)| (*place, *place)).collect(),
+            identities: sha256(&[lines.as_bytes()]),
+            at: "2026-11-26T00:00:00.000000000Z".into(),
+            entry: uuid::Uuid::now_v7(),
+        }
+        .text();
+        let note = self.bench.key.sign(&text);
+        conn.execute("INSERT INTO statement VALUES (?1)", [note]).unwrap();
+        let sql = "UPDATE payload SET bytes = NULL WHERE operation = (SELECT min(operation) FROM payload)";
+        conn.execute(sql, []).unwrap();
+    }
+
+    /// Has a witness cosign the last checkpoint, or what becomes of it.
+    pub(super) fn cosign(&mut self, time: u64, change: impl Fn(&str) -> String) {
+        let witness = Signer::new("witness.example/w", 7);
+        let conn = self.conn();
+        let sql = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";
+        let (size, note): (i64, String) = conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+        let line = witness.sign(&change(&note[..=note.rfind("\n\n").unwrap()]), time);
+        conn.execute("DELETE FROM witness", []).unwrap();
+        conn.execute(
+            "INSERT INTO witness VALUES (?1, ?2)",
+            rusqlite::params![size, line],
+        )
+        .unwrap();
+        self.witness = Some(witness.key.to_string());
+    }
+
     /// Signs a note's text as the host would, or as somebody else would under its name.
     pub(super) fn sign(&self, text: &str, host: bool) -> String {
         let name = self.bench.key.verifier().name();
@@ -374,13 +490,24 @@ impl Case<'_> {
     pub(super) fn verdicts(&self, script: &mut Script) -> [Verdict; 2] {
         let checks = Checks {
             key: self.key.as_ref().map(|key| VerifierKey::parse(key).unwrap()),
+            against: self.against.clone(),
+            witnesses: self
+                .witness
+                .iter()
+                .map(|key| WitnessKey::parse(key).unwrap())
+                .collect(),
             ..Default::default()
         };
         let rust = match verify_files(&self.files, &checks, &mut |_| {}) {
             Ok(report) => Verdict::Right(report.root),
             Err(finding) => Verdict::bad_of(finding),
         };
-        let said = script.verdict(&self.files, self.key.as_deref(), None);
+        let said = script.verdict(
+            &self.files,
+            self.key.as_deref(),
+            self.against.as_deref(),
+            self.witness.as_deref(),
+        );
         [rust, Verdict::read(&said, &self.files)]
     }
 }
@@ -462,6 +589,3 @@ pub(super) fn flipped(text: &str) -> String {
     bytes[last] ^= 1;
     STANDARD.encode(bytes)
 }
-
-#[allow(dead_code, reason = "the type of a row's value, for edits that copy it")]
-pub(super) type Cell = Sql;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::bench::{CHAIN, Case, FILES, On, SEALED, edits};
+use super::bench::{CHAIN, Case, FILES, edits};
 
 /// Changes bytes wherever they are: a page that SQLite has freed may hold an old copy.
 fn everywhere(c: &Case<'_>, old: &[u8], new: &[u8]) {
@@ -72,6 +72,11 @@ edits! { BYTES:
 }
 
 edits! { CHAINS:
+    last_removed, CHAIN, "the kept checkpoint of ", |c| {
+        c.main = c.files[3].clone();
+        c.keep();
+        c.files.truncate(3);
+    };
     one_removed, CHAIN, "the entries from ", |c| drop(c.files.remove(1));
     two_removed, CHAIN, "the entries from ", |c| drop(c.files.drain(1..3));
     one_twice, CHAIN, "the entries from ", |c| {
@@ -103,6 +108,3 @@ edits! { CHAINS:
     an_entry_changed_and_hashed_again, CHAIN, "checkpoint of ", |c| c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
     an_entry_changed, CHAIN, "entry ", |c| c.sql("UPDATE entry SET body = replace(body, 'bot-a', 'bot-c') WHERE seq = OPERATION");
 }
-
-/// Bytes here and there: whatever SQL can still read of the file is either as it was, or found.
-pub(super) const FLIPPED: &[On] = SEALED;

@@ -332,6 +332,18 @@ async fn every_end_in_between_is_gone_on_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_cannot_be_read_stops_all_purges_and_shows() {
+    let world = World::new(config());
+    world.three().await;
+    world.later(91);
+    std::fs::write(world.dir.path().join("retention.intent"), b"{}").unwrap();
+    world.retention.run(false).await.unwrap_err();
+    let shown = world.retention.last().unwrap().failed;
+    assert!(shown[0].contains("retention.intent"), "{shown:?}");
+    assert_eq!(world.verify().unwrap().purged_frames, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hold_between_announcement_and_effect_stops_it_on_record() {
     let mut world = World::new(config());
     world.three().await;

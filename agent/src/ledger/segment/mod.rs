@@ -144,8 +144,10 @@ impl Segmenter {
     /// Steps 1 to 3.
     fn rotate(&mut self) -> Result<(), LedgerError> {
         let dir = &self.shared.dir;
-        let (_, number) = self.shared.live();
+        let (live, number) = self.shared.live();
         let next = Box::new(Store::prepare(dir, number + 1, self.shared.power)?);
+        // In mode `process` nothing of the WAL may be on the disk yet: then little is left for the writer to sync.
+        sync_wal(&live).map_err(|e| LedgerError::file(&live, &e))?;
         let (ended, old) = mpsc::channel();
         let Some(permits) = self.shared.queue.room_now(0) else {
             return Err(LedgerError::Unavailable {
@@ -207,6 +209,16 @@ impl Segmenter {
         wait.blocking_recv()
             .unwrap_or(Err(LedgerError::Closed))
             .map(|_| ())
+    }
+}
+
+fn sync_wal(path: &Path) -> std::io::Result<()> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    match std::fs::File::open(wal) {
+        Ok(wal) => wal.sync_data(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

@@ -30,6 +30,8 @@ fn rotel(dir: &Path, grpc: u16, http: u16, to: u16) -> Result<Process> {
         .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
         .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
         .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
+        // It wants to know where traces would go, too.
+        .args(["--otlp-exporter-endpoint", &format!("http://127.0.0.1:{to}")])
         .args([
             "--otlp-exporter-logs-endpoint",
             &format!("http://127.0.0.1:{to}/v1/logs"),

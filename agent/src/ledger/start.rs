@@ -82,6 +82,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         wal_bytes: AtomicU64::new(0),
         sealer: OnceLock::new(),
         segmenter: OnceLock::new(),
+        unsealed: Mutex::default(),
         sealer_idle: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         custody: AtomicU64::new(0),
@@ -115,7 +116,10 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
     let there = dir.ancestors().find(|d| d.exists()).map(Path::to_path_buf);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // An earlier start may have ended before it came to this; so the one right above is synced each time.
-    let made = dir.ancestors().skip(1).take_while(|d| Some(*d) != there.as_deref());
+    let made = dir
+        .ancestors()
+        .skip(1)
+        .take_while(|d| Some(*d) != there.as_deref());
     for above in dir.parent().into_iter().chain(made).chain(there.as_deref()) {
         let above = if above.as_os_str().is_empty() {
             Path::new(".")

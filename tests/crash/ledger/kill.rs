@@ -74,8 +74,8 @@ fn one_ledger(rounds: u64, random: &mut StdRng, total: &mut Total) -> Result<()>
     let mut found = Found::new(&dir);
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        let (run, killed) =
-            kill_one(&dir, durability, random, Some(&shipped), &[]).with_context(|| format!("round {round}"))?;
+        let (run, killed) = kill_one(&dir, durability, random, Some(&shipped), &[])
+            .with_context(|| format!("round {round}"))?;
         total.kills += 1;
         total.at_start += u64::from(run.opened.is_none());
         total.ended += u64::from(!killed);
@@ -127,7 +127,9 @@ fn ship_rest(dir: &Path, durability: Durability, to: &Path) -> Result<()> {
         .collect();
     let shipping = e2e::ship::to_directory(dir, &ledger, to)?;
     let next = || shipping.status().first().map_or(0, |sink| sink.next);
-    wait_until("all segments are shipped", DEADLINE, || next() >= all.len() as u64)?;
+    wait_until("all segments are shipped", DEADLINE, || {
+        next() >= all.len() as u64
+    })?;
     runtime.block_on(shipping.close());
     ledger.close();
     for segment in all {

@@ -130,15 +130,25 @@ impl Segmenter {
         if (asked && size > lock(&self.shared.part).first) || (!asked && self.due()) {
             self.rotate()?;
         }
-        let mut last = None;
-        while let Some(number) = self.ended.first().copied() {
-            if self.shared.stopping.load(Ordering::Acquire) {
-                return Err(LedgerError::Closed);
+        // One part that cannot be sealed does not keep back those after it.
+        let (mut last, mut failed) = (Ok(None), None);
+        for number in std::mem::take(&mut self.ended) {
+            let done = if self.shared.stopping.load(Ordering::Acquire) {
+                Err(LedgerError::Closed)
+            } else {
+                self.seal(number)
+            };
+            match done {
+                Ok(sealed) => last = Ok(Some(sealed)),
+                Err(error) => {
+                    self.ended.push(number);
+                    failed = Some(format!("part {number} of the ledger cannot be sealed: {error}"));
+                    last = Err(error);
+                }
             }
-            last = Some(self.seal(number)?);
-            self.ended.remove(0);
         }
-        Ok(last)
+        *lock(&self.shared.unsealed) = failed;
+        last
     }
 
     /// Steps 1 to 3.

@@ -447,6 +447,9 @@ def verdict(files, key=None, against=None, witnesses=()):
         chain.end()
     except (Bad, sqlite3.Error) as error:
         return f"BAD: {at}: {error if type(error) is Bad else f'it cannot be read: {error}'}"
+    finally:
+        for _, _, _, _, conn in found:
+            conn.close()
     text = f"{chain.tree.size} entries, root {chain.tree.root().hex()}"
     return f"CANNOT: {text}: {chain.unread} frames are in zstd: needs Python 3.14, or the segment" if chain.unread else f"OK: {text}"
 

@@ -120,12 +120,12 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         ensure!(!out.exists(), "{}: it exists already", out.display());
     }
     let options = options(args, config)?;
-    let ledger = config.host.data_dir.join("ledger.db");
+    let ledger = &config.host.data_dir;
     let source = match &args.file {
         Some(file) => Source::File(file),
         None => {
-            await_checkpoint(&ledger)?;
-            Source::Ledger(&ledger)
+            await_checkpoint(&ledger.join("ledger.db"))?;
+            Source::Ledger(ledger)
         }
     };
     let mut bar: Option<(&str, Bar)> = None;
@@ -141,23 +141,22 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         bar.end();
     }
     let text = match format {
-        None => None,
-        Some(format) => Some(write(&report, format, args)?),
+        None => summary(&report),
+        Some(format) => write(&report, format, args)?,
     };
-    match (&text, &args.out) {
-        (Some(text), Some(out)) => {
-            put(out, text)?;
+    match &args.out {
+        Some(out) => {
+            put(out, &text)?;
             println!("{}: {} controls", out.display(), report.controls.len());
             println!("Tree root {}", report.head.root);
         }
-        (Some(text), None) => std::io::stdout().write_all(text.as_bytes())?,
-        (None, _) => println!("{}", summary(&report)),
+        None => std::io::stdout().write_all(text.as_bytes())?,
     }
     if let Some(error) = &report.verdict.error {
         eprintln!("portcullis: the records did not verify: {}", visible(error));
     }
     if args.file.is_none() {
-        tell(args, config, format, text.as_deref(), &report)?;
+        tell(args, config, format, &text, &report)?;
     }
     Ok(if report.verdict.verified {
         ExitCode::SUCCESS
@@ -249,7 +248,7 @@ fn summary(report: &Evidence) -> String {
         "NOT VERIFIED"
     };
     format!(
-        "{table}\n{} records of {}, {verdict}. Tree root {}",
+        "{table}\n{} records of {}, {verdict}. Tree root {}\n",
         report.range.records,
         visible(&report.head.origin),
         report.head.root
@@ -261,19 +260,37 @@ fn tell(
     args: &Args,
     config: &Config,
     format: Option<Format>,
-    text: Option<&str>,
+    text: &str,
     report: &Evidence,
 ) -> anyhow::Result<()> {
-    let ids: Vec<&str> = report.controls.iter().map(|c| &*c.id).collect();
+    let controls: Vec<&str> = report.controls.iter().map(|c| &*c.id).collect();
+    let file = args
+        .out
+        .as_ref()
+        .map(|out| std::path::absolute(out).unwrap_or_else(|_| out.clone()));
+    // Of records that did not verify there is no root to speak of.
+    let exported = report.verdict.report.as_ref().map(|verified| {
+        serde_json::json!({
+            "entries": verified.entries,
+            "first": verified.first,
+            "frames": verified.frames,
+            "root": verified.root,
+            "selected": report.range.records,
+        })
+    });
     let custody = serde_json::json!({
-        "kind": "evidence",
-        "controls": ids,
-        "format": format.map_or("summary", Format::word),
-        "file": args.out.as_ref().map(|p| p.display().to_string()),
-        "sha256": text.map(|t| hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, t.as_bytes()))),
-        "range": report.range,
-        "head": { "entries": report.head.entries, "root": report.head.root },
-        "verified": report.verdict.verified,
+        "asked": {
+            "controls": controls,
+            "format": format.map_or("summary", Format::word),
+            "report": "evidence",
+            "since": report.range.since,
+            "until": report.range.until,
+            "workload": report.range.workload,
+        },
+        "bytes": text.len(),
+        "exported": exported,
+        "file": file.map_or_else(|| "(standard output)".into(), |f| f.display().to_string()),
+        "sha256": hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())),
     });
     let control = Control::new(&config.host.run_dir);
     let told: Result<serde_json::Value, _> = block_on(control.post("/v1/export", &custody))?;

@@ -176,9 +176,9 @@ fn each_format_is_read_by_others_and_each_report_is_on_record() {
 fn on_record(site: &Site<'_>, file: &str) -> Result<()> {
     let ledger = Reader::open(&site.daemon.ledger())?;
     let told = ledger.rows(
-        "SELECT json_extract(body, '$.detail.format'), json_extract(body, '$.detail.file'),
+        "SELECT json_extract(body, '$.detail.asked.format'), json_extract(body, '$.detail.file'),
            json_extract(body, '$.detail.sha256'), json_extract(body, '$.actor.uid') FROM entry
-         WHERE json_extract(body, '$.event') = 'exported' AND json_extract(body, '$.detail.kind') = 'evidence' ORDER BY seq",
+         WHERE json_extract(body, '$.event') = 'exported' AND json_extract(body, '$.detail.asked.report') = 'evidence' ORDER BY seq",
     )?;
     let formats: Vec<&str> = told.iter().map(|row| &*row[0]).collect();
     ensure!(formats == ["html", "json", "csv", "oscal"], "{told:?}");

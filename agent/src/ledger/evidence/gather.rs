@@ -25,7 +25,7 @@ const PLACE: &str = "/var/tmp";
 /// What is read.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// The host's ledger, by its database file.
+    /// The host's ledger, by its data directory.
     Ledger(&'a Path),
     /// An export or a sealed segment. The range is the file's own.
     File(&'a Path),
@@ -70,6 +70,7 @@ pub fn evidence(
                 since_ns: options.since_ns,
                 until_ns: options.until_ns,
                 workload: options.workload.clone(),
+                without_search: true,
                 now_ns: options.now_ns,
                 ..ExportOptions::default()
             };
@@ -162,21 +163,37 @@ fn range(asker: &Asker, options: &Options) -> Range {
 
 fn head(asker: &Asker, report: Option<&crate::ledger::Report>, key: Option<&VerifierKey>) -> Head {
     let size = asker.text("SELECT CAST(max(size) AS TEXT) FROM checkpoint");
-    let key_of_file = || asker.text("SELECT vkey FROM key ORDER BY vkey LIMIT 1");
+    let checkpoint = asker
+        .text("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        .unwrap_or_default();
+    let keys = asker
+        .text("SELECT group_concat(vkey, char(10)) FROM key")
+        .unwrap_or_default();
     Head {
         origin: report.map(|r| r.origin.clone()).unwrap_or_default(),
         entries: report.map(|r| r.entries).unwrap_or_default(),
         root: report.map(|r| r.root.clone()).unwrap_or_default(),
         checkpoint_entries: size.and_then(|n| n.parse().ok()).unwrap_or_default(),
-        checkpoint: asker
-            .text("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        key: signer(&checkpoint, &keys)
+            .or(key.map(ToString::to_string))
             .unwrap_or_default(),
-        key: key
-            .map(ToString::to_string)
-            .or_else(key_of_file)
-            .unwrap_or_default(),
+        checkpoint,
         key_given: key.is_some(),
     }
+}
+
+/// The one of these keys that a note is signed with: its id is what the signature begins with (C2SP signed-note).
+fn signer(note: &str, keys: &str) -> Option<String> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let signatures = note.lines().filter_map(|line| line.strip_prefix("\u{2014} "));
+    let ids: Vec<String> = signatures
+        .filter_map(|line| STANDARD.decode(line.rsplit(' ').next()?).ok())
+        .filter_map(|bytes| Some(format!("+{}+", hex::encode(bytes.get(..4)?))))
+        .collect();
+    let mut found = keys
+        .lines()
+        .filter(|key| ids.iter().any(|id| key.contains(&**id)));
+    found.next().map(String::from)
 }
 
 /// A directory that only this process's user can look into, and that goes away with it. While it is used it is locked:

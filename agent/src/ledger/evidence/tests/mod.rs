@@ -23,7 +23,7 @@ fn options(all: Vec<Control>) -> Options {
 }
 
 fn report(world: &World, options: &Options) -> Evidence {
-    evidence(Source::Ledger(&world.db()), options, &mut |_, _| {}).unwrap()
+    evidence(Source::Ledger(world.dir.path()), options, &mut |_, _| {}).unwrap()
 }
 
 fn rows(report: &Evidence) -> BTreeMap<String, u64> {
@@ -50,6 +50,7 @@ const EXPECTED: &[(&str, u64, u64)] = &[
     ("AC-3/policies", 2, 3),
     ("AC-6/held", 1, 2),
     ("AC-6/lent", 3, 3),
+    ("AC-6/never_used", 1, 1),
     ("AC-6/own_approval", 0, 1),
     ("AC-6/used", 3, 4),
     ("AU-10/answers", 1, 2),
@@ -82,8 +83,9 @@ const EXPECTED: &[(&str, u64, u64)] = &[
     ("AU-9/keys", 1, 1),
     ("AU-9/outside", 0, 0),
     ("CM-3/changes", 5, 5),
-    ("CM-3/policy_sets", 1, 2),
+    ("CM-3/policy_sets", 2, 2),
     ("CM-3/refused", 1, 1),
+    ("CM-3/settings", 4, 4),
     ("CM-3/text_missing", 0, 1),
     ("IA-2/acted_for", 1, 1),
     ("IA-2/approvers", 4, 5),
@@ -103,6 +105,7 @@ const EXPECTED: &[(&str, u64, u64)] = &[
     ("SC-7/refused_by_policy", 1, 2),
     ("SC-8/encrypted", 1, 2),
     ("SC-8/in_the_clear", 0, 1),
+    ("SC-8/states", 2, 3),
     ("SC-8/untrusted", 1, 1),
     ("SC-8/verified", 1, 1),
     ("SI-4/not_understood", 1, 1),
@@ -157,7 +160,7 @@ async fn the_headlines_say_what_the_rows_say() {
         until_ns: Some(world::START),
         ..options(controls::controls())
     };
-    let none = super::evidence(Source::Ledger(&world.db()), &early, &mut |_, _| {}).unwrap();
+    let none = super::evidence(Source::Ledger(world.dir.path()), &early, &mut |_, _| {}).unwrap();
     assert_eq!(
         (none.range.records, none.as_of.as_str()),
         (0, "2026-11-21T06:30:00.000000000Z")

@@ -8,7 +8,8 @@ use crate::{
     model::EntryKind,
 };
 
-pub const POLICY: &str = "@id(\"all\") permit(principal, action, resource);";
+/// As the agent keeps it: the files of the policy set.
+pub const POLICY: &str = r#"[["site.cedar","@id(\"all\") permit(principal, action, resource);\n@id(\"never\") permit(principal, action, resource);"]]"#;
 /// What a workload sent, to see how it is shown.
 pub const HOSTILE: &str = "https://api.internal/<script>alert(1)</script>?q='\"&x=\u{202e}\u{1b}[31m";
 pub const START: i64 = 1_795_242_600_000_000_000;

@@ -523,6 +523,7 @@ pub(super) enum Verdict {
     Bad {
         about: String,
         file: Option<PathBuf>,
+        #[expect(dead_code, reason = "it is shown where they differ")]
         what: String,
     },
 }

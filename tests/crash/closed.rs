@@ -42,7 +42,12 @@ fn tmpfs(dir: &Path, options: &str) -> Result<()> {
 
 #[test]
 fn a_full_disk_stops_operations_and_says_so_when_there_is_room_again() {
-    with_site("full", &Options::default(), |site| {
+    // Without the reserve: it is the disk itself that says no.
+    let options = Options {
+        config: "[retention]\nfree_space = 0\n".into(),
+        ..Options::default()
+    };
+    with_site("full", &options, |site| {
         site.daemon.stop()?;
         let data = site.daemon.data_dir().to_path_buf();
         tmpfs(&data, "size=4m,mode=0700")?;
@@ -86,6 +91,65 @@ fn a_full_disk_stops_operations_and_says_so_when_there_is_room_again() {
         let ledger = site.daemon.ledger();
         let gaps = Reader::open(&ledger)?.number("SELECT count(*) FROM agent_events WHERE kind = 'gap'")?;
         ensure!(gaps >= 1, "what could not be recorded is not on record");
+        site.daemon
+            .cli(&["verify", &ledger.display().to_string()])?
+            .ok()?;
+        site.daemon.kill9();
+        umount2(&data, MntFlags::MNT_DETACH)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn little_free_space_stops_operations_before_the_disk_is_full() {
+    let options = Options {
+        config: "[retention]\nfree_space = \"16 MiB\"\n".into(),
+        ..Options::default()
+    };
+    with_site("room", &options, |site| {
+        site.daemon.stop()?;
+        let data = site.daemon.data_dir().to_path_buf();
+        tmpfs(&data, "size=48m,mode=0700")?;
+        site.daemon.launch()?;
+        let ok = ask(site, URL)?;
+        ensure!(code(&ok) == "200", "{ok:?}");
+        // Leaves about 12 MiB: less than the reserve, more than half of it.
+        let ballast = data.join("ballast");
+        fs::write(&ballast, vec![1; 34 << 20])?;
+        wait_until("operations to be denied", DEADLINE, || {
+            ask(site, URL).is_ok_and(|said| code(&said) == "503" && said.out.contains("ledger_unavailable"))
+        })?;
+        let before = site.nginx.requests().len();
+        let denied = ask(site, URL)?;
+        ensure!(
+            code(&denied) == "503" && site.nginx.requests().len() == before,
+            "{denied:?}"
+        );
+        let status = site.daemon.cli(&["status"])?;
+        ensure!(
+            status.code != 0
+                && status
+                    .out
+                    .contains("every operation is denied until there is room"),
+            "{status:?}"
+        );
+        fs::remove_file(&ballast)?;
+        wait_until("operations to resume", DEADLINE, || {
+            ask(site, URL).is_ok_and(|said| code(&said) == "200")
+        })?;
+        let ledger = site.daemon.ledger();
+        let reader = Reader::open(&ledger)?;
+        let told =
+            reader.column("SELECT event FROM ledger_events WHERE event LIKE 'budget_%' ORDER BY entry")?;
+        ensure!(
+            told.iter().any(|e| e == "budget_exhausted")
+                && told
+                    .iter()
+                    .any(|e| e == "budget_recovered" || e == "budget_warning"),
+            "{told:?}"
+        );
+        let lost = "SELECT count(*) FROM agent_events WHERE kind = 'gap' AND json_extract(detail, '$.operations') >= 2";
+        ensure!(reader.number(lost)? >= 1, "what was denied is not on record");
         site.daemon
             .cli(&["verify", &ledger.display().to_string()])?
             .ok()?;

@@ -93,7 +93,7 @@ fn a_purge_that_is_killed_is_done_or_not_begun() {
         for file in fs::read_dir(site.daemon.data_dir().join("segments"))? {
             let conn = rusqlite::Connection::open(file?.path())?;
             let sql = "SELECT count(*) FROM statement WHERE note LIKE '%payload purged%'";
-            stated += conn.query_row(sql, [], |r| r.get::<_, u64>(0))?;
+            stated += conn.query_row(sql, [], |r| r.get::<_, i64>(0))?;
         }
         ensure!(told == stated, "{told} entries, {stated} statements");
         Ok(())
@@ -101,7 +101,7 @@ fn a_purge_that_is_killed_is_done_or_not_begun() {
 }
 
 /// A count over all parts.
-fn count(site: &Site<'_>, dir: &str, sql: &str) -> Result<u64> {
+fn count(site: &Site<'_>, dir: &str, sql: &str) -> Result<i64> {
     let mut total = 0;
     let live = fs::read_dir(dir)?.chain(fs::read_dir(site.daemon.data_dir().join("segments"))?);
     for file in live {
@@ -114,7 +114,7 @@ fn count(site: &Site<'_>, dir: &str, sql: &str) -> Result<u64> {
         let is_part = name.starts_with("ledger-") || name.starts_with("segment-");
         if is_part && name.ends_with(".db") {
             let conn = rusqlite::Connection::open(path)?;
-            total += conn.query_row(sql, [], |r| r.get::<_, u64>(0))?;
+            total += conn.query_row(sql, [], |r| r.get::<_, i64>(0))?;
         }
     }
     Ok(total)

@@ -1,4 +1,4 @@
-//! kill -9 under load, again and again.
+//! kill -9 under load, again and again, while segments are sealed.
 
 use std::{
     collections::HashSet,
@@ -8,9 +8,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     child::Process,
-    ledger::Reader,
+    paths,
     site::{Options, Site},
 };
+use portcullis::{
+    ledger::{Tail, parts},
+    model::Seq,
+};
+use serde_json::Value;
 
 use super::with_site;
 
@@ -39,6 +44,7 @@ fn every_operation_that_the_upstream_saw_has_its_entry() {
         "only {} of {rounds} kills had operations under way",
         total.busy
     );
+    assert!(total.segments * 2 > rounds as usize, "{total:?}");
 }
 
 /// What was done and seen, over all ledgers.
@@ -49,13 +55,16 @@ struct Total {
     busy: u32,
     seen: usize,
     recorded: usize,
+    segments: usize,
     launching: Duration,
     verifying: Duration,
 }
 
 fn crash(site: &mut Site<'_>, rounds: u32, total: &mut Total) -> Result<()> {
-    let load = start_load(site)?;
-    let mut seen = Seen::default();
+    let mut load = start_load(site)?;
+    load.push(start_sealing(site)?);
+    let dir = site.daemon.data_dir().to_path_buf();
+    let mut seen = Seen::new(Tail::new(&dir, Seq(0)));
     for round in 0..rounds {
         // Long enough for some operations, and never at the same point.
         let before = site.backend.seen().len();
@@ -67,8 +76,7 @@ fn crash(site: &mut Site<'_>, rounds: u32, total: &mut Total) -> Result<()> {
         total.launching += began.elapsed();
         seen.compare(site).with_context(|| format!("round {round}"))?;
         let began = Instant::now();
-        let ledger = site.daemon.ledger().display().to_string();
-        let said = site.daemon.cli(&["verify", &ledger])?;
+        let said = site.daemon.cli(&["verify", &dir.display().to_string()])?;
         ensure!(said.code == 0, "round {round}: verify: {said:?}");
         total.verifying += began.elapsed();
         total.rounds += 1;
@@ -76,6 +84,7 @@ fn crash(site: &mut Site<'_>, rounds: u32, total: &mut Total) -> Result<()> {
     for mut one in load {
         one.kill9();
     }
+    total.segments += parts(&dir)?.iter().filter(|p| p.sealed).count();
     total.seen += seen.upstream;
     total.recorded += seen.recorded.len();
     Ok(())
@@ -101,27 +110,48 @@ fn start_load(site: &Site<'_>) -> Result<Vec<Process>> {
         .collect()
 }
 
+/// An admin who asks for segments, without end.
+fn start_sealing(site: &Site<'_>) -> Result<Process> {
+    let mut shell = site.shell(&paths::portcullis()?)?;
+    // While the daemon is down it is refused.
+    shell.args([
+        "-c",
+        "while :; do portcullis ledger seal || true; sleep 0.02; done",
+    ]);
+    Process::start("sealing", site.world.dir(), &mut shell)
+}
+
 /// What the upstream has seen, against what is recorded.
-#[derive(Default)]
 struct Seen {
     upstream: usize,
     recorded: HashSet<String>,
-    last: i64,
+    tail: Tail,
 }
 
 impl Seen {
+    fn new(tail: Tail) -> Self {
+        Self {
+            upstream: 0,
+            recorded: HashSet::new(),
+            tail,
+        }
+    }
+
     fn compare(&mut self, site: &Site<'_>) -> Result<()> {
         // First the upstream: whatever it has seen by now was recorded before.
         let seen = site.backend.seen();
-        let ledger = Reader::open(&site.daemon.ledger())?;
-        let sql = format!(
-            "SELECT json_extract(body, '$.resource.id'), seq FROM entry \
-             WHERE seq > {} AND json_extract(body, '$.kind') = 'operation' ORDER BY seq",
-            self.last
-        );
-        for row in ledger.rows(&sql)? {
-            self.last = row[1].parse()?;
-            self.recorded.insert(row[0].clone());
+        loop {
+            let found = self.tail.read(Seq(u64::MAX), 1000, 4 << 20)?;
+            if found.is_empty() {
+                break;
+            }
+            for entry in found {
+                let body: Value = serde_json::from_str(&entry.body)?;
+                if body["kind"] == "operation" {
+                    let resource = body["resource"]["id"].as_str().context("a resource")?;
+                    self.recorded.insert(resource.into());
+                }
+            }
         }
         for request in &seen[self.upstream..] {
             let path = request.split_once(' ').map_or("", |r| r.1);

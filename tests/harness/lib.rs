@@ -14,6 +14,7 @@ pub mod nginx;
 pub mod paths;
 pub mod pki;
 pub mod postgres;
+pub mod ship;
 pub mod shop;
 pub mod site;
 pub mod wait;

@@ -3,6 +3,7 @@
 // A test fails by panicking.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod directory;
 #[path = "../clients/aws/install.rs"]
 mod install;
 mod moto;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::mount::{MsFlags, mount, umount};
 use portcullis::{
     clock::Clock,
     config::{self, Durability},
@@ -16,6 +17,47 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// A file system of so many bytes.
+pub struct Disk(pub PathBuf);
+
+impl Disk {
+    pub fn new(path: PathBuf, size: &str) -> Self {
+        fs::create_dir(&path).unwrap();
+        let disk = Self(path);
+        disk.mount(size, MsFlags::empty());
+        disk
+    }
+
+    fn mount(&self, size: &str, flags: MsFlags) {
+        let options = format!("size={size}");
+        mount(
+            Some("tmpfs"),
+            &self.0,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .unwrap();
+    }
+
+    pub fn grow(&self, size: &str) {
+        self.mount(size, MsFlags::MS_REMOUNT);
+    }
+}
+
+impl Disk {
+    /// Nothing can be written there.
+    pub fn read_only(&self) {
+        self.mount("128m", MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        umount(&self.0).unwrap();
+    }
+}
 
 /// A host.
 pub struct Host {

@@ -7,45 +7,10 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use nix::mount::{MsFlags, mount, umount};
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::rig::{Expected, Host, write_keys};
-
-/// A file system of so many bytes.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(path: PathBuf, size: &str) -> Self {
-        fs::create_dir(&path).unwrap();
-        let disk = Self(path);
-        disk.mount(size, MsFlags::empty());
-        disk
-    }
-
-    fn mount(&self, size: &str, flags: MsFlags) {
-        let options = format!("size={size}");
-        mount(
-            Some("tmpfs"),
-            &self.0,
-            Some("tmpfs"),
-            flags,
-            Some(options.as_str()),
-        )
-        .unwrap();
-    }
-
-    fn grow(&self, size: &str) {
-        self.mount(size, MsFlags::MS_REMOUNT);
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        umount(&self.0).unwrap();
-    }
-}
+use crate::rig::{Disk, Expected, Host, write_keys};
 
 /// A server.
 struct Server {

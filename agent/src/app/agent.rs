@@ -409,6 +409,7 @@ impl Agent {
                 durability: ledger.durability.as_str().into(),
                 error: ledger.failure,
                 unsigned: ledger.unsigned,
+                unsealed: ledger.unsealed,
                 key: ledger.key,
                 witnesses: self.truth.witnesses(),
                 timestamps: self.truth.timestamps(),
@@ -479,6 +480,9 @@ fn problems(s: &Status) -> Vec<String> {
     }
     if let Some(e) = s.ledger.timestamps.as_ref().and_then(|t| t.error.as_ref()) {
         problems.push(format!("there is no timestamp over what is new: {e}"));
+    }
+    if let Some(e) = &s.ledger.unsealed {
+        problems.push(e.clone());
     }
     if let Some(e) = &s.ledger.unsigned {
         problems.push(e.clone());

@@ -134,6 +134,9 @@ pub struct LedgerStatus {
     /// Why no checkpoint is signed, if none is.
     #[serde(default)]
     pub unsigned: Option<String>,
+    /// Why a part that has ended is not sealed into a segment; it is tried again.
+    #[serde(default)]
+    pub unsealed: Option<String>,
     /// The public key that signs, in the C2SP form.
     #[serde(default)]
     pub key: String,

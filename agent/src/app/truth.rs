@@ -93,6 +93,8 @@ async fn timestamp(
     let roots = brought.ca.as_ref().map(|pem| TsaRoots::from_pem(pem.as_bytes()));
     let roots = roots.transpose().map_err(Refused::new)?;
     let ledger = &agent.front.shared.ledger;
-    let stamped = ledger.add_timestamp(answer, roots, json!(Actor::from(caller))).await;
+    let stamped = ledger
+        .add_timestamp(answer, roots, json!(Actor::from(caller)))
+        .await;
     Ok(Json(stamped.map_err(Refused::new)?))
 }

@@ -49,7 +49,11 @@ pub(super) fn run(args: &Args, config: impl FnOnce() -> anyhow::Result<Config>) 
     let mut file = file.with_context(|| out.display().to_string())?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    println!("{}: entry {}, and nothing else of the ledger", out.display(), disclosure.entry.seq);
+    println!(
+        "{}: entry {}, and nothing else of the ledger",
+        out.display(),
+        disclosure.entry.seq
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -86,12 +86,17 @@ fn disclosure(path: &Path) -> anyhow::Result<Option<String>> {
         return Ok(None);
     }
     let mut text = String::from("{");
-    file.take(DISCLOSURE_MAX).read_to_string(&mut text).with_context(named)?;
+    file.take(DISCLOSURE_MAX)
+        .read_to_string(&mut text)
+        .with_context(named)?;
     Ok(Some(text))
 }
 
 fn one_entry(text: &str, checks: &Checks, json: bool) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(checks.against.is_none(), "--against is for ledgers, not for one entry");
+    anyhow::ensure!(
+        checks.against.is_none(),
+        "--against is for ledgers, not for one entry"
+    );
     let told = match verify_disclosure(text, checks) {
         Ok(told) => told,
         Err(e) if json => {
@@ -192,6 +197,18 @@ fn tell(report: &Report, seconds: f64) {
             report.withheld
         );
     }
+    if report.purged_frames > 0 {
+        println!(
+            "{} payload frames were purged, as the host declares and signed: their hashes are here",
+            report.purged_frames
+        );
+    }
+    if report.purged_entries > 0 {
+        println!(
+            "{} entries were purged, as the host declares and signed: only the tree over them is here",
+            report.purged_entries
+        );
+    }
     if report.unsealed > 0 {
         println!(
             "{} entries came after the last checkpoint: nothing signed covers them yet",
@@ -219,7 +236,10 @@ fn tell(report: &Report, seconds: f64) {
 /// What others vouch for.
 fn tell_trust(report: &Report) {
     if report.rotations > 0 {
-        println!("The key was replaced {} times, each time signed by both", report.rotations);
+        println!(
+            "The key was replaced {} times, each time signed by both",
+            report.rotations
+        );
     }
     for w in &report.witnesses {
         let own = if w.given {
@@ -227,7 +247,10 @@ fn tell_trust(report: &Report) {
         } else {
             " (its key is from the host's own entries: give it with --witness)"
         };
-        println!("The witness {} cosigned {} entries, last at {}{own}", w.key, w.size, w.at);
+        println!(
+            "The witness {} cosigned {} entries, last at {}{own}",
+            w.key, w.size, w.at
+        );
     }
     if let Some(stamp) = &report.timestamp {
         print_stamp(stamp);

@@ -7,8 +7,8 @@ mod evidence;
 mod http_upstream;
 mod ledger;
 mod load;
-pub mod ship;
 mod retention;
+pub mod ship;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -21,8 +21,8 @@ pub use evidence::Evidence;
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
-pub use ship::{Rate, Ship, ShipTo};
 pub use retention::{AtLimit, Keep, Retention, RetentionRule};
+pub use ship::{Rate, Ship, ShipTo};
 pub use upstream::{Login, RoleRule, TlsNegotiation, Upstream, UpstreamProtocol, UpstreamTlsMode};
 
 use crate::model::WorkloadName;

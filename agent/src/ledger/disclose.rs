@@ -79,12 +79,25 @@ pub fn disclose(path: &Path, entry: &str) -> Result<Disclosure, LedgerError> {
         (_, Ok(id)) => find(path, id)?.ok_or_else(not_found)?,
         _ => return Err(not_found()),
     };
-    let conn = if path.is_dir() {
-        from_entry(path, seq)?.into_iter().next().ok_or_else(not_found)?
-    } else {
-        Part::alone(path).open()?
-    };
-    of(conn, seq)?.ok_or_else(not_found)
+    if !path.is_dir() {
+        return of(Part::alone(path).open()?, seq)?.ok_or_else(not_found);
+    }
+    let mut files = from_entry(path, seq)?;
+    let last = files.split_off(1).pop();
+    let conn = files.pop().ok_or_else(not_found)?;
+    let mut made = of(conn, seq)?.ok_or_else(not_found)?;
+    // The last part knows the keys that took over since.
+    if let Some(last) = last {
+        (made.keys, made.successions) = (vkeys(&last)?, succession_notes(&last)?);
+    }
+    Ok(made)
+}
+
+/// The host's keys in a file.
+fn vkeys(conn: &Connection) -> Result<Vec<String>, LedgerError> {
+    let mut statement = conn.prepare("SELECT vkey FROM key ORDER BY vkey")?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The place of an entry by its id.
@@ -117,13 +130,14 @@ fn of(conn: Connection, seq: u64) -> Result<Option<Disclosure>, LedgerError> {
     let Some((body, salt)) = row else { return Ok(None) };
     let (Some(body), Some(salt)) = (body, salt) else {
         return Err(LedgerError::Database {
-            why: format!("the body of entry {seq} is not in this file: it was not selected, or was purged").into(),
+            why: format!("the body of entry {seq} is not in this file: it was not selected, or was purged")
+                .into(),
         });
     };
     // Of the checkpoints that cover it, the last that somebody else vouches for, or else the last.
     let sql = "SELECT size, note FROM checkpoint WHERE size > ?1 ORDER BY
-               (SELECT count(*) FROM witness w WHERE w.size = checkpoint.size) > 0
-               + (SELECT count(*) FROM timestamp t WHERE t.size = checkpoint.size) > 0 DESC, size DESC LIMIT 1";
+               EXISTS (SELECT 1 FROM witness w WHERE w.size = checkpoint.size)
+               + EXISTS (SELECT 1 FROM timestamp t WHERE t.size = checkpoint.size) DESC, size DESC LIMIT 1";
     let checkpoint: Option<(i64, String)> = conn
         .query_row(sql, [int(seq)], |r| Ok((r.get(0)?, r.get(1)?)))
         .optional()?;
@@ -156,7 +170,7 @@ fn of(conn: Connection, seq: u64) -> Result<Option<Disclosure>, LedgerError> {
         },
         proof: proof.iter().map(hex::encode).collect(),
         checkpoint: note,
-        keys: texts("SELECT vkey FROM key WHERE ?1 = ?1 ORDER BY vkey")?,
+        keys: vkeys(&conn)?,
         successions: succession_notes(&conn)?,
         cosignatures: texts("SELECT signature FROM witness WHERE size = ?1 ORDER BY signature")?,
         timestamps,

@@ -34,8 +34,13 @@ pub(super) fn from_entry(dir: &Path, seq: u64) -> Result<Vec<Connection>, Ledger
     let mut opened = Vec::new();
     for part in parts(dir)?.iter().rev() {
         let conn = part.open()?;
-        // A part that was made ready and has not begun has nothing.
-        let Some(first) = read::first(&conn)? else { continue };
+        // One that was made ready and has not begun is none yet.
+        let Some(first) = read::first(&conn)? else {
+            continue;
+        };
+        if let Some(to) = read::stub_end(&conn)?.filter(|end| *end > seq) {
+            return Err(LedgerError::Purged { from: seq, to });
+        }
         opened.push(conn);
         if first <= seq {
             opened.reverse();

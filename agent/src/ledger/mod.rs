@@ -144,6 +144,8 @@ pub struct Status {
     pub failure: Option<String>,
     /// Why no checkpoint is signed, if none is.
     pub unsigned: Option<String>,
+    /// Why a part that has ended is not sealed into a segment; it is tried again.
+    pub unsealed: Option<String>,
     /// Entries in the tree.
     pub size: u64,
     /// The tree's root hash, hex.
@@ -443,6 +445,7 @@ impl Ledger {
             healthy: trouble.why.is_none(),
             failure: trouble.why.as_deref().map(String::from),
             unsigned,
+            unsealed: lock(&shared.unsealed).clone(),
             size: head.tree.size(),
             root: hex::encode(head.tree.root()),
             checkpoint_size: head.sealed,

@@ -299,16 +299,21 @@ mod tests {
         let queue = Queue::new(4 << 20, 1000);
         let mut batch = Vec::new();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..3 {
-                    std::thread::sleep(LINGER * 3);
-                    assert!(queue.push(item(&queue)).is_ok());
+            let (taken, next) = std::sync::mpsc::channel();
+            scope.spawn({
+                let queue = &queue;
+                move || {
+                    for () in next {
+                        assert!(queue.push(item(queue)).is_ok());
+                    }
                 }
             });
             for n in 1..=3 {
+                taken.send(()).unwrap();
                 assert!(queue.take(&mut batch, None));
                 assert_eq!(batch.len(), n);
             }
+            drop(taken);
         });
         assert!(queue.take(&mut batch, Some(Duration::from_millis(1))));
         assert_eq!(batch.len(), 3);

@@ -17,6 +17,8 @@ pub(super) const EXPLAIN: &str = include_str!("explain.sql");
 pub(super) const EXPORT: &str = include_str!("export.sql");
 /// And what it has where it can be searched for words.
 pub(super) const SEARCH: &str = include_str!("search.sql");
+/// What checks a file without this program.
+const VERIFIER: &str = include_str!("verify.py");
 const COLUMNS: &str = include_str!("columns.tsv");
 
 /// Table or view, column, description.
@@ -66,6 +68,10 @@ pub(super) fn explain(conn: &Connection, about: &[(&'static str, String)]) -> Re
     for (name, of, description) in columns_of(conn)? {
         statement.execute([name, of, description])?;
     }
+    conn.execute(
+        "INSERT INTO verifier (name, text) VALUES ('verify.py', ?1)",
+        [VERIFIER],
+    )?;
     let mut control = conn.prepare("INSERT INTO controls VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut query = conn.prepare("INSERT INTO control_queries VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for c in controls() {
@@ -163,6 +169,7 @@ pub(super) fn check_explanations(conn: &Connection, tree: &CompactRange) -> Resu
             "control_queries",
             "SELECT * FROM control_queries ORDER BY control, name",
         ),
+        ("verifier", "SELECT name, text FROM verifier ORDER BY name"),
     ] {
         if let Some(row) = difference(conn, &model, sql)? {
             return Err(wrong(table, &row));

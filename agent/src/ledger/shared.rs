@@ -61,6 +61,8 @@ pub(super) struct Shared {
     pub wal_bytes: AtomicU64,
     pub sealer: OnceLock<Thread>,
     pub segmenter: OnceLock<Thread>,
+    /// Why a part that has ended is not sealed.
+    pub unsealed: Mutex<Option<String>>,
     /// The sealer has nothing to do until the writer wakes it.
     pub sealer_idle: AtomicBool,
     pub stopping: AtomicBool,

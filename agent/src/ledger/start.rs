@@ -31,11 +31,7 @@ use super::{
 use crate::{config::Durability, model::Reason};
 
 pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Threads), LedgerError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| LedgerError::file(dir, &e))?;
+    make_dir(dir).map_err(|e| LedgerError::file(dir, &e))?;
     let (state, before) = StateFile::open(&dir.join("ledger.state"))?;
     let key = keys::load(dir, &options.host, !parts(dir)?.is_empty())?;
     let power = options.durability == Durability::Power;
@@ -50,6 +46,9 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
     keys::publish(dir, &key)?;
     store.put_key(&key.verifier().to_string())?;
     first_records(&mut store, &key, &before, &options)?;
+    // In mode `process` the last run, and what was just written, may be no further than the page cache; what the state
+    // says is durable must be.
+    store.sync().map_err(|e| LedgerError::file(&store.path, &e))?;
     state
         .write(false, &record::Losses::default(), store.tree.size())
         .map_err(|e| LedgerError::file(dir, &e))?;
@@ -83,6 +82,7 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
         wal_bytes: AtomicU64::new(0),
         sealer: OnceLock::new(),
         segmenter: OnceLock::new(),
+        unsealed: Mutex::default(),
         sealer_idle: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         custody: AtomicU64::new(0),
@@ -111,6 +111,26 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
     Ok((shared, threads))
 }
 
+/// Makes the data directory, so that its name is durable as well: without it nothing in it would be.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    let there = dir.ancestors().find(|d| d.exists()).map(Path::to_path_buf);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // An earlier start may have ended before it came to this; so the one right above is synced each time.
+    let made = dir
+        .ancestors()
+        .skip(1)
+        .take_while(|d| Some(*d) != there.as_deref());
+    for above in dir.parent().into_iter().chain(made).chain(there.as_deref()) {
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// What the last run left to say, and a checkpoint over everything that is there.
 fn first_records(
     store: &mut Store,
@@ -121,7 +141,7 @@ fn first_records(
     let now = options.clock.now_ns();
     let mut items = Vec::new();
     let mut put = |record| items.push(Item { record, permits: 0 });
-    if store.tree.size() > 0 && !before.clean {
+    if !before.clean && (store.tree.size() > 0 || before.ran) {
         put(Record::Entry(record::recovered(now, store.tree.size())));
     }
     if !before.losses.is_empty() {

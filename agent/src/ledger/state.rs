@@ -31,8 +31,10 @@ pub(super) struct StateFile {
 
 /// What the last run left.
 pub(super) struct Before {
-    /// It closed the ledger, or there was none.
+    /// It closed the ledger.
     pub clean: bool,
+    /// There was one at all, as far as this file knows.
+    pub ran: bool,
     pub losses: Losses,
     pub size: u64,
 }
@@ -62,11 +64,13 @@ impl StateFile {
         let before = content.map_or_else(
             || Before {
                 clean: false,
+                ran: !text.is_empty(),
                 losses: Losses::default(),
                 size: 0,
             },
             |c| Before {
                 clean: c.closed,
+                ran: true,
                 losses: c.losses,
                 size: c.size,
             },

@@ -200,16 +200,25 @@ impl Store {
             )?;
         }
         tx.commit()?;
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        File::open(wal)?.sync_all()?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        self.sync()?;
         self.open_wal()?;
         self.first = from.tree.size();
         self.tree = from.tree;
         self.place = from.place;
         self.policy = from.policy;
         Ok(())
+    }
+
+    /// Makes what was written durable, whatever the mode.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        match File::open(wal) {
+            Ok(wal) => wal.sync_data()?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 
     /// With `synchronous=NORMAL` SQLite does not sync the WAL on commit; we do, by fdatasync on a descriptor of our

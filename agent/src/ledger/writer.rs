@@ -108,6 +108,8 @@ impl Writer {
             nodes: store.tree.to_bytes(),
         };
         store.write(&[Item { record, permits: 0 }]).map_err(text)?;
+        // Before the next part has anything: it is not to outlive the end of this one.
+        store.sync().map_err(|e| text(e.into()))?;
         if let Err(error) = store.handover(note).and_then(|from| next.begin(from)) {
             // Not begun: this part goes on. Whether the file says otherwise is not known, so it goes away.
             tracing::error!(%error, "the next part of the ledger cannot be begun");
@@ -276,7 +278,7 @@ impl Writer {
         let losses = lock(&self.shared.trouble).losses.clone();
         let size = lock(&self.shared.head).tree.size();
         // In mode `process` only what has been synced is sure to be there again after a loss of power.
-        let size = if self.shared.power {
+        let size = if self.shared.power || closed {
             size
         } else {
             lock(&self.shared.part).first
@@ -311,7 +313,14 @@ impl Writer {
                 }
             }
         }
-        let wrote = self.store.take().is_some();
+        // SQLite does it only for the last connection: a reader may be about.
+        let wrote = self.store.take().is_some_and(|store| {
+            let synced = store.sync();
+            if let Err(error) = &synced {
+                tracing::error!(%error, "the last entries cannot be made durable");
+            }
+            synced.is_ok()
+        });
         self.save_losses(wrote);
     }
 }

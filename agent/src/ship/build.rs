@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Class, Context, EventSink, SegmentSink, ShipError, directory::Directory, form::Form, hec::SplunkHec,
+    Context, EventSink, SegmentSink, ShipError, directory::Directory, form::Form, hec::SplunkHec,
     jsonl::Jsonl, otlp::Otlp, s3::S3, syslog::Syslog, view::HostFacts,
 };
 use crate::config::{Ship, ShipTo};

@@ -115,7 +115,7 @@ impl SplunkHec {
         let token = self.context.secret(&self.config.credential).await?;
         let origin = self.web.origin().to_owned();
         let host = origin.split("://").nth(1).unwrap_or_default();
-        let mut request = Request::post(format!("{origin}{path}"))
+        let mut request = Request::post(path)
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, "application/json")
             .header(

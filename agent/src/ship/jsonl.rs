@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
 
 use super::{Accepted, Class, Event, EventSink, Receipt, ShipError, form::Form};
 use crate::config::ship;
@@ -24,8 +25,10 @@ const CHUNK: u64 = 64 << 10;
 /// The sink.
 pub struct Jsonl {
     form: Form,
-    /// Taken out while a batch is written: what was dropped in the middle is opened anew.
     file: Option<Lines>,
+    /// A batch that is being written. A thread that hangs on its disk goes on when nobody waits for it any more: two at
+    /// once would mix their lines.
+    writing: Option<JoinHandle<io::Result<Lines>>>,
     config: ship::Jsonl,
 }
 
@@ -36,14 +39,32 @@ impl Jsonl {
         Self {
             form,
             file: None,
+            writing: None,
             config,
         }
+    }
+
+    /// Waits for the batch that is being written. When this is dropped, the next one waits for it.
+    async fn written(&mut self) -> io::Result<()> {
+        let Some(writing) = &mut self.writing else {
+            return Ok(());
+        };
+        let done = writing.await;
+        self.writing = None;
+        self.file = Some(done.map_err(|_| io::Error::other("the writing thread ended"))??);
+        Ok(())
     }
 }
 
 impl EventSink for Jsonl {
+    fn lasts(&self) -> bool {
+        true
+    }
+
     fn send<'a>(&'a mut self, batch: &'a [Event]) -> BoxFuture<'a, Result<Accepted, ShipError>> {
         Box::pin(async move {
+            // That batch was given up: what became of it does not matter, it comes again.
+            let _ = self.written().await;
             let mut text = Vec::with_capacity(batch.len() * 2048);
             for event in batch {
                 text.extend_from_slice(self.form.body(event).as_bytes());
@@ -51,7 +72,7 @@ impl EventSink for Jsonl {
             }
             let (file, config) = (self.file.take(), self.config.clone());
             let path = config.path.display().to_string();
-            let written = tokio::task::spawn_blocking(move || {
+            self.writing = Some(tokio::task::spawn_blocking(move || {
                 let mut file = match file {
                     Some(file) if file.is_at(&config.path) => file,
                     _ => Lines::open(&config.path)?,
@@ -61,14 +82,10 @@ impl EventSink for Jsonl {
                     file = Lines::open(&config.path)?;
                 }
                 file.append(&text)?;
-                Ok::<_, io::Error>(file)
-            });
+                Ok(file)
+            }));
             let failed = |e: io::Error| ShipError::temporary(class(&e), format!("{path}: {e}"));
-            let file = written
-                .await
-                .map_err(|_| ShipError::temporary(Class::Local, "the writing thread ended"))?
-                .map_err(failed)?;
-            self.file = Some(file);
+            self.written().await.map_err(failed)?;
             let receipt = Receipt {
                 place: path,
                 detail: serde_json::Map::new(),
@@ -281,9 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_leaves_whole_lines() {
-        // A limit on the size of files does what a full disk does, for this thread's process alone: so in a file system
-        // that is full by itself.
+    async fn what_is_no_file_is_refused() {
         let events = events();
         let full = Path::new("/dev/full");
         let mut sink = sink(Path::new("/nonexistent"), 1 << 30, 2);

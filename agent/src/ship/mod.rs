@@ -20,6 +20,7 @@ mod file;
 pub mod form;
 pub mod hec;
 pub mod jsonl;
+mod look;
 mod metrics;
 mod net;
 pub mod ocsf;

@@ -158,7 +158,7 @@ async fn fill(ledger: &Ledger, entries: u64) -> Result<u64> {
             tokio::spawn(async move {
                 let mut raw = 0;
                 for n in (task..entries).step_by(TASKS as usize) {
-                    if n / TASKS % PAYLOAD_EVERY == 0 && n + TASKS < entries {
+                    if (n / TASKS).is_multiple_of(PAYLOAD_EVERY) && n + TASKS < entries {
                         let one = entry(1024);
                         let operation = OperationId(one.id);
                         raw += one.body.len() as u64;

@@ -285,6 +285,45 @@ fn a_session_can_be_shown() {
             ensure!(shown.contains(part), "no '{part}' in\n{shown}");
         }
         ensure!(!shown.contains("219-09-9999"), "{shown}");
+        let cli = |args: &[&str]| shop.site.daemon.cli(args)?.ok();
+        let replay = cli(&[
+            "sessions",
+            "replay",
+            &id,
+            "--speed",
+            "1000",
+            "--max-pause",
+            "10ms",
+        ])?;
+        for part in [
+            "> SELECT id, name, ssn FROM customers",
+            "Grace Hopper",
+            MASKED_SSN,
+            "closed: ",
+        ] {
+            ensure!(replay.contains(part), "no '{part}' in\n{replay}");
+        }
+        let out = shop.site.world.path("session.jsonl").display().to_string();
+        cli(&["sessions", "export", &id, "--format", "jsonl", "--out", &out])?;
+        let lines = std::fs::read_to_string(&out)?;
+        let lines: Vec<serde_json::Value> = lines
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let of = |decision: &str| lines.iter().filter(|l| l["decision"] == decision).count();
+        ensure!(of("deny") == 1 && of("allow") >= 1, "{lines:?}");
+        let rows = lines
+            .iter()
+            .flat_map(|l| l["received"].as_array().into_iter().flatten());
+        let mut rows = rows.flat_map(|r| r["rows"].as_array().into_iter().flatten());
+        ensure!(
+            rows.any(|row| row[1] == "Ada Lovelace" && row[2] == MASKED_SSN),
+            "{lines:?}"
+        );
+        ensure!(
+            !lines.iter().any(|l| l.to_string().contains("219-09-9999")),
+            "{lines:?}"
+        );
         at_rest(shop)
     });
 }

@@ -161,6 +161,29 @@ impl Rig {
         found.with_context(|| format!("the last error: {last:?}"))
     }
 
+    /// The same, with entries that come all the while.
+    pub fn fails_while_recording(&self, class: &str) -> Result<()> {
+        wait_for(&format!("failing with {class}"), DEADLINE, || {
+            let error = self.status().ok()?.error;
+            if error.is_none() {
+                self.record(1).ok()?;
+            }
+            (error?.class == class).then_some(())
+        })
+    }
+
+    /// Waits until the sink fails, for whatever reason.
+    pub fn fails_somehow(&self) -> Result<String> {
+        wait_for("failing", DEADLINE, || Some(self.status().ok()?.error?.why))
+    }
+
+    /// Changes the sink's configuration, before it is started.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Ship)) {
+        if let Some(ship) = self.ship.first_mut() {
+            change(ship);
+        }
+    }
+
     /// Waits until everything is taken that is not a record of shipping itself.
     pub fn all_taken(&self) -> Result<()> {
         let end = self.expected()?.last().map_or(0, |entry| entry.seq.0 + 1);

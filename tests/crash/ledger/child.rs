@@ -22,6 +22,7 @@ pub fn kill_one(
     dir: &Path,
     durability: Durability,
     random: &mut StdRng,
+    ship_to: Option<&Path>,
     environment: &[(&str, &OsStr)],
 ) -> Result<(Run, bool)> {
     let close = if random.random_range(0..8) == 0 {
@@ -33,6 +34,7 @@ pub fn kill_one(
         .arg(dir)
         .arg(durability.as_str())
         .args([random.random::<u32>().to_string(), close.to_string()])
+        .arg(ship_to.unwrap_or(Path::new("-")))
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -96,11 +96,7 @@ impl Found {
             );
         }
         let safe = run.sealed.iter().map(|s| s.end).max().unwrap_or(0);
-        for (id, seq) in run
-            .acknowledged
-            .iter()
-            .filter(|(_, seq)| all || **seq < safe)
-        {
+        for (id, seq) in run.acknowledged.iter().filter(|(_, seq)| all || **seq < safe) {
             let found = self.places.get(id);
             ensure!(
                 found == Some(seq),

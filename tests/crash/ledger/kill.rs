@@ -1,12 +1,16 @@
 //! kill -9 at random moments of writing, sealing, starting and closing.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use portcullis::{config::Durability, ledger::parts};
+use e2e::wait::{DEADLINE, wait_until};
+use portcullis::{
+    config::Durability,
+    ledger::{Ledger, Options, parts},
+};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{Found, Run, child::kill_one, finish, number, verify_all};
@@ -65,11 +69,13 @@ fn one_ledger(rounds: u64, random: &mut StdRng, total: &mut Total) -> Result<()>
         (tempfile::tempdir()?, Durability::Power)
     };
     let dir = root.path().join("data");
+    let shipped = root.path().join("shipped");
+    std::fs::create_dir(&shipped)?;
     let mut found = Found::new(&dir);
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        let (run, killed) =
-            kill_one(&dir, durability, random, &[]).with_context(|| format!("round {round}"))?;
+        let (run, killed) = kill_one(&dir, durability, random, Some(&shipped), &[])
+            .with_context(|| format!("round {round}"))?;
         total.kills += 1;
         total.at_start += u64::from(run.opened.is_none());
         total.ended += u64::from(!killed);
@@ -84,6 +90,7 @@ fn one_ledger(rounds: u64, random: &mut StdRng, total: &mut Total) -> Result<()>
     let before = std::mem::take(&mut found.order);
     // It has a file of the ledger open.
     drop(found);
+    ship_rest(&dir, durability, &shipped).context("shipping")?;
     finish(&dir, durability)?;
     let mut again = Found::new(&dir);
     again.read_on()?;
@@ -103,6 +110,34 @@ fn one_ledger(rounds: u64, random: &mut StdRng, total: &mut Total) -> Result<()>
     );
     total.segments += segments;
     total.checking += began.elapsed();
+    Ok(())
+}
+
+/// Starts once more, until every segment was shipped; each arrived as it is.
+fn ship_rest(dir: &Path, durability: Durability, to: &Path) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ledger = Ledger::open(dir, Options::new("crash", durability))?;
+    runtime.block_on(ledger.seal())?;
+    let all: Vec<PathBuf> = parts(dir)?
+        .into_iter()
+        .filter(|p| p.sealed)
+        .map(|p| p.path)
+        .collect();
+    let shipping = e2e::ship::to_directory(dir, &ledger, to)?;
+    let next = || shipping.status().first().map_or(0, |sink| sink.next);
+    wait_until("all segments are shipped", DEADLINE, || {
+        next() >= all.len() as u64
+    })?;
+    runtime.block_on(shipping.close());
+    ledger.close();
+    for segment in all {
+        let name = segment.file_name().context("its name")?;
+        let copy = to.join("crash").join(name);
+        let bytes = std::fs::read(&copy).with_context(|| copy.display().to_string())?;
+        ensure!(bytes == std::fs::read(&segment)?, "{} is another", copy.display());
+    }
     Ok(())
 }
 

@@ -57,9 +57,15 @@ fn finish(dir: &Path, durability: Durability) -> Result<()> {
 /// Names that may be in a data directory, and nothing else: one part that is written, segments without a hole.
 fn tidy(dir: &Path) -> Result<()> {
     let parts = parts(dir)?;
-    let mut allowed: Vec<String> = ["ledger.db", "ledger.key", "ledger.pub", "ledger.state", "segments"]
-        .map(String::from)
-        .into();
+    let known = [
+        "ledger.db",
+        "ledger.key",
+        "ledger.pub",
+        "ledger.state",
+        "segments",
+        "ship",
+    ];
+    let mut allowed: Vec<String> = known.map(String::from).into();
     for (n, part) in (0..).zip(&parts) {
         ensure!(part.number == n, "part {n} is missing: {parts:?}");
         let last = n + 1 == parts.len() as u64;

@@ -24,6 +24,8 @@ pub struct Run {
     pub acknowledged: HashMap<Uuid, u64>,
     /// Segments.
     pub sealed: Vec<Sealed>,
+    /// Keys that signed after it had replaced the one before, in their order.
+    pub keys: Vec<String>,
     /// It closed the ledger in order.
     pub closed: bool,
 }
@@ -52,6 +54,7 @@ impl Run {
                 end: end.parse().ok()?,
                 sha256: sha256.into(),
             }),
+            ["key", key] => self.keys.push(key.into()),
             ["closed"] => self.closed = true,
             _ => return None,
         }

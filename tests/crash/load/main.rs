@@ -1,12 +1,14 @@
-//! The process that is killed: opens a ledger and writes to it from many tasks, sealing all the time, until it ends.
+//! The process that is killed: opens a ledger and writes to it from many tasks, until it ends; all the while it seals,
+//! replaces the key, reads, and ships.
 //!
-//! `ledger-load DIR power|process SEED CLOSE_MS`. Says on standard output, one write and one line each, what a test
+//! `ledger-load DIR power|process SEED CLOSE_MS SHIP`; SHIP is the directory that segments go to, or `-`. Says on standard output, one write and one line each, what a test
 //! holds the ledger to afterwards:
 //!
 //! - `open SIZE`: the ledger is open, with so many entries.
 //! - `will TASK ID`: the task hands this entry over next; entries of a task keep this order.
 //! - `ack TASK ID SEQ`: its entry is durable.
 //! - `sealed NUMBER FIRST END SHA256`: a segment was asked for, and is there.
+//! - `key KEY`: from now on this key signs.
 //! - `closed`: the ledger was closed in order, after CLOSE_MS (0: never).
 //!
 //! What goes wrong by itself, with nobody killing it, ends it with a message and code 1.
@@ -33,6 +35,7 @@ struct Arguments {
     durability: Durability,
     seed: u64,
     close_after: Option<Duration>,
+    ship_to: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -51,8 +54,8 @@ fn main() -> anyhow::Result<()> {
 
 fn arguments() -> anyhow::Result<Arguments> {
     let given: Vec<String> = std::env::args().skip(1).collect();
-    let [dir, durability, seed, close] = given.as_slice() else {
-        bail!("usage: ledger-load DIR power|process SEED CLOSE_MS");
+    let [dir, durability, seed, close, ship] = given.as_slice() else {
+        bail!("usage: ledger-load DIR power|process SEED CLOSE_MS SHIP");
     };
     let durability = match durability.as_str() {
         "power" => Durability::Power,
@@ -65,6 +68,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         durability,
         seed: seed.parse()?,
         close_after: (close > 0).then(|| Duration::from_millis(close)),
+        ship_to: (ship != "-").then(|| ship.into()),
     })
 }
 
@@ -80,12 +84,18 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await?
         .context("the ledger cannot be opened")?;
     say(&format!("open {}", ledger.size().0))?;
+    let _shipping = match &arguments.ship_to {
+        Some(to) => Some(e2e::ship::to_directory(&arguments.dir, &ledger, to)?),
+        None => None,
+    };
     let random = |stream: u64| StdRng::seed_from_u64(arguments.seed ^ (stream << 48));
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..WRITERS {
         tasks.spawn(work::write(ledger.clone(), task, random(task)));
     }
     tasks.spawn(work::seal(ledger.clone(), random(WRITERS)));
+    let (keyed, mut when) = (ledger.clone(), random(WRITERS + 1));
+    tasks.spawn_blocking(move || work::rotate(&keyed, &mut when));
     let tail = (ledger.clone(), arguments.dir.clone());
     tasks.spawn_blocking(move || work::read(&tail.0, &tail.1));
     let closing = async {

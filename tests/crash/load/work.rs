@@ -145,6 +145,21 @@ pub async fn seal(ledger: Ledger, mut random: StdRng) -> Result<()> {
     }
 }
 
+/// Replaces the key, again and again.
+pub fn rotate(ledger: &Ledger, random: &mut StdRng) -> Result<()> {
+    loop {
+        std::thread::sleep(Duration::from_micros(random.random_range(0..80_000)));
+        match ledger.rotate_key(&json!({ "pid": 1, "uid": 0 })) {
+            Ok(rotated) => say(&format!("key {}", rotated.new))?,
+            // It is being closed: there is nobody to say it to.
+            Err(LedgerError::Closed) => loop {
+                std::thread::park();
+            },
+            Err(other) => return Err(other.into()),
+        }
+    }
+}
+
 /// Reads what was recorded while it is written and sealed: every entry once, in order.
 pub fn read(ledger: &Ledger, dir: &Path) -> Result<()> {
     let mut tail = Tail::new(dir, ledger.size());

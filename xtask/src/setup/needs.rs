@@ -192,6 +192,12 @@ fn tests() -> Vec<Need> {
             remedy: Remedy::Apt(&["sqlite3"]),
         },
         Need {
+            name: "rsyslog",
+            why: "a real receiver of syslog over TLS; only its program, no service is needed",
+            present: || succeeds("/usr/sbin/rsyslogd", &["-v"]) && installed(&["rsyslog-gnutls"]),
+            remedy: Remedy::Apt(&["rsyslog", "rsyslog-gnutls"]),
+        },
+        Need {
             name: "wrk",
             why: "an independent load generator, to check the benchmark's own",
             // wrk has no option that succeeds without sending load.

@@ -48,7 +48,11 @@ pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
 /// The ledger, where no daemon has it: its lock keeps one from starting meanwhile.
 fn offline(config: &Config) -> anyhow::Result<Ledger> {
     let dir = &config.host.data_dir;
-    anyhow::ensure!(dir.join("ledger.key").exists(), "{} holds no ledger", dir.display());
+    anyhow::ensure!(
+        dir.join("ledger.key").exists(),
+        "{} holds no ledger",
+        dir.display()
+    );
     // The host's name is of use to a new ledger only, and this is none.
     Ledger::open(dir, Options::new("unknown", config.ledger.durability))
         .context("no daemon runs, and the ledger cannot be opened")
@@ -91,9 +95,13 @@ fn response(from: &PathBuf, args: &Args, config: &Config) -> anyhow::Result<Exit
     let stamped: Stamped = match block_on(control.post("/v1/ledger/timestamp", &body))? {
         Ok(stamped) => stamped,
         Err(ControlError::NotRunning { .. }) => {
-            let roots = ca.as_ref().map(|pem| TsaRoots::from_pem(pem.as_bytes())).transpose()?;
+            let roots = ca
+                .as_ref()
+                .map(|pem| TsaRoots::from_pem(pem.as_bytes()))
+                .transpose()?;
             let ledger = offline(config)?;
-            let actor = serde_json::json!({ "pid": std::process::id(), "uid": nix::unistd::getuid().as_raw() });
+            let actor =
+                serde_json::json!({ "pid": std::process::id(), "uid": nix::unistd::getuid().as_raw() });
             let stamped = block_on(ledger.add_timestamp(answer, roots, actor))?;
             ledger.close();
             stamped?

@@ -146,7 +146,7 @@ fn fill(
     answer: &mut Answer,
 ) -> Result<(), rusqlite::Error> {
     let mut statement = conn.prepare(&query.sql)?;
-    answer.columns = statement.column_names().into_iter().map(String::from).collect();
+    answer.columns = statement.column_names().map(String::from).collect();
     let width = answer.columns.len();
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

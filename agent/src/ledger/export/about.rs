@@ -13,7 +13,8 @@ const VERIFY: &str = "Each entry.leaf is SHA-256(0x00, salt, body). The leaves i
     not 0; each checkpoint.note signs, with Ed25519, the root over the first checkpoint.size leaves. Compare the key with the \
     one that the host's owner gave you. Each payload.sha256 is the SHA-256 of payload.bytes; an outcome's payload.up.sha256 is \
     the SHA-256 over the joined hashes of its frames. The views are plain SQL over entry.body. The command 'portcullis verify \
-    FILE --key KEY' checks all of it.";
+    FILE --key KEY' checks all of it; so does the script in this file, with Python's standard library alone and but for the index \
+    for searching: sqlite3 FILE \"SELECT text FROM verifier\" > verify.py; python3 verify.py FILE --key ledger.pub";
 
 const SEARCH: &str = "SELECT e.seq, e.body FROM entry_search AS s JOIN entry AS e ON e.seq = s.rowid WHERE entry_search MATCH \
     '\"drop table\"'; finds records by words, and SELECT p.* FROM payload_search AS s JOIN payload AS p ON p.place = s.rowid WHERE \

@@ -133,11 +133,13 @@ impl<'a> Copy<'a> {
             ("timestamp", "size, token", &within),
             ("policy_set", "hash, text", "1"),
             ("key", "vkey", "1"),
-            // What was purged of the payload: without it a frame without bytes does not verify.
+            // What was purged of the payload, and which key followed which: without them frames without bytes, and keys
+            // that took over before the range, do not verify.
             (
                 "statement",
                 "note",
-                "note LIKE '%' || char(10) || 'payload purged' || char(10) || '%'",
+                "note LIKE '%' || char(10) || 'payload purged' || char(10) || '%'
+                 OR note LIKE 'portcullis key succession v1' || char(10) || '%'",
             ),
         ] {
             let mut from = source.prepare(&format!("SELECT {columns} FROM {table} WHERE {condition}"))?;

@@ -117,8 +117,24 @@ impl Retention {
     /// # Errors
     /// When the ledger cannot be read or appended to, or the agent is stopping.
     pub async fn run(&self, dry: bool) -> Result<Pass, RetentionError> {
+        let at = Rfc3339(self.now()).to_string();
+        let done = self.look_over(dry, at.clone()).await;
+        if let (false, Err(error)) = (dry, &done)
+            && !matches!(error, RetentionError::Stopping)
+        {
+            // For status: nothing is purged, and nobody may be looking at the log.
+            lock(&self.0.state).last = Some(Pass {
+                at,
+                failed: vec![error.to_string()],
+                ..Pass::default()
+            });
+        }
+        done
+    }
+
+    async fn look_over(&self, dry: bool, at: String) -> Result<Pass, RetentionError> {
         let mut pass = Pass {
-            at: Rfc3339(self.now()).to_string(),
+            at,
             dry,
             ..Pass::default()
         };
@@ -195,6 +211,10 @@ impl Retention {
         segment: u64,
         occasion: Occasion,
     ) -> Result<Option<Plan>, RetentionError> {
+        // What a receiver of segments must have, it is to have with its payload.
+        if self.0.is_untaken(segment, None) {
+            return Ok(None);
+        }
         let holds = self.standing_holds().await?;
         let config = self.0.config.load_full();
         let (origin, now) = (self.origin(), self.now());

@@ -119,11 +119,16 @@ pub(super) fn build(live: &Path, path: &Path, number: u64, shared: &Shared) -> R
     let keep = || -> std::io::Result<()> {
         File::open(&partial)?.sync_all()?;
         std::fs::rename(&partial, path)?;
-        File::open(&dir)?.sync_all()?;
-        File::open(&shared.dir)?.sync_all()
+        keep_name(&shared.dir)
     };
     keep().map_err(|e| LedgerError::file(path, &e))?;
     describe(path, number)
+}
+
+/// Makes the names of segments durable.
+pub(super) fn keep_name(dir: &Path) -> std::io::Result<()> {
+    File::open(segments_dir(dir))?.sync_all()?;
+    File::open(dir)?.sync_all()
 }
 
 fn target(path: &Path) -> Result<Connection, LedgerError> {
@@ -401,7 +406,8 @@ impl Copy<'_> {
             (
                 "verify",
                 "`portcullis verify FILE --key ledger.pub` computes everything again and names the first thing that is \
-                 not right; several files of one host are verified together as a chain."
+                 not right; several files of one host are verified together as a chain. Without it: `sqlite3 FILE \"SELECT text FROM \
+                 verifier\" > verify.py; python3 verify.py FILE --key ledger.pub`."
                     .into(),
             ),
         ]

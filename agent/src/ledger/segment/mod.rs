@@ -130,22 +130,34 @@ impl Segmenter {
         if (asked && size > lock(&self.shared.part).first) || (!asked && self.due()) {
             self.rotate()?;
         }
-        let mut last = None;
-        while let Some(number) = self.ended.first().copied() {
-            if self.shared.stopping.load(Ordering::Acquire) {
-                return Err(LedgerError::Closed);
+        // One part that cannot be sealed does not keep back those after it.
+        let (mut last, mut failed) = (Ok(None), None);
+        for number in std::mem::take(&mut self.ended) {
+            let done = if self.shared.stopping.load(Ordering::Acquire) {
+                Err(LedgerError::Closed)
+            } else {
+                self.seal(number)
+            };
+            match done {
+                Ok(sealed) => last = Ok(Some(sealed)),
+                Err(error) => {
+                    self.ended.push(number);
+                    failed = Some(format!("part {number} of the ledger cannot be sealed: {error}"));
+                    last = Err(error);
+                }
             }
-            last = Some(self.seal(number)?);
-            self.ended.remove(0);
         }
-        Ok(last)
+        *lock(&self.shared.unsealed) = failed;
+        last
     }
 
     /// Steps 1 to 3.
     fn rotate(&mut self) -> Result<(), LedgerError> {
         let dir = &self.shared.dir;
-        let (_, number) = self.shared.live();
+        let (live, number) = self.shared.live();
         let next = Box::new(Store::prepare(dir, number + 1, self.shared.power)?);
+        // In mode `process` nothing of the WAL may be on the disk yet: then little is left for the writer to sync.
+        sync_wal(&live).map_err(|e| LedgerError::file(&live, &e))?;
         let (ended, old) = mpsc::channel();
         let Some(permits) = self.shared.queue.room_now(0) else {
             return Err(LedgerError::Unavailable {
@@ -168,6 +180,8 @@ impl Segmenter {
         let live = parts::live_path(dir, number);
         let path = parts::segment_path(dir, number);
         let sealed = if path.exists() {
+            // Whoever put it in its place may have ended before its name was durable.
+            build::keep_name(dir).map_err(|e| LedgerError::file(&path, &e))?;
             build::describe(&path, number)?
         } else {
             build::build(&live, &path, number, &self.shared)?
@@ -205,6 +219,16 @@ impl Segmenter {
         wait.blocking_recv()
             .unwrap_or(Err(LedgerError::Closed))
             .map(|_| ())
+    }
+}
+
+fn sync_wal(path: &Path) -> std::io::Result<()> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    match std::fs::File::open(wal) {
+        Ok(wal) => wal.sync_data(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

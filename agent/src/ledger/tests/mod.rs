@@ -1,11 +1,13 @@
 //! Tests of the ledger as a whole.
 
 mod basic;
+mod disclosed;
 mod reading;
 mod replay;
 mod rotation;
 mod script;
 mod segments;
+mod stamped;
 mod tamper;
 mod trouble;
 mod vouched;

@@ -355,3 +355,31 @@ async fn shipping_reads_on_across_parts() {
     assert_eq!(Seq(seen), ledger.size());
     ledger.close();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_rots_is_told_and_keeps_nothing_else_back() {
+    let dir = dir();
+    let ledger = open(&dir, Durability::Process);
+    sample(&ledger).await;
+    let live = parts::live_path(dir.path(), 0);
+    // Beside the writer, as a disk would do it.
+    let conn = rusqlite::Connection::open(&live).unwrap();
+    conn.execute(
+        "UPDATE entry SET body = replace(body, 'bot-a', 'bot-c') WHERE seq = 1",
+        [],
+    )
+    .unwrap();
+    drop(conn);
+    let error = ledger.seal().await.unwrap_err();
+    assert!(
+        error.to_string().contains("entry 1 is not as it was recorded"),
+        "{error}"
+    );
+    sample(&ledger).await;
+    assert_eq!(ledger.seal().await.unwrap().unwrap().number, 1);
+    let status = ledger.status();
+    assert!(status.healthy && status.unsealed.unwrap().contains("part 0"));
+    ledger.close();
+    assert!(live.exists(), "nothing is removed that is not sealed");
+    assert!(segment_path(dir.path(), 1).exists() && !segment_path(dir.path(), 0).exists());
+}

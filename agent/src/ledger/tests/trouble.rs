@@ -105,6 +105,29 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     assert_eq!(count("SELECT count(*) FROM operations WHERE outcome = 'open'"), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_when_the_power_took_everything() {
+    let dir = dir();
+    let ledger = open(&dir, Durability::Process);
+    sample(&ledger).await;
+    // What a disk has of it that got nothing but what was synced.
+    let after = super::dir();
+    for item in std::fs::read_dir(dir.path()).unwrap() {
+        let path = item.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !name.ends_with("-wal") && !name.ends_with("-shm") && !path.is_symlink() {
+            std::fs::copy(&path, after.path().join(name)).unwrap();
+        }
+    }
+    ledger.close();
+    open(&after, Durability::Process).close();
+    check_all(&after);
+    let conn = rusqlite::Connection::open(db(&after)).unwrap();
+    let sql = "SELECT entry, json_extract(detail, '$.entries') FROM agent_events WHERE event = 'recovered'";
+    let told: (i64, i64) = conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+    assert_eq!(told, (0, 0));
+}
+
 /// A small file system of its own, unmounted at the end.
 struct SmallDisk(TempDir);
 

@@ -408,3 +408,43 @@ async fn a_kept_checkpoint_names_rollback_and_fork() {
     assert!(matches!(flaw(against(&dir, &forged)), AgainstFlaw::Note(_)));
     assert!(matches!(flaw(against(&dir, "nothing")), AgainstFlaw::Note(_)));
 }
+
+// SCRATCH
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scratch_real_witness() {
+    let Ok(url) = std::env::var("SCRATCH_URL") else {
+        return;
+    };
+    let key = std::env::var("SCRATCH_KEY").unwrap();
+    let dir = std::env::var("SCRATCH_DIR").unwrap();
+    let mut options = options(Durability::Process);
+    options.checkpoint_after = Duration::from_millis(5);
+    let ledger = Ledger::open(std::path::Path::new(&dir), options).unwrap();
+    let config = config::Witness {
+        url,
+        key,
+        interval: Duration::from_millis(1100),
+        timeout: Duration::from_secs(5),
+        ca_file: None,
+    };
+    let witnesses = Witnesses::start(&ledger, std::slice::from_ref(&config)).unwrap();
+    for i in 0..5u64 {
+        let mut size = 0;
+        for _ in 0..=i * 7 {
+            size = ledger.append(agent("started")).await.unwrap().0 + 1;
+        }
+        let s = until(&witnesses, |s| s.size >= size && s.error.is_none()).await;
+        eprintln!("cosigned {s:?}");
+        if i % 2 == 1 {
+            ledger.seal().await.unwrap();
+        }
+    }
+    drop(witnesses);
+    ledger.close();
+    let checks = verify::Checks {
+        witnesses: vec![WitnessKey::parse(&config.key).unwrap()],
+        ..verify::Checks::default()
+    };
+    let report = verify::verify_files(&[dir.into()], &checks, &mut |_| {}).unwrap();
+    eprintln!("{:?} unknown {}", report.witnesses, report.unknown_cosignatures);
+}

@@ -204,7 +204,10 @@ impl Asker {
             return Err(StampError::Time(Rfc3339(token.at_ns).to_string()));
         }
         let bytes = token_of(&answer.body)?.to_vec();
-        let stamped = self.ledger.stamp(size, bytes, &token, &serde_json::Value::Null).await?;
+        let stamped = self
+            .ledger
+            .stamp(size, bytes, &token, &serde_json::Value::Null)
+            .await?;
         (self.size, self.custody) = (size, custody);
         let mut state = lock(&self.state);
         (state.size, state.at) = (size, Some(stamped.at));
@@ -280,7 +283,8 @@ impl Ledger {
         }
         debug_assert!(canonical::check(&canonical::to_string(&members)).is_ok());
         let entry = super::entry(EntryKind::Ledger, self.shared().clock.now_ns(), members);
-        self.append_beside(entry, Beside::Timestamp { size, token: bytes }).await?;
+        self.append_beside(entry, Beside::Timestamp { size, token: bytes })
+            .await?;
         Ok(Stamped {
             size,
             at,
@@ -297,7 +301,8 @@ impl Ledger {
 pub fn timestamp_request(dir: &std::path::Path) -> Result<(u64, Vec<u8>), LedgerError> {
     for part in parts(dir)?.iter().rev() {
         let conn = part.open()?;
-        let sql = "SELECT size, note FROM checkpoint WHERE size = (SELECT min(size) FROM frontier) AND size > 0";
+        let sql =
+            "SELECT size, note FROM checkpoint WHERE size = (SELECT min(size) FROM frontier) AND size > 0";
         let mut statement = conn.prepare(sql)?;
         let mut rows = statement.query([])?;
         if let Some(row) = rows.next()? {

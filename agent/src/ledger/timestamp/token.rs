@@ -70,7 +70,9 @@ impl TsaRoots {
             .collect::<Result<_, _>>()
             .map_err(|_| TokenFlaw::Certificate("file is not PEM"))?;
         if certificates.is_empty() || certificates.iter().any(|c| anchor_from_trusted_cert(c).is_err()) {
-            return Err(TokenFlaw::Certificate("file holds no certificate, or one that can be no root"));
+            return Err(TokenFlaw::Certificate(
+                "file holds no certificate, or one that can be no root",
+            ));
         }
         Ok(Self(certificates))
     }
@@ -211,9 +213,16 @@ fn info(content: &[u8]) -> Result<Info, TokenFlaw> {
     reader.expect(Tag::Integer, "no version")?;
     reader.oid("no policy")?;
     let mut imprint = reader.expect(Tag::Sequence, "no imprint")?.inside();
-    let algorithm = imprint.expect(Tag::Sequence, "no algorithm")?.inside().oid("no algorithm")?;
+    let algorithm = imprint
+        .expect(Tag::Sequence, "no algorithm")?
+        .inside()
+        .oid("no algorithm")?;
     let hash = imprint.expect(Tag::OctetString, "no imprint")?.any.data;
-    let imprint = if algorithm == SHA256 { hash.try_into().ok() } else { None };
+    let imprint = if algorithm == SHA256 {
+        hash.try_into().ok()
+    } else {
+        None
+    };
     reader.expect(Tag::Integer, "no serial number")?;
     let time = reader.expect(Tag::GeneralizedTime, "no time")?.any.data;
     let mut nonce = None;
@@ -267,7 +276,10 @@ pub fn verify(
         return Err(TokenFlaw::Form("it is not signed data"));
     }
     let explicit = reader.context(0)?.ok_or(TokenFlaw::Form("no content"))?;
-    let mut data = explicit.inside().expect(Tag::Sequence, "no signed data")?.inside();
+    let mut data = explicit
+        .inside()
+        .expect(Tag::Sequence, "no signed data")?
+        .inside();
     data.expect(Tag::Integer, "no version")?;
     data.expect(Tag::Set, "no digest algorithms")?;
     let mut content = data.expect(Tag::Sequence, "no content")?.inside();
@@ -301,7 +313,10 @@ pub fn verify(
     if let Some(roots) = roots {
         chain(certificate, &certificates, roots, info.at_ns)?;
     }
-    Ok(Token { at_ns: info.at_ns, tsa })
+    Ok(Token {
+        at_ns: info.at_ns,
+        tsa,
+    })
 }
 
 /// Checks the signature; the certificate of the list that made it.
@@ -320,7 +335,9 @@ fn signed_by<'a>(
         SHA512 => &digest::SHA512,
         _ => return Err(TokenFlaw::Form("its digest algorithm is not SHA-2")),
     };
-    let attributes = reader.context(0)?.ok_or(TokenFlaw::Form("no signed attributes"))?;
+    let attributes = reader
+        .context(0)?
+        .ok_or(TokenFlaw::Form("no signed attributes"))?;
     let mut algorithm = reader.expect(Tag::Sequence, "no signature algorithm")?.inside();
     let algorithm = algorithm.oid("no signature algorithm")?;
     let signature = reader.expect(Tag::OctetString, "no signature")?.any.data;
@@ -340,7 +357,10 @@ fn signed_by<'a>(
             SIGNING_CERTIFICATE | SIGNING_CERTIFICATE_V2 => {
                 let v2 = name == SIGNING_CERTIFICATE_V2;
                 let list = values.expect(Tag::Sequence, "no signing certificate")?;
-                let mut ids = list.inside().expect(Tag::Sequence, "no signing certificate")?.inside();
+                let mut ids = list
+                    .inside()
+                    .expect(Tag::Sequence, "no signing certificate")?
+                    .inside();
                 let id = ids.expect(Tag::Sequence, "no signing certificate")?;
                 certificate = certificate.or(named(&id, v2, certificates)?);
             }
@@ -356,22 +376,27 @@ fn signed_by<'a>(
     message[0] = 0x31;
     let der = CertificateDer::from(certificate);
     let key = EndEntityCert::try_from(&der).map_err(|_| TokenFlaw::Certificate("cannot be read"))?;
-    let wanted = signature_id(&algorithm, hash).ok_or(TokenFlaw::Form("its signature algorithm is not known"))?;
+    let wanted =
+        signature_id(&algorithm, hash).ok_or(TokenFlaw::Form("its signature algorithm is not known"))?;
     let right = webpki::ALL_VERIFICATION_ALGS
         .iter()
         .filter(|alg| alg.signature_alg_id() == wanted)
         .any(|alg| key.verify_signature(*alg, &message, signature).is_ok());
-    if right { Ok(certificate) } else { Err(TokenFlaw::Signature) }
+    if right {
+        Ok(certificate)
+    } else {
+        Err(TokenFlaw::Signature)
+    }
 }
 
 /// The certificate that an ESSCertID names.
-fn named<'a>(
-    id: &Element<'_>,
-    v2: bool,
-    certificates: &[&'a [u8]],
-) -> Result<Option<&'a [u8]>, TokenFlaw> {
+fn named<'a>(id: &Element<'_>, v2: bool, certificates: &[&'a [u8]]) -> Result<Option<&'a [u8]>, TokenFlaw> {
     let mut reader = id.inside();
-    let mut hash = if v2 { &digest::SHA256 } else { &digest::SHA1_FOR_LEGACY_USE_ONLY };
+    let mut hash = if v2 {
+        &digest::SHA256
+    } else {
+        &digest::SHA1_FOR_LEGACY_USE_ONLY
+    };
     let mut first = reader.next()?.ok_or(TokenFlaw::Form("no signing certificate"))?;
     if v2 && first.any.tag() == Tag::Sequence {
         hash = match first.inside().oid("no algorithm")?.as_str() {
@@ -418,7 +443,8 @@ fn for_time_stamping(certificate: &[u8]) -> Result<String, TokenFlaw> {
         return Err(TokenFlaw::Certificate("has no critical extended key usage"));
     };
     let v = usage.value;
-    let more = v.any || v.server_auth || v.client_auth || v.code_signing || v.email_protection || v.ocsp_signing;
+    let more =
+        v.any || v.server_auth || v.client_auth || v.code_signing || v.email_protection || v.ocsp_signing;
     if !v.time_stamping || more || !v.other.is_empty() {
         return Err(TokenFlaw::Certificate("is not for time stamping alone"));
     }
@@ -454,14 +480,27 @@ mod tests {
     fn times() {
         assert_eq!(time_ns(b"20261121063000Z"), Some(1_795_242_600_000_000_000));
         assert_eq!(time_ns(b"20261121063000.25Z"), Some(1_795_242_600_250_000_000));
-        for bad in ["20261121063000", "20261321063000Z", "2026112106300Z", "20261121063000.Z", "20261121063000.1+01"] {
+        for bad in [
+            "20261121063000",
+            "20261321063000Z",
+            "2026112106300Z",
+            "20261121063000.Z",
+            "20261121063000.1+01",
+        ] {
             assert_eq!(time_ns(bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
     fn garbage_is_refused() {
-        for bytes in [&b""[..], b"\x30", b"\x30\x80", b"\x30\x00", b"\x30\x03\x02\x01\x01", &[0x30; 999]] {
+        for bytes in [
+            &b""[..],
+            b"\x30",
+            b"\x30\x80",
+            b"\x30\x00",
+            b"\x30\x03\x02\x01\x01",
+            &[0x30; 999],
+        ] {
             assert!(verify(bytes, b"x", None, None).is_err());
         }
     }

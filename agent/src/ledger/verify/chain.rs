@@ -9,7 +9,7 @@ use super::{
         read, schema,
         store::{int, uint},
     },
-    ChainFlaw, Checks, FileKind, Finding, Progress, Report, VerifyError, indexes_fit,
+    ChainFlaw, Checks, Finding, Progress, Report, VerifyError, indexes_fit,
     keys::KeyRing,
     pass::{self, Carry},
 };
@@ -106,7 +106,7 @@ fn one<'a>(
     // A tree of pages or an index that does not fit its rows would make queries lie about rows that are right. On a thread
     // of its own, because it takes as long as all the rest.
     std::thread::scope(|scope| {
-        let indexes = scope.spawn(|| indexes_fit(&part.path));
+        let indexes = scope.spawn(|| indexes_fit(part));
         let carry = pass::run(&conn, kind, before, total, progress)?;
         // A panic there would be one of SQLite's binding; the file is then not verified.
         let panicked = |_| {

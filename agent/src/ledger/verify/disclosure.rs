@@ -41,7 +41,9 @@ pub enum DisclosureFlaw {
     #[error("its checkpoint: {0}")]
     Checkpoint(NoteError),
     /// The proof.
-    #[error("the entry is not at this place of the tree that the checkpoint signs: entry, salt, place or proof was changed")]
+    #[error(
+        "the entry is not at this place of the tree that the checkpoint signs: entry, salt, place or proof was changed"
+    )]
     Proof,
     /// A cosignature.
     #[error("the cosignature of witness {0} is wrong")]
@@ -118,7 +120,9 @@ pub fn verify_disclosure(text: &str, checks: &Checks) -> Result<Disclosed, Discl
             let time = witness
                 .open(&text, line)
                 .map_err(|_| DisclosureFlaw::Witness(witness.to_string()))?;
-            let ns = i64::try_from(time).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+            let ns = i64::try_from(time)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1_000_000_000);
             witnesses.push((witness.to_string(), Rfc3339(ns).to_string()));
             found = true;
         }
@@ -159,7 +163,8 @@ fn signed(told: &Disclosure, checks: &Checks) -> Result<(VerifierKey, Checkpoint
     }
     let mut keys = Vec::new();
     for text in &told.keys {
-        let key = VerifierKey::parse(text).map_err(|_| wrong(text, "it is no key in the signed-note form"))?;
+        let key =
+            VerifierKey::parse(text).map_err(|_| wrong(text, "it is no key in the signed-note form"))?;
         keys.push(key);
     }
     let mut line = Vec::new();

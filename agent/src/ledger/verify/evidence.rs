@@ -53,6 +53,8 @@ struct Kept<'t> {
 /// The state of a pass over one file or several.
 pub(super) struct Evidence<'t> {
     checks: &'t Checks,
+    /// Entries before the first of the first file.
+    first: Option<u64>,
     kept: Option<Kept<'t>>,
     /// The cosignatures of the file, by size, and the next of them.
     rows: Vec<(u64, String)>,
@@ -87,6 +89,7 @@ impl<'t> Evidence<'t> {
     pub(super) fn new(checks: &'t Checks) -> Result<Self, VerifyError> {
         let mut evidence = Self {
             checks,
+            first: None,
             kept: None,
             rows: Vec::new(),
             next: 0,
@@ -130,6 +133,7 @@ impl<'t> Evidence<'t> {
         let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get(1)?)))?;
         self.rows = rows.collect::<Result<_, _>>()?;
         self.next = 0;
+        self.first.get_or_insert(first);
         self.left_tokens()?;
         let mut statement = conn.prepare("SELECT size, token FROM timestamp ORDER BY size, token")?;
         let rows = statement.query_map([], |r| Ok((uint(r.get(0)?), r.get::<_, Vec<u8>>(1)?)))?;
@@ -233,7 +237,11 @@ impl<'t> Evidence<'t> {
             .iter()
             .take_while(|(at, ..)| *at == size)
             .any(|(_, _, found)| hex::encode(found) == hash);
-        if there { Ok(()) } else { Err(EntryFlaw::Timestamp { size }) }
+        if there || self.first.is_some_and(|first| size < first) {
+            Ok(())
+        } else {
+            Err(EntryFlaw::Timestamp { size })
+        }
     }
 
     /// Checks what there is over a signed checkpoint, and remembers it: a later file may have more.
@@ -310,7 +318,8 @@ impl<'t> Evidence<'t> {
             .iter()
             .take_while(|(at, _)| *at == size)
             .any(|(_, line)| key.claims(line));
-        if !there {
+        // An export has none of those over what came before it.
+        if !there && self.first.is_some_and(|first| size >= first) {
             return Err(EntryFlaw::Cosignature { size });
         }
         if self.witnesses.len() >= WITNESSES {

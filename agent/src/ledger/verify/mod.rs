@@ -5,6 +5,7 @@
 //! history. What nobody can find in the file alone: that the newest entries were cut off together with the
 //! checkpoints over them; keep a checkpoint elsewhere for that.
 
+mod about;
 mod chain;
 mod claims;
 mod disclosure;
@@ -12,6 +13,7 @@ mod evidence;
 mod keys;
 mod pass;
 mod purged;
+mod tables;
 mod timestamps;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use super::{
     LedgerError,
     canonical::Flaw,
     note::{NoteError, VerifierKey},
-    read,
+    parts::Part,
     timestamp::{TokenFlaw, TsaRoots},
     witness::cosignature::WitnessKey,
 };
@@ -313,7 +315,9 @@ pub enum VerifyError {
         flaw: CheckpointFlaw,
     },
     /// What a segment or an export has after its last checkpoint.
-    #[error("the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's")]
+    #[error(
+        "the entries from {from} on: no checkpoint covers them, so that nothing shows them to be the host's"
+    )]
     Unsigned {
         /// The first.
         from: u64,
@@ -514,8 +518,8 @@ pub fn verify_files(
     chain::run(files, checks, progress)
 }
 
-fn indexes_fit(path: &Path) -> Result<(), VerifyError> {
-    let conn = read::open(path)?;
+fn indexes_fit(part: &Part) -> Result<(), VerifyError> {
+    let conn = part.open()?;
     let what: String = conn.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
     if what == "ok" {
         Ok(())

@@ -62,7 +62,8 @@ impl Purged {
             stub: None,
         };
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
-        let notes = statement.query_map([], |r| r.get::<_, String>(0))?;
+        // What is not text is none of these.
+        let notes = statement.query_map([], |r| Ok(r.get::<_, String>(0).unwrap_or_default()))?;
         for note in notes {
             let note = note?;
             if !Tombstone::is_claimed(&note) {

@@ -33,7 +33,7 @@ pub struct Otlp {
     context: Context,
     config: ship::Otlp,
     web: Web,
-    /// The whole URI.
+    /// The request's target.
     uri: String,
 }
 
@@ -53,7 +53,12 @@ impl Otlp {
             path => path,
         };
         Ok(Self {
-            uri: format!("{}{path}", web.origin()),
+            // HTTP/2 has scheme and host beside the path; HTTP/1.1 has the path alone, and a header.
+            uri: if grpc {
+                format!("{}{path}", web.origin())
+            } else {
+                path.into()
+            },
             form,
             context,
             config: config.clone(),

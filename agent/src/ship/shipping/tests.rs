@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     config::{self, Durability},
     credential::Credentials,
-    ledger::Options,
+    ledger::{self, Options},
     model::EntryKind,
 };
 

@@ -104,7 +104,7 @@ fn parameter(data: &mut String, name: &str, value: &str) {
     data.push_str(name);
     data.push_str("=\"");
     // Bounded: nothing of the head may crowd out the body.
-    escape(data, &value[..value.floor_char_boundary(256)]);
+    escape(data, &value[..value.floor_char_boundary(128)]);
     data.push('"');
 }
 

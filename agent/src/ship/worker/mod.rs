@@ -1,10 +1,12 @@
 //! The task of one sink.
 
+mod bury;
 mod core;
 mod events;
 mod note;
 mod requeue;
 mod segments;
+mod send;
 
 use std::{
     path::PathBuf,

@@ -6,7 +6,7 @@ use super::{
         dead::{DeadLetter, DeadLetters},
     },
     core::{Core, blocking},
-    events::{Sender, Sent, send},
+    send::{Sender, Sent, send},
 };
 use crate::{
     ledger::{LedgerError, Tail},

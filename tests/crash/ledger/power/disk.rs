@@ -18,7 +18,7 @@ use rand::{Rng as _, rngs::StdRng};
 
 use super::{
     log::Act,
-    sectors::{Change, File, Fate},
+    sectors::{Change, Fate, File},
 };
 
 /// What a name stands for.
@@ -156,7 +156,10 @@ impl Disk {
                 Ok(())
             }
             Act::SyncDir { name } => {
-                let dir = self.dirs.get_mut(name).context("an unknown directory is synced")?;
+                let dir = self
+                    .dirs
+                    .get_mut(name)
+                    .context("an unknown directory is synced")?;
                 for (_, names) in std::mem::take(&mut dir.pending) {
                     set(&mut dir.durable, names);
                 }
@@ -174,8 +177,13 @@ impl Disk {
 
     fn rename(&mut self, names: &[(&str, Option<Node>)]) -> Result<()> {
         let dir = names.first().map_or("", |n| split(n.0).0);
-        ensure!(names.iter().all(|n| split(n.0).0 == dir), "a name changes its directory");
-        let names = names.iter().map(|(n, node)| (split(n).1.to_owned(), node.clone()));
+        ensure!(
+            names.iter().all(|n| split(n.0).0 == dir),
+            "a name changes its directory"
+        );
+        let names = names
+            .iter()
+            .map(|(n, node)| (split(n).1.to_owned(), node.clone()));
         let pending = (self.now, names.collect());
         self.dirs
             .get_mut(dir)
@@ -206,8 +214,14 @@ impl Disk {
         random: &mut StdRng,
         inodes: &mut HashMap<u64, usize>,
     ) -> Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(top.join(at))?;
-        let dir = self.dirs.get(at).with_context(|| format!("directory '{at}' is unknown"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(top.join(at))?;
+        let dir = self
+            .dirs
+            .get(at)
+            .with_context(|| format!("directory '{at}' is unknown"))?;
         let fate = plan.fate(random, self);
         for (name, node) in dir.names(|time| fate.keeps(time, random)) {
             let path = join(at, &name);
@@ -222,7 +236,11 @@ impl Disk {
                         self.files[file].contents(&fate, random)
                     };
                     let mut options = fs::OpenOptions::new();
-                    let mut made = options.write(true).create_new(true).mode(0o600).open(top.join(path))?;
+                    let mut made = options
+                        .write(true)
+                        .create_new(true)
+                        .mode(0o600)
+                        .open(top.join(path))?;
                     made.write_all(&bytes)?;
                     inodes.insert(made.metadata()?.ino(), file);
                 }

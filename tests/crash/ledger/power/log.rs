@@ -36,8 +36,18 @@ pub fn read(path: &Path) -> Result<Vec<Act>> {
 }
 
 fn one(bytes: &[u8]) -> Result<Option<(Act, &[u8])>> {
-    let word = |i: usize| bytes.get(i..i + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
-    let long = |i: usize| bytes.get(i..i + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
+    let word = |i: usize| {
+        bytes
+            .get(i..i + 4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_ne_bytes)
+    };
+    let long = |i: usize| {
+        bytes
+            .get(i..i + 8)
+            .and_then(|b| b.try_into().ok())
+            .map(u64::from_ne_bytes)
+    };
     let (Some(magic), Some(kind), Some(inode), Some(at)) = (word(0), word(4), long(8), long(16)) else {
         return Ok(None);
     };

@@ -66,9 +66,15 @@ fn cuts(durability: Durability) {
         panic!("PORTCULLIS_CRASH_SEED={seed}, {durability:?}, {total:?}: {error:?}");
     }
     println!("{durability:?} {total:?} in {:?}", began.elapsed());
-    assert!(total.acknowledged as u64 > cuts * 20 && total.segments * 4 > cuts, "{total:?}");
+    assert!(
+        total.acknowledged as u64 > cuts * 20 && total.segments * 4 > cuts,
+        "{total:?}"
+    );
     // Where nothing is ever lost although nothing is synced, cuts cut nothing.
-    assert!(durability == Durability::Power || total.lacking * 10 > total.judged, "{total:?}");
+    assert!(
+        durability == Durability::Power || total.lacking * 10 > total.judged,
+        "{total:?}"
+    );
 }
 
 /// Where all this happens.
@@ -84,12 +90,7 @@ struct Before {
     order: Vec<Uuid>,
 }
 
-fn generations(
-    durability: Durability,
-    cuts: u64,
-    random: &mut StdRng,
-    total: &mut Total,
-) -> Result<()> {
+fn generations(durability: Durability, cuts: u64, random: &mut StdRng, total: &mut Total) -> Result<()> {
     // A process syncs nothing here, and what a disk would have is computed: memory will do.
     let memory = Path::new("/dev/shm");
     let top = if memory.is_dir() {
@@ -134,11 +135,7 @@ fn build_shim(dir: &Path) -> Result<PathBuf> {
         .args([&library, &source])
         .output()
         .context("the C compiler")?;
-    ensure!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(library)
 }
 
@@ -187,7 +184,7 @@ impl Bench {
     }
 
     fn write(&self, work: &Path, random: &mut StdRng, environment: &[(&str, &OsStr)]) -> Result<()> {
-        kill_one(&work.join("data"), self.durability, random, environment)?;
+        kill_one(&work.join("data"), self.durability, random, None, environment)?;
         Ok(())
     }
 
@@ -228,7 +225,13 @@ impl Bench {
                 let began = Instant::now();
                 let runs = said.iter().map(|s| &s.0);
                 self.judge(&disk, &plan, runs, before, random, total)
-                    .with_context(|| format!("cut at {moment} of {}: {}, {plan:?}", steps.len(), tell(steps, moment)))?;
+                    .with_context(|| {
+                        format!(
+                            "cut at {moment} of {}: {}, {plan:?}",
+                            steps.len(),
+                            tell(steps, moment)
+                        )
+                    })?;
                 total.judging += began.elapsed();
             }
         }
@@ -300,7 +303,9 @@ fn moment(steps: &[Step], random: &mut StdRng) -> usize {
     let wanted = |step: &Step| match step {
         Step::Act(Act::Sync { .. } | Act::SyncDir { .. }) => kind == 0,
         Step::Act(Act::Said { .. }) => kind == 1,
-        Step::Act(Act::Rename { .. } | Act::Unlink { .. } | Act::MakeDir { .. } | Act::Create { .. }) => kind == 2,
+        Step::Act(Act::Rename { .. } | Act::Unlink { .. } | Act::MakeDir { .. } | Act::Create { .. }) => {
+            kind == 2
+        }
         _ => false,
     };
     let found = steps[any..].iter().position(wanted);
@@ -319,7 +324,9 @@ fn hear(run: &mut Run, text: &mut Vec<u8>, bytes: &[u8]) {
 /// The last things before a moment, for whoever looks for the reason.
 fn tell(steps: &[Step], moment: usize) -> String {
     let last = steps[..moment].iter().rev().filter_map(|step| match step {
-        Step::Act(Act::Write { inode, at, bytes }) => Some(format!("write {inode} at {at}, {} bytes", bytes.len())),
+        Step::Act(Act::Write { inode, at, bytes }) => {
+            Some(format!("write {inode} at {at}, {} bytes", bytes.len()))
+        }
         Step::Act(Act::Said { .. }) => None,
         Step::Act(act) => Some(format!("{act:?}")),
         Step::Start(_) => Some("start".into()),

@@ -111,7 +111,9 @@ impl File {
             for (sector, range) in pieces(*at, written.len()) {
                 let turn = seen.entry(sector).or_default();
                 *turn += 1;
-                let from = usize::try_from(sector * SECTOR).unwrap_or(usize::MAX).max(bytes.len());
+                let from = usize::try_from(sector * SECTOR)
+                    .unwrap_or(usize::MAX)
+                    .max(bytes.len());
                 if *turn <= versions[&sector] {
                     let start = *at + range.start as u64;
                     if stale {

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     config::RetentionRule,
     ledger::{
+        VerifierKey,
         retention::purge::{self, Occasion},
         verify::{FrameFlaw, StatementFlaw, VerifyError},
     },
@@ -331,6 +332,18 @@ async fn every_end_in_between_is_gone_on_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_cannot_be_read_stops_all_purges_and_shows() {
+    let world = World::new(config());
+    world.three().await;
+    world.later(91);
+    std::fs::write(world.dir.path().join("retention.intent"), b"{}").unwrap();
+    world.retention.run(false).await.unwrap_err();
+    let shown = world.retention.last().unwrap().failed;
+    assert!(shown[0].contains("retention.intent"), "{shown:?}");
+    assert_eq!(world.verify().unwrap().purged_frames, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hold_between_announcement_and_effect_stops_it_on_record() {
     let mut world = World::new(config());
     world.three().await;
@@ -416,4 +429,64 @@ async fn what_may_hold_copies_is_not_purged() {
     assert_eq!((pass.purged.len(), pass.failed.len()), (2, 1));
     assert!(pass.failed[0].contains("copies of payload"), "{:?}", pass.failed);
     assert!(has(&world.file(0), "GET /alpha0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_took_over_since_signs_the_purge() {
+    let world = World::new(config());
+    world.three().await;
+    let ledger = world.ledger.clone();
+    let old = VerifierKey::parse(&ledger.status().key).unwrap();
+    let rotated = tokio::task::spawn_blocking(move || ledger.rotate_key(&Value::Null));
+    rotated.await.unwrap().unwrap();
+    world.seal().await;
+    world.later(91);
+    let pass = world.retention.run(false).await.unwrap();
+    assert_eq!((pass.purged.len(), pass.failed.len()), (4, 0), "{pass:?}");
+    assert_eq!(world.verify().unwrap().purged_frames, 14);
+    // Each alone, too, by the key of its time.
+    let checks = Checks {
+        key: Some(old),
+        ..Checks::default()
+    };
+    for n in 0..3 {
+        let file = segment_path(world.dir.path(), n);
+        verify_files(&[file], &checks, &mut |_| {}).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_tells_what_was_purged_of_it() {
+    let world = World::new(config());
+    world.three().await;
+    world.later(91);
+    world.retention.run(false).await.unwrap();
+    let out = world.dir.path().join("export.db");
+    for workload in [None, Some("bot-b".to_owned())] {
+        let options = crate::ledger::ExportOptions {
+            workload,
+            now_ns: world.retention.now(),
+            ..crate::ledger::ExportOptions::default()
+        };
+        crate::ledger::export(world.dir.path(), &out, &options, &mut |_| {}).unwrap();
+        let report = crate::ledger::verify(&out, None, &mut |_| {}).unwrap();
+        let expected = if options.workload.is_some() { 6 } else { 12 };
+        assert_eq!(report.purged_frames, expected);
+        let conn = rusqlite::Connection::open(&out).unwrap();
+        conn.execute_batch("DELETE FROM statement WHERE note LIKE '%payload purged%'")
+            .unwrap();
+        drop(conn);
+        let error = crate::ledger::verify(&out, None, &mut |_| {}).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                VerifyError::Frame {
+                    flaw: FrameFlaw::Missing,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        std::fs::remove_file(&out).unwrap();
+    }
 }

@@ -17,6 +17,7 @@ const MAKE: &str = "PORTCULLIS_MAKE";
 
 /// Asks the script, in one process, about one file after the other.
 pub(super) struct Script {
+    _dir: TempDir,
     child: Child,
     ask: ChildStdin,
     said: BufReader<ChildStdout>,
@@ -38,14 +39,19 @@ for line in sys.stdin:
 
 impl Script {
     pub(super) fn start() -> Self {
+        // As it is in the files that this program makes.
+        let dir = dir();
+        let path = dir.path().join("verify.py");
+        std::fs::write(&path, include_str!("../../verify.py")).unwrap();
         let mut child = Command::new("python3")
-            .args(["-c", DRIVER, SCRIPT])
+            .args(["-c", DRIVER, path.to_str().unwrap()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the tests of the script need python3");
         let (ask, said) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self {
+            _dir: dir,
             child,
             ask,
             said: BufReader::new(said),
@@ -61,8 +67,15 @@ impl Script {
     }
 
     /// What it says of files.
-    pub(super) fn verdict(&mut self, files: &[PathBuf], key: Option<&str>, against: Option<&str>) -> String {
-        let said = self.call("verdict", &json!([files, key, against]));
+    pub(super) fn verdict(
+        &mut self,
+        files: &[PathBuf],
+        key: Option<&str>,
+        against: Option<&str>,
+        witness: Option<&str>,
+    ) -> String {
+        let witnesses: Vec<&str> = witness.into_iter().collect();
+        let said = self.call("verdict", &json!([files, key, against, witnesses]));
         said.as_str().unwrap().to_owned()
     }
 }
@@ -86,17 +99,25 @@ fn made(path: &Path) -> BTreeMap<String, String> {
     let mut statement = conn.prepare(sql).unwrap();
     let objects = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
     let mut all: BTreeMap<String, String> = objects
-        .map(|row| row.map(|(name, text): (String, String)| (name, short(&text))).unwrap())
+        .map(|row| {
+            row.map(|(name, text): (String, String)| (name, short(&text)))
+                .unwrap()
+        })
         .collect();
-    for table in ["columns", "controls", "control_queries"] {
+    for (table, rows) in [
+        ("columns", "SELECT * FROM columns ORDER BY 1, 2"),
+        ("controls", "SELECT * FROM controls ORDER BY 1, 2"),
+        ("control_queries", "SELECT * FROM control_queries ORDER BY 1, 2"),
+        ("about", "SELECT topic FROM about ORDER BY 1"),
+    ] {
         if !all.contains_key(table) {
             continue;
         }
-        let mut statement = conn
-            .prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))
-            .unwrap();
+        let mut statement = conn.prepare(rows).unwrap();
         let width = statement.column_count();
-        let rows = statement.query_map([], |r| (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>());
+        let rows = statement.query_map([], |r| {
+            (0..width).map(|i| r.get(i)).collect::<Result<Vec<String>, _>>()
+        });
         let rows: Vec<Vec<String>> = rows.unwrap().map(Result::unwrap).collect();
         all.insert(format!("#{table}"), short(&serde_json::to_string(&rows).unwrap()));
     }
@@ -104,7 +125,7 @@ fn made(path: &Path) -> BTreeMap<String, String> {
 }
 
 /// A ledger with everything, and one file of each kind.
-async fn files(dir: &TempDir) -> [PathBuf; 3] {
+async fn files(dir: &TempDir) -> [PathBuf; 4] {
     let ledger = open(dir, Durability::Process);
     sample(&ledger).await;
     let segment = ledger.seal().await.unwrap().unwrap().path;
@@ -114,21 +135,25 @@ async fn files(dir: &TempDir) -> [PathBuf; 3] {
     let ledger = open(&other, Durability::Process);
     sample(&ledger).await;
     ledger.close();
-    let out = dir.path().join("export.db");
-    let options = ExportOptions {
-        now_ns: NOW,
-        ..Default::default()
-    };
-    export(&db(&other), &out, &options, &mut |_| {}).unwrap();
-    if std::env::var_os("KEEPME").is_some() { for (n, f) in [("live", db(dir)), ("segment", segment.clone()), ("export", out.clone())] { std::fs::copy(f, format!("/tmp/t/{n}.db")).unwrap(); } }
-    [db(dir), segment, out]
+    let exports = [("plain.db", true), ("search.db", false)].map(|(name, without_search)| {
+        let out = dir.path().join(name);
+        let options = ExportOptions {
+            now_ns: NOW,
+            without_search,
+            ..Default::default()
+        };
+        export(&db(&other), &out, &options, &mut |_| {}).unwrap();
+        out
+    });
+    let [plain, search] = exports;
+    [db(dir), segment, plain, search]
 }
 
 /// With `PORTCULLIS_MAKE=1` in the environment it writes what it wants to see there.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_knows_the_schema() {
     let dir = dir();
-    let [live, segment, export] = files(&dir).await.map(|path| made(&path));
+    let [live, segment, export, search] = files(&dir).await.map(|path| made(&path));
     let mut lines = String::new();
     let common: BTreeMap<_, _> = live
         .iter()
@@ -143,12 +168,16 @@ async fn the_script_knows_the_schema() {
         }
         words.join(" ")
     };
-    let all: Vec<String> = common.iter().map(|(name, hash)| format!("{name}={hash}")).collect();
+    let all: Vec<String> = common
+        .iter()
+        .map(|(name, hash)| format!("{name}={hash}"))
+        .collect();
     for (group, words) in [
         ("all", all.join(" ")),
         ("ledger", without(&live, &[&segment])),
         ("segment", without(&segment, &[&live])),
         ("export", without(&export, &[&segment])),
+        ("search", without(&search, &[&export])),
     ] {
         lines.push_str(&format!("    \"{group}\": \"{words}\",\n"));
     }
@@ -176,7 +205,7 @@ async fn both_say_the_same_of_what_is_right() {
     let mut script = Script::start();
     for file in files.iter().map(std::slice::from_ref) {
         let report = verify::verify(&file[0], None, &mut |_| {}).unwrap();
-        let said = script.verdict(file, None, None);
+        let said = script.verdict(file, None, None, None);
         let same = format!("{} entries, root {}", report.entries, report.root);
         assert!(
             said == format!("OK: {same}") || said.starts_with(&format!("CANNOT: {same}")),
@@ -211,11 +240,18 @@ fn the_script_reads_signatures_as_the_rfc_says() {
     };
     for (public, message, signature) in vectors {
         assert_eq!(check(&mut script, public, message, signature), true);
-        assert_eq!(check(&mut script, public, &format!("{message}00"), signature), false);
+        assert_eq!(
+            check(&mut script, public, &format!("{message}00"), signature),
+            false
+        );
         for at in [0, 31, 32, 63] {
             let mut bytes = hex::decode(signature).unwrap();
             bytes[at] ^= 1;
-            assert_eq!(check(&mut script, public, message, &hex::encode(bytes)), false, "{at}");
+            assert_eq!(
+                check(&mut script, public, message, &hex::encode(bytes)),
+                false,
+                "{at}"
+            );
         }
         // S + L, which a lenient verifier takes as well.
         let l = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rusqlite::{Connection, OptionalExtension as _, types::Value as Sql};
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
 use super::super::{script::Script, *};
 use crate::ledger::{
     note::HostKey,
+    retention::{identity_line, tombstone::PayloadTombstone},
     tree::{CompactRange, leaf_hash, sha256},
     verify::{Checks, Finding, VerifyError, verify_files},
+    witness::cosignature::{WitnessKey, testing::Signer},
 };
 
 /// What is edited.
@@ -26,7 +28,25 @@ pub(super) enum On {
     Live,
     /// Three segments, and the live part after them; what is edited is the second segment.
     Chain,
+    /// An export of a ledger whose key was replaced, and the one before it.
+    Rotated,
+    /// A segment of which payload was purged, as its host declares.
+    Purged,
+    /// An export with a witness's cosignature, which is demanded.
+    Witnessed,
 }
+
+/// Everything that is right.
+pub(super) const ALL: [On; 8] = [
+    On::Full,
+    On::Filtered,
+    On::Segment,
+    On::Live,
+    On::Chain,
+    On::Rotated,
+    On::Purged,
+    On::Witnessed,
+];
 
 /// Everything that is one file.
 pub(super) const FILES: &[On] = &[On::Full, On::Filtered, On::Segment, On::Live];
@@ -63,6 +83,8 @@ pub(super) use edits;
 pub(super) struct Bench {
     dir: TempDir,
     pub key: HostKey,
+    /// Of the rotated ledger, the key before and the key after.
+    pub rotated: [HostKey; 2],
 }
 
 /// Two workloads, each with operations and what there is besides; frames that a live file stores as they are.
@@ -114,7 +136,10 @@ impl Bench {
         let dir = dir();
         let at = |name: &str| dir.path().join(name);
         let begin = |name: &str, host: &str| {
-            let options = Options { host: host.into(), ..options(Durability::Process) };
+            let options = Options {
+                host: host.into(),
+                ..options(Durability::Process)
+            };
             Ledger::open(&at(name), options).unwrap()
         };
         // By itself: two checkpoints, an export of each kind.
@@ -126,7 +151,11 @@ impl Bench {
         let one = at("one").join("ledger.db");
         let workload = Some("bot-a".to_owned());
         for (name, workload) in [("full.db", None), ("filtered.db", workload)] {
-            let options = ExportOptions { now_ns: NOW, workload, ..Default::default() };
+            let options = ExportOptions {
+                now_ns: NOW,
+                workload,
+                ..Default::default()
+            };
             export(&one, &at(name), &options, &mut |_| {}).unwrap();
         }
         // In parts; twice from the first segment on, with one key: a fork. And another host's.
@@ -145,9 +174,36 @@ impl Bench {
             story(&ledger).await;
             ledger.close();
         }
-        let secret = std::fs::read_to_string(at("chain").join("ledger.key")).unwrap();
-        let key = HostKey::parse(&secret).unwrap();
-        Self { dir, key }
+        let secret = |name: &str| {
+            let text = std::fs::read_to_string(at(name).join("ledger.key")).unwrap();
+            HostKey::parse(&text).unwrap()
+        };
+        let ledger = begin("rotated", "host-1");
+        story(&ledger).await;
+        ledger.close();
+        let old = secret("rotated");
+        let ledger = begin("rotated", "host-1");
+        // It waits for the writer, which a task of the runtime may not do.
+        let rotate = || {
+            ledger
+                .rotate_key(&json!({"pid": 7, "uid": 0}))
+                .map(|_| ())
+                .unwrap()
+        };
+        std::thread::scope(|scope| scope.spawn(rotate).join().unwrap());
+        story(&ledger).await;
+        ledger.close();
+        let options = ExportOptions {
+            now_ns: NOW,
+            ..Default::default()
+        };
+        export(&at("rotated/ledger.db"), &at("rotated.db"), &options, &mut |_| {}).unwrap();
+        let (key, new) = (secret("chain"), secret("rotated"));
+        Self {
+            dir,
+            key,
+            rotated: [old, new],
+        }
     }
 
     /// The files of one of its ledgers in parts.
@@ -160,10 +216,11 @@ impl Bench {
     pub(super) fn case(&self, on: On) -> Case<'_> {
         let at = |name: &str| vec![self.dir.path().join(name)];
         let from = match on {
-            On::Full => at("full.db"),
+            On::Full | On::Witnessed => at("full.db"),
+            On::Rotated => at("rotated.db"),
             On::Filtered => at("filtered.db"),
             On::Live => at("one/ledger.db"),
-            On::Segment => self.parts("chain")[..1].to_vec(),
+            On::Segment | On::Purged => self.parts("chain")[..1].to_vec(),
             On::Chain => self.parts("chain"),
         };
         let dir = dir();
@@ -175,7 +232,22 @@ impl Bench {
         let files: Vec<_> = from.iter().enumerate().map(copy).collect();
         let main = usize::from(on == On::Chain);
         let main = files[main].clone();
-        Case { bench: self, dir, on, files, main, key: None }
+        let mut case = Case {
+            bench: self,
+            dir,
+            on,
+            files,
+            main,
+            key: None,
+            against: None,
+            witness: None,
+        };
+        match on {
+            On::Purged => case.purge(),
+            On::Witnessed => case.cosign(1_795_242_600, |text| text.into()),
+            _ => {}
+        }
+        case
     }
 }
 
@@ -189,6 +261,10 @@ pub(super) struct Case<'b> {
     pub main: PathBuf,
     /// The key that is given to verify with.
     pub key: Option<String>,
+    /// A checkpoint that was kept elsewhere, to verify against.
+    pub against: Option<String>,
+    /// A witness whose cosignature is demanded.
+    pub witness: Option<String>,
 }
 
 /// The first operation, its outcome, and a frame of it.
@@ -217,7 +293,9 @@ impl Case<'_> {
     pub(super) fn loose(&self, table: &str, sql: &str) {
         let conn = self.conn();
         let declared: String = conn
-            .query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [table], |r| r.get(0))
+            .query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [table], |r| {
+                r.get(0)
+            })
             .unwrap();
         let write = |text: &str| {
             let conn = self.conn();
@@ -225,11 +303,19 @@ impl Case<'_> {
             let sql = "UPDATE sqlite_master SET sql = ?1 WHERE name = ?2";
             conn.execute(sql, [text, table]).unwrap();
             let version: i64 = conn.query_row("PRAGMA schema_version", [], |r| r.get(0)).unwrap();
-            conn.execute_batch(&format!("PRAGMA schema_version={}", version + 1)).unwrap();
+            conn.execute_batch(&format!("PRAGMA schema_version={}", version + 1))
+                .unwrap();
         };
-        let bare = declared.replace(" STRICT, WITHOUT", " WITHOUT").replace(" STRICT", "");
+        let bare = declared
+            .replace(" STRICT, WITHOUT", " WITHOUT")
+            .replace(" STRICT", "");
         // A column without a type takes a value as it is.
-        write(&bare.replace(" TEXT", "").replace(" BLOB", "").replace(" NOT NULL", ""));
+        write(
+            &bare
+                .replace(" TEXT", "")
+                .replace(" BLOB", "")
+                .replace(" NOT NULL", ""),
+        );
         drop(conn);
         self.sql(sql);
         write(&declared);
@@ -245,8 +331,9 @@ impl Case<'_> {
         let sql = format!("SELECT seq, body, salt FROM entry WHERE seq = {seq}")
             .replace("OPERATION", OPERATION)
             .replace("OUTCOME", OUTCOME);
-        let (seq, body, salt): (i64, String, Vec<u8>) =
-            conn.query_row(&sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
+        let (seq, body, salt): (i64, String, Vec<u8>) = conn
+            .query_row(&sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+            .unwrap();
         let changed = change(&body);
         assert_ne!(body, changed);
         let leaf = leaf_hash(&salt, changed.as_bytes());
@@ -275,7 +362,11 @@ impl Case<'_> {
         let tree = self.tree();
         let conn = self.conn();
         let set = |topic: &str, text: String| {
-            conn.execute("UPDATE about SET text = ?1 WHERE topic = ?2", [text.as_str(), topic]).unwrap();
+            conn.execute(
+                "UPDATE about SET text = ?1 WHERE topic = ?2",
+                [text.as_str(), topic],
+            )
+            .unwrap();
         };
         set("entries", tree.size().to_string());
         set("root", hex::encode(tree.root()));
@@ -284,8 +375,68 @@ impl Case<'_> {
         if let Some(text) = selected {
             let bodies: i64 = self.one("SELECT count(*) FROM entry WHERE body IS NOT NULL");
             let rest = text.split_once(" entries have").unwrap().1;
-            set("selected", format!("{bodies} of {} entries have{rest}", tree.size() - self.one::<i64>("SELECT size FROM frontier").unsigned_abs()));
+            set(
+                "selected",
+                format!(
+                    "{bodies} of {} entries have{rest}",
+                    tree.size() - self.one::<i64>("SELECT size FROM frontier").unsigned_abs()
+                ),
+            );
         }
+    }
+
+    /// Keeps the last checkpoint, as it is now, to verify against.
+    pub(super) fn keep(&mut self) {
+        self.against = Some(self.one("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"));
+    }
+
+    /// Purges the payload of an operation as retention does: the bytes go, and a tombstone says so.
+    fn purge(&self) {
+        let conn = self.conn();
+        let sql = "SELECT place, operation, direction, number, sha256, size FROM payload
+                   WHERE operation = (SELECT min(operation) FROM payload) ORDER BY place";
+        let mut statement = conn.prepare(sql).unwrap();
+        let rows = statement.query_map([], |r| {
+            let (operation, direction): (String, String) = (r.get(1)?, r.get(2)?);
+            let line = identity_line(&operation, &direction, r.get(3)?, &r.get::<_, Vec<u8>>(4)?);
+            Ok((r.get::<_, i64>(0)?, line, r.get::<_, i64>(5)?))
+        });
+        let rows: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
+        let lines: String = rows.iter().map(|(_, line, _)| line.as_str()).collect();
+        let text = PayloadTombstone {
+            origin: self.bench.key.verifier().name().into(),
+            segment: 0,
+            entries: (0, self.tree().size()),
+            cause: "[retention] payloads = 90days".into(),
+            frames: rows.len() as u64,
+            bytes: rows.iter().map(|(_, _, size)| size.unsigned_abs()).sum(),
+            damaged: 0,
+            places: rows.iter().map(|(place, _, _)| (*place, *place)).collect(),
+            identities: sha256(&[lines.as_bytes()]),
+            at: "2026-11-26T00:00:00.000000000Z".into(),
+            entry: uuid::Uuid::now_v7(),
+        }
+        .text();
+        let note = self.bench.key.sign(&text);
+        conn.execute("INSERT INTO statement VALUES (?1)", [note]).unwrap();
+        let sql = "UPDATE payload SET bytes = NULL WHERE operation = (SELECT min(operation) FROM payload)";
+        conn.execute(sql, []).unwrap();
+    }
+
+    /// Has a witness cosign the last checkpoint, or what becomes of it.
+    pub(super) fn cosign(&mut self, time: u64, change: impl Fn(&str) -> String) {
+        let witness = Signer::new("witness.example/w", 7);
+        let conn = self.conn();
+        let sql = "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1";
+        let (size, note): (i64, String) = conn.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+        let line = witness.sign(&change(&note[..=note.rfind("\n\n").unwrap()]), time);
+        conn.execute("DELETE FROM witness", []).unwrap();
+        conn.execute(
+            "INSERT INTO witness VALUES (?1, ?2)",
+            rusqlite::params![size, line],
+        )
+        .unwrap();
+        self.witness = Some(witness.key.to_string());
     }
 
     /// Signs a note's text as the host would, or as somebody else would under its name.
@@ -314,7 +465,8 @@ impl Case<'_> {
             if sizes.contains(&tree.size()) {
                 let note = checkpoint::Checkpoint::sign(key, tree.size(), &tree.root());
                 let sql = "UPDATE checkpoint SET note = ?1 WHERE size = ?2";
-                conn.execute(sql, rusqlite::params![note, tree.size().cast_signed()]).unwrap();
+                conn.execute(sql, rusqlite::params![note, tree.size().cast_signed()])
+                    .unwrap();
             }
         }
         let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'tree'";
@@ -338,13 +490,24 @@ impl Case<'_> {
     pub(super) fn verdicts(&self, script: &mut Script) -> [Verdict; 2] {
         let checks = Checks {
             key: self.key.as_ref().map(|key| VerifierKey::parse(key).unwrap()),
+            against: self.against.clone(),
+            witnesses: self
+                .witness
+                .iter()
+                .map(|key| WitnessKey::parse(key).unwrap())
+                .collect(),
             ..Default::default()
         };
         let rust = match verify_files(&self.files, &checks, &mut |_| {}) {
             Ok(report) => Verdict::Right(report.root),
             Err(finding) => Verdict::bad_of(finding),
         };
-        let said = script.verdict(&self.files, self.key.as_deref(), None);
+        let said = script.verdict(
+            &self.files,
+            self.key.as_deref(),
+            self.against.as_deref(),
+            self.witness.as_deref(),
+        );
         [rust, Verdict::read(&said, &self.files)]
     }
 }
@@ -357,7 +520,12 @@ pub(super) fn stranger(name: &str) -> HostKey {
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
     Right(String),
-    Bad { about: String, file: Option<PathBuf>, what: String },
+    Bad {
+        about: String,
+        file: Option<PathBuf>,
+        #[expect(dead_code, reason = "it is shown where they differ")]
+        what: String,
+    },
 }
 
 impl Verdict {
@@ -367,7 +535,11 @@ impl Verdict {
             VerifyError::Read(_) => "read".into(),
             _ => about(&what),
         };
-        Self::Bad { about, file: finding.file, what }
+        Self::Bad {
+            about,
+            file: finding.file,
+            what,
+        }
     }
 
     fn read(said: &str, files: &[PathBuf]) -> Self {
@@ -379,8 +551,16 @@ impl Verdict {
         let length = file.map_or(0, |f| f.to_string_lossy().len() + 2);
         let what = rest.get(length..).unwrap_or_default().to_owned();
         let read = ["it cannot be read", "it is no ledger", "there is no such file"];
-        let about = if read.iter().any(|r| what.starts_with(r)) { "read".into() } else { about(&what) };
-        Self::Bad { about, file: file.cloned(), what }
+        let about = if read.iter().any(|r| what.starts_with(r)) {
+            "read".into()
+        } else {
+            about(&what)
+        };
+        Self::Bad {
+            about,
+            file: file.cloned(),
+            what,
+        }
     }
 }
 
@@ -390,8 +570,16 @@ fn about(what: &str) -> String {
         return what.into();
     }
     let subject = what.split(": ").next().unwrap_or_default();
-    let subject = subject.split(" (").next().filter(|_| subject.starts_with("entry ")).unwrap_or(subject);
-    let subject = subject.split(',').next().filter(|_| subject.starts_with("table ")).unwrap_or(subject);
+    let subject = subject
+        .split(" (")
+        .next()
+        .filter(|_| subject.starts_with("entry "))
+        .unwrap_or(subject);
+    let subject = subject
+        .split(',')
+        .next()
+        .filter(|_| subject.starts_with("table "))
+        .unwrap_or(subject);
     subject.into()
 }
 
@@ -402,6 +590,3 @@ pub(super) fn flipped(text: &str) -> String {
     bytes[last] ^= 1;
     STANDARD.encode(bytes)
 }
-
-#[allow(dead_code, reason = "the type of a row's value, for edits that copy it")]
-pub(super) type Cell = Sql;

@@ -18,7 +18,7 @@ edits! { ENTRIES:
     };
     salt_changed, FILES, "entry ", |c| c.sql("UPDATE entry SET salt = zeroblob(16) WHERE seq = OPERATION");
     salt_nulled, FILES, "entry ", |c| c.sql("UPDATE entry SET salt = NULL WHERE seq = OPERATION");
-    salt_lengthened, FILES, "entry ", |c| c.sql("UPDATE entry SET salt = salt || x'00' WHERE seq = OPERATION");
+    salt_lengthened, FILES, "entry ", |c| c.sql("UPDATE entry SET salt = CAST(salt || x'00' AS BLOB) WHERE seq = OPERATION");
     salt_moved_into_the_body, LIVE, "entry ", |c| {
         c.loose("entry", "UPDATE entry SET body = substr(salt, 9) || CAST(body AS BLOB), salt = substr(salt, 1, 8) WHERE seq = OPERATION");
     };
@@ -91,6 +91,21 @@ edits! { ENTRIES:
     nothing_is_signed, SEALED, "the entries from 0 on", |c| {
         c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
         c.sql("DELETE FROM checkpoint");
+        c.about();
+    };
+    cut_off_where_a_checkpoint_is, &[super::bench::On::Full], "the kept checkpoint of ", |c| {
+        c.keep();
+        let size: i64 = c.one("SELECT min(size) FROM checkpoint");
+        c.sql(&format!(
+            "DELETE FROM entry WHERE seq >= {size}; DELETE FROM checkpoint WHERE size > {size};
+             DELETE FROM payload WHERE place >> 20 >= {size}"
+        ));
+        c.about();
+    };
+    rewritten_and_signed_by_the_host, &[super::bench::On::Full, super::bench::On::Segment], "the kept checkpoint of ", |c| {
+        c.keep();
+        c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
+        c.sign_all(&c.bench.key);
         c.about();
     };
     end_is_not_signed, &[super::bench::On::Full, super::bench::On::Filtered], "the entries from ", |c| {

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::bench::{CHAIN, Case, FILES, On, SEALED, edits};
+use super::bench::{CHAIN, Case, FILES, edits};
 
 /// Changes bytes wherever they are: a page that SQLite has freed may hold an old copy.
 fn everywhere(c: &Case<'_>, old: &[u8], new: &[u8]) {
@@ -19,7 +19,9 @@ fn everywhere(c: &Case<'_>, old: &[u8], new: &[u8]) {
 /// The page on which the rows of a table begin.
 fn page(c: &Case<'_>, table: &str) -> std::ops::Range<usize> {
     let size: i64 = c.one("PRAGMA page_size");
-    let root: i64 = c.one(&format!("SELECT rootpage FROM sqlite_master WHERE name = '{table}'"));
+    let root: i64 = c.one(&format!(
+        "SELECT rootpage FROM sqlite_master WHERE name = '{table}'"
+    ));
     let size = usize::try_from(size).unwrap();
     let from = usize::try_from(root - 1).unwrap() * size;
     from..from + size
@@ -70,6 +72,11 @@ edits! { BYTES:
 }
 
 edits! { CHAINS:
+    last_removed, CHAIN, "the kept checkpoint of ", |c| {
+        c.main = c.files[3].clone();
+        c.keep();
+        c.files.truncate(3);
+    };
     one_removed, CHAIN, "the entries from ", |c| drop(c.files.remove(1));
     two_removed, CHAIN, "the entries from ", |c| drop(c.files.drain(1..3));
     one_twice, CHAIN, "the entries from ", |c| {
@@ -101,6 +108,3 @@ edits! { CHAINS:
     an_entry_changed_and_hashed_again, CHAIN, "checkpoint of ", |c| c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
     an_entry_changed, CHAIN, "entry ", |c| c.sql("UPDATE entry SET body = replace(body, 'bot-a', 'bot-c') WHERE seq = OPERATION");
 }
-
-/// Bytes here and there: whatever SQL can still read of the file is either as it was, or found.
-pub(super) const FLIPPED: &[On] = SEALED;

@@ -31,7 +31,7 @@ edits! { FRAMES:
     size_of_everything, FILES, "frame ", |c| c.sql("UPDATE payload SET size = 9223372036854775807 WHERE place = FRAME");
     bytes_changed, FILES, "frame ", |c| c.sql("UPDATE payload SET bytes = CAST('and 0 0' AS BLOB), size = 7 WHERE place = FRAME");
     bytes_cut, FILES, "frame ", |c| c.sql("UPDATE payload SET bytes = substr(bytes, 1, length(bytes) - 1) WHERE number = 0");
-    bytes_lengthened, FILES, "frame ", |c| c.sql("UPDATE payload SET bytes = bytes || x'00' WHERE number = 0");
+    bytes_lengthened, FILES, "frame ", |c| c.sql("UPDATE payload SET bytes = CAST(bytes || x'00' AS BLOB) WHERE number = 0");
     bytes_purged_without_a_word, FILES, "frame |entry |table ", |c| c.sql("UPDATE payload SET bytes = NULL WHERE place = FRAME");
     bytes_as_text, LIVE, "frame ", |c| {
         c.loose("payload", "UPDATE payload SET bytes = CAST(bytes AS TEXT) WHERE place = FRAME");

@@ -6,7 +6,7 @@ edits! { TABLES:
     view_changed, FILES, "changes: ", |c| c.sql("DROP VIEW changes; CREATE VIEW changes AS SELECT 1 AS entry");
     view_filtered, FILES, "operations: ", |c| {
         let sql: String = c.one("SELECT sql FROM sqlite_master WHERE name = 'operations'");
-        c.sql(&format!("DROP VIEW operations; {}", sql.replace("'operation'", "'operation' AND e.seq > 3")));
+        c.sql(&format!("DROP VIEW operations; {sql} LIMIT 3"));
     };
     view_removed, FILES, "sessions: ", |c| c.sql("DROP VIEW sessions");
     view_added, FILES, "denials: ", |c| c.sql("CREATE VIEW denials AS SELECT * FROM operations");
@@ -65,5 +65,22 @@ edits! { WORDS:
     about_the_size, SEALED, "table about", |c| c.sql("UPDATE about SET text = '1' WHERE topic = 'entries'");
     about_the_root, SEALED, "table about", |c| c.sql("UPDATE about SET text = replace(text, 'a', 'b') WHERE topic = 'root'");
     about_removed, SEALED, "table about", |c| c.sql("DELETE FROM about WHERE topic = 'root'");
+    about_something_more, SEALED, "table about", |c| c.sql("INSERT INTO about VALUES ('complete', 'Nothing is missing.')");
+    about_another_kind_of_file, SEALED, "table about", |c| c.sql("UPDATE about SET text = 'ledger' WHERE topic = 'file'");
+    about_the_beginning, SEALED, "table about", |c| c.sql("UPDATE about SET text = '1' WHERE topic = 'first'");
+    about_another_key, SEALED, "table about", |c| {
+        c.sql("UPDATE about SET text = replace(text, 'host-1', 'host-9') WHERE topic = 'key'");
+    };
+    about_another_segment, &[super::bench::On::Segment], "table about", |c| {
+        c.sql("UPDATE about SET text = '9' WHERE topic = 'segment'");
+    };
+    about_more_bodies, EXPORTS, "table about", |c| {
+        c.sql("UPDATE about SET text = '9' || text WHERE topic = 'selected'");
+    };
+    control_shown_otherwise, SEALED, "table controls", |c| c.sql("UPDATE controls SET shows = 'Everything.'");
+    control_removed, SEALED, "table controls", |c| {
+        c.sql("DELETE FROM controls WHERE control = (SELECT max(control) FROM controls)");
+    };
+    control_asked_otherwise, SEALED, "table control_queries", |c| c.sql("UPDATE control_queries SET sql = 'SELECT 1'");
     about_nothing_left, SEALED, "table about", |c| c.sql("DELETE FROM about");
 }

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::{
     super::checkpoint::Checkpoint,
-    bench::{CHAIN, Case, EXPORTS, FILES, KINDS, LIVE, On, SEALED, SEGMENT, SEGMENTS, edits, flipped, stranger},
+    bench::{CHAIN, Case, EXPORTS, FILES, KINDS, LIVE, On, SEGMENT, SEGMENTS, edits, flipped, stranger},
 };
 
 /// The note of the last checkpoint, changed.
@@ -13,19 +13,31 @@ fn note(c: &Case<'_>, change: impl Fn(&str) -> String) {
     let old: String = c.one(sql);
     let new = change(&old);
     assert_ne!(old, new);
-    c.conn().execute("UPDATE checkpoint SET note = ?1 WHERE note = ?2", params![new, old]).unwrap();
+    c.conn()
+        .execute(
+            "UPDATE checkpoint SET note = ?1 WHERE note = ?2",
+            params![new, old],
+        )
+        .unwrap();
 }
 
 fn statement(c: &Case<'_>, change: impl Fn(&str) -> String) {
     let old: String = c.one("SELECT note FROM statement");
     let new = change(&old);
     assert_ne!(old, new);
-    c.conn().execute("UPDATE statement SET note = ?1 WHERE note = ?2", params![new, old]).unwrap();
+    c.conn()
+        .execute(
+            "UPDATE statement SET note = ?1 WHERE note = ?2",
+            params![new, old],
+        )
+        .unwrap();
 }
 
 fn add_statement(c: &Case<'_>, text: &str) {
     let note = c.sign(text, true);
-    c.conn().execute("INSERT INTO statement VALUES (?1)", [note]).unwrap();
+    c.conn()
+        .execute("INSERT INTO statement VALUES (?1)", [note])
+        .unwrap();
 }
 
 /// The text of a note, without its signatures.
@@ -163,7 +175,7 @@ edits! { REST:
     policy_text_as_a_blob, KINDS, "policy set ", |c| {
         c.loose("policy_set", "UPDATE policy_set SET text = CAST(text AS BLOB)");
     };
-    policy_set_removed, SEALED, "policy set |table statement", |c| c.sql("DELETE FROM policy_set");
+    policy_set_removed, SEGMENTS, "table statement", |c| c.sql("DELETE FROM policy_set");
     policy_set_added, SEGMENT, "table statement", |c| {
         let hash = hex::encode(crate::ledger::tree::sha256(&[b"permit(principal, action, resource);;"]));
         c.sql(&format!("INSERT INTO policy_set VALUES ('{hash}', 'permit(principal, action, resource);;')"));
@@ -174,6 +186,10 @@ edits! { REST:
     key_replaced, FILES, "checkpoint of |table statement", |c| {
         let key = stranger(c.bench.key.verifier().name()).verifier().to_string();
         c.sql(&format!("UPDATE key SET vkey = '{key}'"));
+    };
+    key_added, FILES, "key ", |c| {
+        let key = stranger(c.bench.key.verifier().name()).verifier().to_string();
+        c.sql(&format!("INSERT INTO key VALUES ('{key}')"));
     };
     key_of_another_host, FILES, "key ", |c| {
         let key = stranger("portcullis/host-2").verifier().to_string();

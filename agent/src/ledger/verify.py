@@ -394,7 +394,7 @@ class Chain:
         for size, line in sorted(self.cosigned):
             with of(f"a witness's cosignature over {size} entries"):
                 need(size <= self.tree.size, "the entries that it covers are not all there")
-                value = b64(re.fullmatch("— [^ ]+ ([^ ]+)\n?", line)[1])
+                value = b64(re.fullmatch("— [^ ]+ ([^ \n]+)\n?", line)[1])
                 for witness in [w for w in self.witnesses if str(size) in self.roots and cosigner(line, w)]:
                     text = ["cosignature/v1", f"time {int.from_bytes(value[4:12], 'big')}", self.name, *self.roots[str(size)], ""]
                     need(value[4:12] != bytes(8), "it says no time")

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     LedgerError,
     frame::decode,
-    span,
+    span::{self, TooMany},
     store::{PLACE_BITS, int, uint},
 };
 use crate::model::{OperationId, Rfc3339, SessionId};
@@ -198,7 +198,7 @@ impl Reader {
     /// # Errors
     /// When it cannot be read or is no ledger.
     pub fn open_since(path: &Path, since_ns: Option<i64>) -> Result<Self, LedgerError> {
-        let span::Span { conn, left_out } = span::open(path, since_ns)?;
+        let span::Span { conn, left_out } = span::open(path, since_ns, TooMany::LeaveOldest)?;
         Ok(Self { conn, left_out })
     }
 
@@ -207,10 +207,11 @@ impl Reader {
     /// # Errors
     /// When it cannot be read or is no ledger.
     pub fn open_for(path: &Path, id: Uuid) -> Result<Self, LedgerError> {
-        Self::open_since(path, time_of(id))
+        let span::Span { conn, left_out } = span::open(path, time_of(id), TooMany::LeaveNewest)?;
+        Ok(Self { conn, left_out })
     }
 
-    /// How many older parts are left out, because there are more than can be read as one. A time to begin at leaves
+    /// How many parts are left out, because there are more than can be read as one. A time to begin at leaves
     /// out the others.
     #[must_use]
     pub fn left_out(&self) -> usize {

@@ -19,12 +19,21 @@ const SLACK_NS: i64 = 60_000_000_000;
 /// The parts, opened for reading.
 pub(super) struct Span {
     pub conn: Connection,
-    /// Older parts that were left out, because SQLite opens only so many at once.
+    /// Parts that were left out, because SQLite opens only so many at once.
     pub left_out: usize,
 }
 
+/// Which parts are left out where there are more than SQLite opens at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooMany {
+    /// The oldest: what is asked for is a list, newest first.
+    LeaveOldest,
+    /// The newest: what is asked for began at the time given.
+    LeaveNewest,
+}
+
 /// Opens a file, or the ledger in a data directory: of that only the parts that have entries since `since_ns`.
-pub(super) fn open(path: &Path, since_ns: Option<i64>) -> Result<Span, LedgerError> {
+pub(super) fn open(path: &Path, since_ns: Option<i64>, too_many: TooMany) -> Result<Span, LedgerError> {
     if !path.is_dir() {
         return Ok(Span {
             conn: read::open(path)?,
@@ -46,7 +55,10 @@ pub(super) fn open(path: &Path, since_ns: Option<i64>) -> Result<Span, LedgerErr
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     let most = usize::try_from(conn.limit(Limit::SQLITE_LIMIT_ATTACHED)?).unwrap_or(1);
     let left_out = wanted.len().saturating_sub(most);
-    wanted.drain(..left_out);
+    match too_many {
+        TooMany::LeaveOldest => drop(wanted.drain(..left_out)),
+        TooMany::LeaveNewest => wanted.truncate(most),
+    }
     for (i, part) in wanted.iter().enumerate() {
         attach(&conn, path, part, i)?;
     }

@@ -281,9 +281,6 @@ impl<'a, 'c> Pass<'a, 'c> {
         let mut statement = conn.prepare("SELECT note FROM statement ORDER BY note")?;
         let notes = statement.query_map([], |r| Ok(r.get::<_, String>(0).unwrap_or_default()))?;
         let frames = std::mem::take(&mut self.frames).finish();
-        self.purged
-            .end()
-            .map_err(|flaw| VerifyError::Statement { flaw })?;
         let mut segments = 0;
         for note in notes {
             let note = note?;
@@ -306,7 +303,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             }
             let what = if said.end != self.tree.size() || said.first != frontier(conn, &self.purged)?.size() {
                 "the entries"
-            } else if self.purged.number().is_some_and(|number| number != said.number) {
+            } else if !self.purged.are_of(said.number) {
                 "the purges"
             } else if said.frames != frames && self.purged.stub.is_none() {
                 "the frames"
@@ -317,11 +314,12 @@ impl<'a, 'c> Pass<'a, 'c> {
             };
             return wrong(StatementFlaw::Differs { what });
         }
-        if segments == u64::from(self.kind == FileKind::Segment) {
-            Ok(())
-        } else {
-            wrong(StatementFlaw::Count(segments))
+        if segments != u64::from(self.kind == FileKind::Segment) {
+            return wrong(StatementFlaw::Count(segments));
         }
+        self.purged
+            .end()
+            .map_err(|flaw| VerifyError::Statement { flaw })
     }
 
     fn in_place(&self, stored: i64) -> Result<u64, VerifyError> {

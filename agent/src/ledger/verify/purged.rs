@@ -111,6 +111,16 @@ impl Purged {
         all.all(|other| other == first).then_some(first)
     }
 
+    /// Whether all of them are of this segment.
+    pub(super) fn are_of(&self, segment: u64) -> bool {
+        let stub = self.stub.iter().map(|stub| stub.0.segment);
+        self.seen
+            .iter()
+            .map(|s| s.told.segment)
+            .chain(stub)
+            .all(|s| s == segment)
+    }
+
     /// A frame, in the order of places: its bytes are there, or a purge covers it.
     pub(super) fn frame(&mut self, place: i64, row: &FrameRow<'_>, is_null: bool) -> Result<(), FrameFlaw> {
         while self.places.get(self.at).is_some_and(|(_, last, _)| *last < place) {

@@ -102,7 +102,7 @@ edits! { ENTRIES:
         ));
         c.about();
     };
-    rewritten_and_signed_by_the_host, &[super::bench::On::Full, super::bench::On::Segment], "the kept checkpoint of ", |c| {
+    rewritten_and_signed_by_the_host, &[super::bench::On::Segment], "the kept checkpoint of ", |c| {
         c.keep();
         c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
         c.sign_all(&c.bench.key);

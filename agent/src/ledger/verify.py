@@ -323,7 +323,7 @@ class Chain:
             while piece and piece[0] >> 20 <= seq:
                 while purged and purged[0][1] < piece[0]:
                     purged.pop(0)
-                with of(f"frame {piece[3]} ({piece[2]}) of operation {piece[1]}"):
+                with of(f"frame {piece[3]} ({piece[2]}) of operation {piece[1] if type(piece[1]) is str else ''}"):
                     self.frame(*piece, purged[0][2] if purged and purged[0][0] <= piece[0] else None)
                 lines.update(("%d %s %s %d %s %d\n" % (*piece[:4], piece[4].hex(), piece[6])).encode())
                 count, piece = count + 1, pieces.fetchone()

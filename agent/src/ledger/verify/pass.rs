@@ -306,7 +306,7 @@ impl<'a, 'c> Pass<'a, 'c> {
             }
             let what = if said.end != self.tree.size() || said.first != frontier(conn, &self.purged)?.size() {
                 "the entries"
-            } else if self.purged.number().is_some_and(|number| number != said.number) {
+            } else if !self.purged.are_of(said.number) {
                 "the purges"
             } else if said.frames != frames && self.purged.stub.is_none() {
                 "the frames"

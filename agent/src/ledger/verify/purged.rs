@@ -111,6 +111,16 @@ impl Purged {
         all.all(|other| other == first).then_some(first)
     }
 
+    /// Whether all of them are of this segment.
+    pub(super) fn are_of(&self, segment: u64) -> bool {
+        let stub = self.stub.iter().map(|stub| stub.0.segment);
+        self.seen
+            .iter()
+            .map(|s| s.told.segment)
+            .chain(stub)
+            .all(|s| s == segment)
+    }
+
     /// A frame, in the order of places: its bytes are there, or a purge covers it.
     pub(super) fn frame(&mut self, place: i64, row: &FrameRow<'_>, is_null: bool) -> Result<(), FrameFlaw> {
         while self.places.get(self.at).is_some_and(|(_, last, _)| *last < place) {
@@ -137,15 +147,15 @@ impl Purged {
     }
 
     /// Whether what was seen is what is declared. A selection may lack some of it.
-    pub(super) fn end(&mut self) -> Result<(), StatementFlaw> {
+    pub(super) fn end(&self) -> Result<(), StatementFlaw> {
         if self.stub.is_some() {
             // Its payload is gone with its entries, whatever was purged of it before.
             return Ok(());
         }
-        for seen in std::mem::take(&mut self.seen) {
+        for seen in &self.seen {
             let same = seen.frames == seen.told.frames
                 && seen.bytes == seen.told.bytes
-                && seen.identities.finish().as_ref() == seen.told.identities;
+                && seen.identities.clone().finish().as_ref() == seen.told.identities;
             if !same && (self.whole || seen.frames > seen.told.frames) {
                 return Err(PLACES);
             }

@@ -19,7 +19,7 @@ edits! { TABLES:
     };
     view_without_a_line_end, FILES, "sessions: ", |c| {
         let sql: String = c.one("SELECT sql FROM sqlite_master WHERE name = 'sessions'");
-        c.sql(&format!("DROP VIEW sessions; {}", sql.replacen(' ', "  ", 1)));
+        c.sql(&format!("DROP VIEW sessions; {}", sql.replacen('\n', " ", 1)));
     };
     table_added, FILES, "notes: ", |c| c.sql("CREATE TABLE notes (text TEXT) STRICT");
     table_in_the_name_of_sqlite, KINDS, "Entry2: ", |c| c.sql("CREATE TABLE Entry2 (sqlite_x TEXT)");

@@ -147,15 +147,15 @@ impl Purged {
     }
 
     /// Whether what was seen is what is declared. A selection may lack some of it.
-    pub(super) fn end(&mut self) -> Result<(), StatementFlaw> {
+    pub(super) fn end(&self) -> Result<(), StatementFlaw> {
         if self.stub.is_some() {
             // Its payload is gone with its entries, whatever was purged of it before.
             return Ok(());
         }
-        for seen in std::mem::take(&mut self.seen) {
+        for seen in &self.seen {
             let same = seen.frames == seen.told.frames
                 && seen.bytes == seen.told.bytes
-                && seen.identities.finish().as_ref() == seen.told.identities;
+                && seen.identities.clone().finish().as_ref() == seen.told.identities;
             if !same && (self.whole || seen.frames > seen.told.frames) {
                 return Err(PLACES);
             }

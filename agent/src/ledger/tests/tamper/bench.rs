@@ -82,7 +82,9 @@ pub(super) use edits;
 /// Ledgers that are right, made once.
 pub(super) struct Bench {
     dir: TempDir,
+    /// The key of the ledger in parts, and that of the one by itself.
     pub key: HostKey,
+    one: HostKey,
     /// Of the rotated ledger, the key before and the key after.
     pub rotated: [HostKey; 2],
 }
@@ -198,10 +200,11 @@ impl Bench {
             ..Default::default()
         };
         export(&at("rotated/ledger.db"), &at("rotated.db"), &options, &mut |_| {}).unwrap();
-        let (key, new) = (secret("chain"), secret("rotated"));
+        let (key, one, new) = (secret("chain"), secret("one"), secret("rotated"));
         Self {
             dir,
             key,
+            one,
             rotated: [old, new],
         }
     }
@@ -385,6 +388,15 @@ impl Case<'_> {
         }
     }
 
+    /// The key of the host whose file it is.
+    pub(super) fn host(&self) -> &HostKey {
+        match self.on {
+            On::Full | On::Filtered | On::Live | On::Witnessed => &self.bench.one,
+            On::Segment | On::Chain | On::Purged => &self.bench.key,
+            On::Rotated => &self.bench.rotated[1],
+        }
+    }
+
     /// Keeps the last checkpoint, as it is now, to verify against.
     pub(super) fn keep(&mut self) {
         self.against = Some(self.one("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"));
@@ -441,9 +453,9 @@ impl Case<'_> {
 
     /// Signs a note's text as the host would, or as somebody else would under its name.
     pub(super) fn sign(&self, text: &str, host: bool) -> String {
-        let name = self.bench.key.verifier().name();
+        let name = self.host().verifier().name();
         if host {
-            self.bench.key.sign(text)
+            self.host().sign(text)
         } else {
             stranger(name).sign(text)
         }

@@ -81,7 +81,7 @@ edits! { ENTRIES:
         let size = c.one::<i64>("SELECT max(seq) FROM entry");
         c.sql(&format!("DELETE FROM entry WHERE seq = {size}; DELETE FROM checkpoint"));
         let tree = c.tree();
-        let note = super::super::checkpoint::Checkpoint::sign(&c.bench.key, tree.size(), &tree.root());
+        let note = super::super::checkpoint::Checkpoint::sign(c.host(), tree.size(), &tree.root());
         c.conn().execute("INSERT INTO checkpoint VALUES (?1, ?2)", rusqlite::params![size, note]).unwrap();
         c.about();
     };
@@ -105,7 +105,7 @@ edits! { ENTRIES:
     rewritten_and_signed_by_the_host, &[super::bench::On::Segment], "the kept checkpoint of ", |c| {
         c.keep();
         c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
-        c.sign_all(&c.bench.key);
+        c.sign_all(c.host());
         c.about();
     };
     end_is_not_signed, &[super::bench::On::Full, super::bench::On::Filtered], "the entries from ", |c| {

@@ -85,22 +85,22 @@ edits! { CHECKPOINTS:
     };
     rewritten_and_signed_by_somebody_else, FILES, "checkpoint of |table statement", |c| {
         c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
-        c.sign_all(&stranger(c.bench.key.verifier().name()));
+        c.sign_all(&stranger(c.host().verifier().name()));
         if c.on != On::Live {
             c.about();
         }
     };
     rewritten_with_a_new_key, EXPORTS, "key ", |c| {
         c.body("OPERATION", |b| b.replace("bot-a", "bot-c"));
-        let key = stranger(c.bench.key.verifier().name());
+        let key = stranger(c.host().verifier().name());
         c.sign_all(&key);
         c.about();
         c.conn().execute("UPDATE key SET vkey = ?1", [key.verifier().to_string()]).unwrap();
-        c.key = Some(c.bench.key.verifier().to_string());
+        c.key = Some(c.host().verifier().to_string());
     };
     of_a_root_that_nobody_had, FILES, "checkpoint of ", |c| {
         let size: i64 = c.one("SELECT max(size) FROM checkpoint");
-        note(c, |_| Checkpoint::sign(&c.bench.key, size.unsigned_abs(), &[7; 32]));
+        note(c, |_| Checkpoint::sign(c.host(), size.unsigned_abs(), &[7; 32]));
     };
 }
 
@@ -131,15 +131,15 @@ edits! { STATEMENTS:
         statement(c, |n| c.sign(&text(n).replace("segment ", "segment 0"), true));
     };
     about_something_unknown, SEGMENTS, "table statement", |c| {
-        add_statement(c, &format!("{}\nremark\nall is well\n", c.bench.key.verifier().name()));
+        add_statement(c, &format!("{}\nremark\nall is well\n", c.host().verifier().name()));
     };
     added_to_a_file_that_has_none, &[On::Full, On::Live], "table statement", |c| {
-        add_statement(c, &format!("{}\nsegment 0\nentries 0 1\n", c.bench.key.verifier().name()));
+        add_statement(c, &format!("{}\nsegment 0\nentries 0 1\n", c.host().verifier().name()));
     };
     as_a_blob, SEGMENT, "table statement", |c| c.loose("statement", "UPDATE statement SET note = CAST(note AS BLOB)");
     tombstone_for_what_is_there, SEGMENTS, "frame |table statement", |c| {
         let place: i64 = c.one("SELECT min(place) FROM payload");
-        let name = c.bench.key.verifier().name();
+        let name = c.host().verifier().name();
         let range = text(&c.one::<String>("SELECT note FROM statement")).lines().nth(2).unwrap().to_owned();
         add_statement(c, &format!(
             "{name}\npayload purged\nsegment {}\n{range}\ncause x\nframes 1\nbytes 6\ndamaged 0\nplaces {place}\nidentities {}\n\
@@ -184,17 +184,17 @@ edits! { REST:
     key_cut, FILES, "key ", |c| c.sql("UPDATE key SET vkey = substr(vkey, 1, length(vkey) - 1)");
     key_removed, FILES, "key |checkpoint of |table statement", |c| c.sql("DELETE FROM key");
     key_replaced, FILES, "checkpoint of |table statement", |c| {
-        let key = stranger(c.bench.key.verifier().name()).verifier().to_string();
+        let key = stranger(c.host().verifier().name()).verifier().to_string();
         c.sql(&format!("UPDATE key SET vkey = '{key}'"));
     };
     key_added, FILES, "key ", |c| {
-        let key = stranger(c.bench.key.verifier().name()).verifier().to_string();
+        let key = stranger(c.host().verifier().name()).verifier().to_string();
         c.sql(&format!("INSERT INTO key VALUES ('{key}')"));
     };
     key_of_another_host, FILES, "key ", |c| {
         let key = stranger("portcullis/host-2").verifier().to_string();
         c.sql(&format!("DELETE FROM key; INSERT INTO key VALUES ('{key}')"));
-        c.key = Some(c.bench.key.verifier().to_string());
+        c.key = Some(c.host().verifier().to_string());
     };
     witness_beyond_the_end, FILES, "a witness's cosignature", |c| {
         let line = c.sign("x\n", true).lines().last().unwrap().to_owned();

@@ -57,6 +57,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (approving, console) = Approving::start(&core.desk, &config).await?;
     let shipping = shipping::start(&core, &config)?;
     let retention = retention::make(&config, &core)?;
+    retention.wait_for(shipping::untaken(&shipping));
     let sides = Sides {
         approving,
         retention,

@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     config::Config,
     identity::Actor,
+    ledger::retention::Untaken,
     model::EntryKind,
     ship::{self, DeadLetter, Shipping, ShippingError, SinkStatus},
 };
@@ -37,6 +38,15 @@ pub(super) fn start(core: &Core, config: &Config) -> Result<Shipping, ShippingEr
         clock: Clock::System,
     };
     Shipping::start(&config.host.data_dir, &shared.ledger, context, &config.ship)
+}
+
+/// What must not be purged yet, for retention to ask.
+pub(super) fn untaken(shipping: &Shipping) -> Untaken {
+    let shipping = shipping.clone();
+    Arc::new(move || {
+        let held = shipping.held_back();
+        (held.segment, held.entry)
+    })
 }
 
 /// What admins ask of it.

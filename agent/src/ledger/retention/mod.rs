@@ -24,7 +24,7 @@ pub mod tombstone;
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -79,6 +79,9 @@ pub struct Parts {
     pub mask: Mask,
 }
 
+/// What must be taken elsewhere and is not yet: segments from the first number on, entries from the second place on.
+pub type Untaken = Arc<dyn Fn() -> (Option<u64>, Option<u64>) + Send + Sync>;
+
 /// Retention of one ledger; clones share it.
 #[derive(Clone)]
 pub struct Retention(Arc<Inner>);
@@ -94,6 +97,7 @@ pub(super) struct Inner {
     working: tokio::sync::Mutex<()>,
     holds: tokio::sync::Mutex<Option<Holds>>,
     requests: Mutex<Requests>,
+    untaken: OnceLock<Untaken>,
     state: Mutex<State>,
     watch: Mutex<budget::Watch>,
     /// Frames and stored bytes purged since the start.
@@ -115,6 +119,7 @@ impl Retention {
             working: tokio::sync::Mutex::default(),
             holds: tokio::sync::Mutex::default(),
             requests: Mutex::default(),
+            untaken: OnceLock::new(),
             state: Mutex::new(state),
             watch: Mutex::default(),
             purged: Default::default(),
@@ -125,6 +130,12 @@ impl Retention {
     pub fn reload(&self, config: &config::Retention, mask: Mask) {
         self.0.config.store(Arc::new(config.clone()));
         self.0.mask.store(Arc::new(mask));
+    }
+
+    /// Purges nothing that is said to be untaken. Counts once.
+    pub fn wait_for(&self, untaken: Untaken) {
+        // The first one stays.
+        let _ = self.0.untaken.set(untaken);
     }
 
     /// Lets what runs end soon; what is on its way then is done at the next pass.
@@ -322,6 +333,13 @@ impl Retention {
 }
 
 impl Inner {
+    /// Whether a segment has to be taken elsewhere first; with its end, whether its entries have.
+    fn is_untaken(&self, segment: u64, end: Option<u64>) -> bool {
+        let (segments, entries) = self.untaken.get().map_or((None, None), |untaken| untaken());
+        segments.is_some_and(|from| segment >= from)
+            || matches!((entries, end), (Some(from), Some(end)) if end > from)
+    }
+
     /// Why an announced purge may not be done any more.
     fn stands_in_the_way(
         &self,

@@ -211,6 +211,10 @@ impl Retention {
         segment: u64,
         occasion: Occasion,
     ) -> Result<Option<Plan>, RetentionError> {
+        // What a receiver of segments must have, it is to have with its payload.
+        if self.0.is_untaken(segment, None) {
+            return Ok(None);
+        }
         let holds = self.standing_holds().await?;
         let config = self.0.config.load_full();
         let (origin, now) = (self.origin(), self.now());

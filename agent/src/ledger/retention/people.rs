@@ -298,6 +298,11 @@ impl Retention {
                     );
                     return Ok((left, Some(why)));
                 }
+                if inner.is_untaken(number, Some(extent.end)) {
+                    let why =
+                        format!("segment {number} is not taken yet by every [[ship]] with required = true");
+                    return Ok((left, Some(why)));
+                }
                 if let Some(hold) = covering(&inner.dir, number, &extent, &holds)? {
                     return Ok((left, Some(format!("segment {number} is under legal hold {hold}"))));
                 }

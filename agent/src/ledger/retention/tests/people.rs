@@ -304,3 +304,28 @@ async fn a_stub_that_was_tampered_with_is_named() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_taken_elsewhere_stays() {
+    let world = World::new(config());
+    world.three().await;
+    world.later(400);
+    let untaken = Arc::new(Mutex::new((Some(1), None)));
+    let now = Arc::clone(&untaken);
+    world.retention.wait_for(Arc::new(move || *lock(&now)));
+    let pass = world.retention.run(false).await.unwrap();
+    assert!(pass.purged.iter().all(|p| p.segment < 1), "{pass:?}");
+    let purge = asked(&world).await;
+    assert_eq!(purge.segments, [0]);
+    assert!(purge.stopped_by.unwrap().contains("required = true"));
+    // A receiver of events that is behind the first segment's end.
+    *lock(&untaken) = (None, Some(1));
+    let ada = person("ada", "records");
+    let again = world
+        .retention
+        .request_entries(&ada, world.retention.now(), "old");
+    assert!(again.await.unwrap_err().to_string().contains("required = true"));
+    *lock(&untaken) = (None, None);
+    let pass = world.retention.run(false).await.unwrap();
+    assert!(!pass.purged.is_empty());
+}

@@ -32,8 +32,8 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(300);
 /// And then one a day.
 const DAILY: Duration = Duration::from_secs(24 * 3600);
-/// The room is looked at so often.
-const LOOK: Duration = Duration::from_secs(5);
+/// The room is looked at so often: what can be written in between has to fit into the reserve.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Retention of the core's ledger.
 pub(super) fn make(config: &Config, core: &Core) -> anyhow::Result<Retention> {
@@ -47,7 +47,7 @@ pub(super) fn make(config: &Config, core: &Core) -> anyhow::Result<Retention> {
     }))
 }
 
-/// Looks at the room every few seconds, and over all segments once a day, until the agent stops.
+/// Looks at the room every second, and over all segments once a day, until the agent stops.
 pub(super) fn start(retention: &Retention, drain: &Drain) {
     let (watching, stopping) = (retention.clone(), drain.clone());
     tokio::spawn(async move {

@@ -24,6 +24,8 @@ use crate::{
 const DAY_NS: i64 = 86_400_000_000_000;
 /// The days that growth is taken from.
 const DAYS: i64 = 7;
+/// Growth is reckoned anew after so long.
+const RECKON_NS: i64 = 60_000_000_000;
 /// Growth over less than this says nothing.
 const LEAST_NS: i64 = 3_600_000_000_000;
 
@@ -110,6 +112,8 @@ pub(super) struct Watch {
     /// A purge before its time found nothing more.
     nothing_left: bool,
     purging: bool,
+    /// Growth, and when it was reckoned.
+    growth: Option<(i64, Option<u64>)>,
 }
 
 /// The part of a budget that is kept for what tells about it.
@@ -189,7 +193,15 @@ impl Inner {
         let free_bytes = nix::sys::statvfs::statvfs(&self.dir).map_or(u64::MAX, |s| {
             s.blocks_available().saturating_mul(s.fragment_size())
         });
-        let growth_per_day = self.growth(&all, now_ns)?;
+        let reckoned = lock(&self.watch).growth;
+        let growth_per_day = match reckoned {
+            Some((at, growth)) if (0..RECKON_NS).contains(&now_ns.saturating_sub(at)) => growth,
+            _ => {
+                let growth = self.growth(&all, now_ns)?;
+                lock(&self.watch).growth = Some((now_ns, growth));
+                growth
+            }
+        };
         let room = config
             .disk_budget
             .map(|budget| budget.saturating_sub(reserve(budget)).saturating_sub(used_bytes));
@@ -241,7 +253,7 @@ impl Inner {
 }
 
 impl Retention {
-    /// Looks at the room, sets what the ledger takes, and tells what has changed. To be called every few seconds.
+    /// Looks at the room, sets what the ledger takes, and tells what has changed. To be called every second or so.
     ///
     /// # Errors
     /// When the files cannot be looked at; the limit stays as it was.

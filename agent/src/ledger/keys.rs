@@ -87,6 +87,14 @@ impl Keys {
         (!self.unsettled()).then_some(Signing { _gate: gate, key })
     }
 
+    /// As [`Self::signing`], after a replacement that is going on; `None` when it is not known which key is to sign. Not
+    /// for the writer nor the thread that signs checkpoints, for which a replacement waits.
+    pub(super) fn signing_when_settled(&self) -> Option<Signing<'_>> {
+        let gate = lock(&self.gate);
+        let key = self.current();
+        (!self.unsettled()).then_some(Signing { _gate: gate, key })
+    }
+
     /// Whether it is unknown which key is to sign, so that nothing is signed.
     pub(super) fn unsettled(&self) -> bool {
         self.unsettled.load(Ordering::Acquire)

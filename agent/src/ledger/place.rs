@@ -32,6 +32,7 @@ struct Range {
 
 /// Finds the part to go on in, or makes the first one. The caller holds the ledger's lock.
 pub(super) fn find(dir: &Path, power: bool) -> Result<Found, LedgerError> {
+    sweep(dir).map_err(|e| LedgerError::file(dir, &e))?;
     let mut lives = lives(dir)?;
     // From the newest on: what was made ready and never begun, or begun and given up, goes away.
     while let Some(number) = lives.last().copied() {
@@ -50,6 +51,25 @@ pub(super) fn find(dir: &Path, power: bool) -> Result<Found, LedgerError> {
     };
     segment::link(dir, store.number).map_err(|e| LedgerError::file(&dir.join("ledger.db"), &e))?;
     Ok(Found { store, ended: lives })
+}
+
+/// Removes side files of parts that are gone, and parts that were being made: a loss of power can keep the one half of a
+/// removal and lose the other.
+fn sweep(dir: &Path) -> std::io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let path = item?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let Some(rest) = name.strip_prefix("ledger-").and_then(|n| n.get(10..)) else {
+            continue;
+        };
+        let orphan = ["-wal", "-shm"].iter().any(|side| {
+            rest.strip_suffix(side) == Some(".db") && !path.with_file_name(name.replace(side, "")).exists()
+        });
+        if orphan || rest.starts_with(".partial") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn lives(dir: &Path) -> Result<Vec<u64>, LedgerError> {

@@ -133,8 +133,16 @@ fn ship_rest(dir: &Path, durability: Durability, to: &Path) -> Result<()> {
     runtime.block_on(shipping.close());
     ledger.close();
     for segment in all {
-        let name = segment.file_name().context("its name")?;
-        let copy = to.join("crash").join(name);
+        // Its name there has its range and its hash besides.
+        let stem = segment.file_stem().context("its name")?.to_string_lossy();
+        let begin = format!("{stem}-");
+        let copy = std::fs::read_dir(to.join("crash"))?
+            .filter_map(|item| Some(item.ok()?.path()))
+            .find(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with(&begin) && name.ends_with(".db")
+            })
+            .with_context(|| format!("{stem} is not there"))?;
         let bytes = std::fs::read(&copy).with_context(|| copy.display().to_string())?;
         ensure!(bytes == std::fs::read(&segment)?, "{} is another", copy.display());
     }

@@ -16,6 +16,7 @@ use super::{
     super::{
         LedgerError, canonical,
         frame::{Recoder, decode},
+        keys,
         parts::{parts, segments_dir},
         read, schema,
         shared::Shared,
@@ -178,16 +179,13 @@ impl Copy<'_> {
             frames,
             policy_sets,
         };
-        let note = {
-            let key = self
-                .shared
-                .keys
-                .signing()
-                .ok_or_else(|| LedgerError::Unavailable {
-                    why: "the key is being replaced".into(),
-                })?;
-            statement.sign(&key)
-        };
+        let key = self
+            .shared
+            .keys
+            .signing_when_settled()
+            .ok_or_else(keys::unsettled)?;
+        let note = statement.sign(&key);
+        drop(key);
         self.later_keys()?;
         self.target
             .execute("INSERT INTO statement (note) VALUES (?1)", [note])?;

@@ -28,13 +28,16 @@ use tokio::sync::oneshot;
 
 pub use self::build::{Sealed, hash_file};
 use super::{
-    LedgerError, parts,
+    LedgerError, keys, parts,
     queue::{Item, Record, lock},
     record,
     shared::Shared,
     store::{Store, remove},
 };
 use crate::model::EntryKind;
+
+/// How often the next part is made ready when the writer cannot begin it: mostly because a key is being replaced.
+const TRIES: usize = 20;
 
 /// How long a failed attempt waits for the next.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -153,6 +156,28 @@ impl Segmenter {
 
     /// Steps 1 to 3.
     fn rotate(&mut self) -> Result<(), LedgerError> {
+        for _ in 0..TRIES {
+            if self.shared.stopping.load(Ordering::Acquire) {
+                return Err(LedgerError::Closed);
+            }
+            // While the key is being replaced nothing can be signed: that is waited for here, not by the writer.
+            drop(
+                self.shared
+                    .keys
+                    .signing_when_settled()
+                    .ok_or_else(keys::unsettled)?,
+            );
+            if self.try_rotate()? {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::Unavailable {
+            why: "the next part cannot be begun; the log says why".into(),
+        })
+    }
+
+    /// False when the writer could not begin the next part, or not now.
+    fn try_rotate(&mut self) -> Result<bool, LedgerError> {
         let dir = &self.shared.dir;
         let (live, number) = self.shared.live();
         let next = Box::new(Store::prepare(dir, number + 1, self.shared.power)?);
@@ -168,10 +193,17 @@ impl Segmenter {
         if self.shared.queue.push(Item { record, permits }).is_err() {
             return Err(LedgerError::Closed);
         }
-        let old = old.recv().map_err(|_| self.shared.unavailable())?;
+        let Ok(old) = old.recv() else {
+            return if self.shared.failed.load(Ordering::Acquire) {
+                Err(self.shared.unavailable())
+            } else {
+                Ok(false)
+            };
+        };
         self.ended.push(old.number);
         drop(old);
-        link(dir, number + 1).map_err(|e| LedgerError::file(&dir.join("ledger.db"), &e))
+        link(dir, number + 1).map_err(|e| LedgerError::file(&dir.join("ledger.db"), &e))?;
+        Ok(true)
     }
 
     /// Steps 4 to 6.
@@ -189,6 +221,10 @@ impl Segmenter {
         let members = json!({ "event": "segment_sealed", "detail": sealed });
         let entry = record::entry(EntryKind::Ledger, self.shared.clock.now_ns(), members);
         self.append(entry.body)?;
+        // In mode `process` the entry may be no further than the page cache: a segment of which no entry tells is not to
+        // be what a loss of power leaves.
+        let (writing, _) = self.shared.live();
+        sync_wal(&writing).map_err(|e| LedgerError::file(&writing, &e))?;
         remove(&live).map_err(|e| LedgerError::file(&live, &e))?;
         tracing::info!(
             segment = number,

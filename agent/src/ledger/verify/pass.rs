@@ -317,9 +317,7 @@ impl<'a, 'c> Pass<'a, 'c> {
         if segments != u64::from(self.kind == FileKind::Segment) {
             return wrong(StatementFlaw::Count(segments));
         }
-        self.purged
-            .end()
-            .map_err(|flaw| VerifyError::Statement { flaw })
+        self.purged.end().map_err(|flaw| VerifyError::Statement { flaw })
     }
 
     fn in_place(&self, stored: i64) -> Result<u64, VerifyError> {

@@ -79,14 +79,14 @@ async fn serve(listener: TcpListener, root: PathBuf) {
 async fn wrong_full_killed_and_what_is_there_already() {
     let mut host = Host::new();
     let disk = Disk::new(host.path("disk"), "4m");
+    // This server makes a bucket that is missing; moto's test has one that stays so.
+    fs::create_dir(disk.0.join("audit")).unwrap();
     let mut server = Server::start(&disk.0).await;
     write_keys(&host.path("keys"), "ID", "another");
     let segments = [host.seal(100_000).await, host.seal(12_000_000).await];
     host.ship(&server.config(&host, "timeout = \"5s\""));
     host.fails("denied").await;
     write_keys(&host.path("keys"), "ID", "secret");
-    host.fails("missing").await;
-    fs::create_dir(disk.0.join("audit")).unwrap();
     host.shipped(1).await;
     assert!(server.has(&segments[0]));
     // The disk is full for the second one, until it grows.

@@ -185,11 +185,12 @@ impl Copy<'_> {
             .signing_when_settled()
             .ok_or_else(keys::unsettled)?;
         let note = statement.sign(&key);
-        drop(key);
+        // While it is held no other key takes over, of which the file would then know in one table and not in another.
         self.later_keys()?;
+        let about = self.about(&statement);
+        drop(key);
         self.target
             .execute("INSERT INTO statement (note) VALUES (?1)", [note])?;
-        let about = self.about(&statement);
         schema::explain(&self.target, &about)?;
         self.target.execute_batch("COMMIT; PRAGMA journal_mode=DELETE;")?;
         Ok(())

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::with_site;
 
 /// How often; `PORTCULLIS_CRASH_ROUNDS` takes another number, for a quick look.
-const ROUNDS: u32 = 200;
+const ROUNDS: u32 = 100;
 /// A ledger sees so many of them, and then there is a fresh one: `verify` reads all of it each time.
 const A_LEDGER: u32 = 25;
 
@@ -116,7 +116,7 @@ fn start_sealing(site: &Site<'_>) -> Result<Process> {
     // While the daemon is down it is refused.
     shell.args([
         "-c",
-        "while :; do portcullis ledger seal || true; sleep 0.02; done",
+        "while :; do portcullis ledger seal || true; sleep 0.1; done",
     ]);
     Process::start("sealing", site.world.dir(), &mut shell)
 }

@@ -42,12 +42,14 @@ pub(super) fn start(dir: &Path, options: Options) -> Result<(Arc<Shared>, Thread
             was: before.size,
         });
     }
+    // A key's files follow what the ledger says of it. What the last run said may be no further than the page cache, and
+    // must not be lost when the files have followed.
+    store.sync().map_err(|e| LedgerError::file(&store.path, &e))?;
     let key = store.settle_key(dir, key)?;
     keys::publish(dir, &key)?;
     store.put_key(&key.verifier().to_string())?;
     first_records(&mut store, &key, &before, &options)?;
-    // In mode `process` the last run, and what was just written, may be no further than the page cache; what the state
-    // says is durable must be.
+    // What the state says is durable must be, in mode `process` as well.
     store.sync().map_err(|e| LedgerError::file(&store.path, &e))?;
     state
         .write(false, &record::Losses::default(), store.tree.size())

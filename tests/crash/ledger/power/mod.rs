@@ -26,7 +26,7 @@ use self::{
 use super::{Found, Run, child::kill_one, finish, number, verify_all};
 
 /// How often the power is cut, for each mode; `PORTCULLIS_CRASH_CUTS` takes another number.
-const CUTS: u64 = 200;
+const CUTS: u64 = 100;
 /// So many directories are made for each cut.
 const REBUILT: u64 = 4;
 /// So many cuts are made of what was logged between two starts from a directory that was cut.

@@ -30,7 +30,7 @@ pub use self::build::{Sealed, hash_file};
 use super::{
     LedgerError, keys, parts,
     queue::{Item, Record, lock},
-    record,
+    read, record,
     shared::Shared,
     store::{Store, remove},
 };
@@ -115,9 +115,7 @@ impl Segmenter {
             return true;
         }
         let age = self.shared.clock.now_ns().saturating_sub(part.since_ns);
-        // What only says that the segment before was sealed is no reason for another.
-        let entries = lock(&self.shared.head).tree.size().saturating_sub(part.first);
-        entries > 1 && u128::try_from(age).is_ok_and(|age| age >= self.age.as_nanos())
+        u128::try_from(age).is_ok_and(|age| age >= self.age.as_nanos()) && says_something(&part.path)
     }
 
     /// Ends the live part if it is time (or asked for), and seals what has ended; the last one made.
@@ -266,6 +264,13 @@ fn sync_wal(path: &Path) -> std::io::Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }
+}
+
+/// Whether a part has an entry about anything but the ledger itself: that the segment before was sealed and shipped is no
+/// reason for another. What cannot be read is looked at by whoever seals it.
+pub(super) fn says_something(path: &Path) -> bool {
+    let sql = "SELECT EXISTS (SELECT 1 FROM entry WHERE json_extract(body, '$.kind') <> 'ledger')";
+    read::open(path).is_ok_and(|conn| conn.query_row(sql, [], |r| r.get(0)).unwrap_or(true))
 }
 
 /// Makes `ledger.db` point to a part, in one step.

@@ -266,6 +266,21 @@ async fn sealed_by_size_and_by_age_without_being_asked() {
     all(&dir).unwrap();
 }
 
+#[tokio::test]
+async fn custody_alone_is_no_reason_for_a_segment() {
+    let dir = dir();
+    let ledger = open(&dir, Durability::Process);
+    let custody = json!({ "event": "shipped", "detail": {} });
+    ledger
+        .append(entry(EntryKind::Ledger, NOW, custody))
+        .await
+        .unwrap();
+    assert!(!segment::says_something(&db(&dir)));
+    ledger.append(agent("stopped")).await.unwrap();
+    assert!(segment::says_something(&db(&dir)));
+    ledger.close();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_end_in_between_is_gone_on_from() {
     let dir = dir();

@@ -8,7 +8,11 @@ mod tables;
 mod tests;
 mod transcript;
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 
@@ -17,7 +21,10 @@ use super::time::moment;
 use crate::{
     clock::Clock,
     config::Config,
-    ledger::query::{Filter, OperationRow, Reader, SessionShow},
+    ledger::{
+        LedgerError,
+        query::{Filter, OperationRow, Reader, SessionShow},
+    },
     model::{OperationId, SessionId},
 };
 
@@ -89,9 +96,12 @@ fn ledger_of(file: Option<&PathBuf>, config: &Config) -> PathBuf {
     file.unwrap_or(&config.host.data_dir).clone()
 }
 
-fn open(file: Option<&PathBuf>, config: &Config) -> anyhow::Result<Reader> {
+/// What opens a ledger: whole, from a time on, or for an id.
+type Open<'a> = &'a dyn Fn(&Path) -> Result<Reader, LedgerError>;
+
+fn open(file: Option<&PathBuf>, config: &Config, how: Open<'_>) -> anyhow::Result<Reader> {
     let path = ledger_of(file, config);
-    Reader::open(&path).with_context(|| format!("{}: has the daemon run here?", path.display()))
+    how(&path).with_context(|| format!("{}: has the daemon run here?", path.display()))
 }
 
 fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
@@ -103,7 +113,16 @@ fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
         workload: args.workload.clone(),
         limit: (args.limit > 0).then_some(args.limit),
     };
-    let rows = open(args.file.as_ref(), config)?.sessions(&filter)?;
+    let reader = open(args.file.as_ref(), config, &|path| {
+        Reader::open_since(path, filter.since_ns)
+    })?;
+    let rows = reader.sessions(&filter)?;
+    if reader.left_out() > 0 {
+        eprintln!(
+            "portcullis: {} older segments are left out: so many cannot be read as one. Look into one with --file.",
+            reader.left_out()
+        );
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
@@ -143,7 +162,9 @@ fn list(args: &ListArgs, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn show(args: &ShowArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let reader = open(args.file.as_ref(), config)?;
+    let reader = open(args.file.as_ref(), config, &|path| {
+        Reader::open_for(path, args.id)
+    })?;
     let found = reader.session(SessionId(args.id))?;
     if args.json {
         println!(

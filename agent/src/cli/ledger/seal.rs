@@ -1,11 +1,14 @@
 //! `portcullis ledger seal`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use crate::{
     cli::{block_on, control::Control},
     config::Config,
 };
+
+/// A segment of gigabytes takes minutes.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -31,7 +34,7 @@ struct Segment {
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let control = Control::new(&config.host.run_dir);
+    let control = Control::new(&config.host.run_dir).with_timeout(PATIENCE);
     let answer: Answer = block_on(control.post("/v1/ledger/seal", &serde_json::json!({})))??;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);

@@ -398,3 +398,32 @@ async fn a_part_that_rots_is_told_and_keeps_nothing_else_back() {
     assert!(live.exists(), "nothing is removed that is not sealed");
     assert!(segment_path(dir.path(), 1).exists() && !segment_path(dir.path(), 0).exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_parts_than_can_be_read_as_one() {
+    let dir = dir();
+    let ledger = open(&dir, Durability::Process);
+    let id = uuid::Uuid::now_v7();
+    let now = Clock::System.now_ns();
+    for event in ["open", "close"] {
+        let members: Value = serde_json::from_str(&session("bot-c", &id.to_string(), event).body).unwrap();
+        ledger
+            .append(entry(EntryKind::Session, now, members))
+            .await
+            .unwrap();
+    }
+    for n in 0..12 {
+        let later = json!({ "event": "stopped", "detail": {} });
+        ledger
+            .append(entry(EntryKind::Agent, Clock::System.now_ns(), later))
+            .await
+            .unwrap();
+        assert_eq!(ledger.seal().await.unwrap().unwrap().number, n);
+    }
+    ledger.close();
+    let newest = Reader::open(dir.path()).unwrap();
+    assert_eq!(newest.left_out(), 3, "thirteen parts, ten at once");
+    assert_eq!(newest.sessions(&Filter::default()).unwrap().len(), 0);
+    let there = Reader::open_for(dir.path(), id).unwrap();
+    assert!(there.session(SessionId(id)).unwrap().session.closed_at.is_some());
+}

@@ -71,6 +71,8 @@ pub struct Request {
     pub waiters: VecDeque<Waiter>,
     /// Whether it is on record, and so can be seen and answered.
     pub recorded: bool,
+    /// Its entry is on its way to the record: should it end meanwhile, that is to be on record as well.
+    pub asking: bool,
 }
 
 /// What one workload has here.
@@ -220,7 +222,7 @@ impl Book {
             load.refused = 0;
         }
         self.settle(&request.ask.workload);
-        if !request.recorded {
+        if !request.recorded && !request.asking {
             return None;
         }
         let view = Arc::new(request.view(state, Some(now_ns)).brief());

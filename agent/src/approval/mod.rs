@@ -308,11 +308,12 @@ impl Approvals {
     async fn record_opened(&self, id: Uuid) -> Result<(), LedgerError> {
         let inner = &self.0;
         let entry = {
-            let book = inner.book();
+            let mut book = inner.book();
             // It may have ended already, with the agent.
-            let Some(request) = book.requests.get(&id) else {
+            let Some(request) = book.requests.get_mut(&id) else {
                 return Ok(());
             };
+            request.asking = true;
             entries::requested(request, &inner.host)
         };
         if let Err(error) = inner.ledger.append(entry).await {
@@ -357,6 +358,7 @@ impl Request {
             given: Vec::new(),
             waiters: std::collections::VecDeque::new(),
             recorded: false,
+            asking: false,
         }
     }
 }

@@ -40,7 +40,8 @@ impl Part {
     /// Opens it for reading; the segment, if it has become one meanwhile.
     pub(super) fn open(&self) -> Result<Connection, LedgerError> {
         match read::open(&self.path) {
-            Err(LedgerError::File { .. }) if !self.sealed => {
+            // It may also go between two steps of opening it.
+            Err(_) if !self.sealed && !self.path.exists() => {
                 let dir = self.path.parent().unwrap_or(Path::new("."));
                 read::open(&segment_path(dir, self.number))
             }

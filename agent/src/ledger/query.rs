@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     LedgerError,
     frame::decode,
+    pieces::made_at,
     span::{self, TooMany},
     store::{PLACE_BITS, int, uint},
 };
@@ -207,7 +208,7 @@ impl Reader {
     /// # Errors
     /// When it cannot be read or is no ledger.
     pub fn open_for(path: &Path, id: Uuid) -> Result<Self, LedgerError> {
-        let span::Span { conn, left_out } = span::open(path, time_of(id), TooMany::LeaveNewest)?;
+        let span::Span { conn, left_out } = span::open(path, made_at(id), TooMany::LeaveNewest)?;
         Ok(Self { conn, left_out })
     }
 
@@ -310,7 +311,7 @@ impl Reader {
 
     /// The first seq whose entry can be as young as the id: bisection over `at`, with slack.
     fn first_after(&self, id: Uuid) -> Result<u64, LedgerError> {
-        let Some(ns) = time_of(id) else {
+        let Some(ns) = made_at(id) else {
             return Ok(0);
         };
         let bound = Rfc3339(ns.saturating_sub(SLACK_NS)).to_string();
@@ -405,12 +406,6 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-/// When an id was made, nanoseconds since 1970 UTC.
-fn time_of(id: Uuid) -> Option<i64> {
-    let (seconds, nanos) = id.get_timestamp()?.to_unix();
-    Some(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000) + i64::from(nanos))
 }
 
 struct Found {

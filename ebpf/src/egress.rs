@@ -51,7 +51,7 @@ pub fn egress(ctx: &SkBuffContext) -> i32 {
         return DENY;
     };
     let (outcome, verdict) = match packet {
-        Packet::Dns => (Outcome::EgressDnsExempt, ALLOW),
+        Packet::Dns => (Outcome::EgressExempt, ALLOW),
         Packet::Loopback | Packet::Other => (Outcome::EgressDropped, DENY),
     };
     tagged::count(ctx, tagged, outcome);

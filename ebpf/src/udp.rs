@@ -39,7 +39,7 @@ pub fn decide(ctx: &SockAddrContext, tagged: Tagged, config: &Config) -> i32 {
     let (outcome, verdict) = if unsafe { bpf_get_netns_cookie(sa.cast()) } != config.netns {
         (Outcome::NetnsUnknown, DENY)
     } else if u16::from_be(unsafe { read_volatile(&raw const (*sa).user_port) } as u16) == DNS {
-        (Outcome::DnsExempt, ALLOW)
+        (Outcome::DnsRedirected, ALLOW)
     } else {
         (Outcome::UdpDenied, DENY)
     };

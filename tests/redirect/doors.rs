@@ -27,8 +27,8 @@ fn udp_is_denied_and_dns_is_exempt_and_counted() {
         assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "ok 1");
         assert_eq!(workload.ask("udp-send [2001:db8::fe]:53"), "ok 1");
         assert_eq!(workload.ask("udp-connect 192.0.2.254:53"), "ok 192.0.2.254:53");
-        assert_eq!(count(&control, id, Outcome::DnsExempt), 3);
-        assert_eq!(count(&control, id, Outcome::EgressDnsExempt), 2);
+        assert_eq!(count(&control, id, Outcome::DnsRedirected), 3);
+        assert_eq!(count(&control, id, Outcome::EgressExempt), 2);
         assert_eq!(count(&control, id, Outcome::EgressDropped), 0);
         healthy(&control);
     });

@@ -211,8 +211,9 @@ impl Agent {
         }
         let control = self.control.clone();
         let dir = tagged.path;
+        let switches = self.switches(&tagged.workload);
         // Loading links is a handful of system calls, but not for an async thread.
-        let done = tokio::task::spawn_blocking(move || control.tag(&dir))
+        let done = tokio::task::spawn_blocking(move || control.tag_as(&dir, switches))
             .await
             .context("the attaching thread ended")?;
         if let Err(e) = done {
@@ -222,6 +223,11 @@ impl Agent {
         let detail = json!({ "cgroup": cgroup, "cgroup_id": tagged.id.0, "source": source });
         self.lifecycle(&tagged.workload, "tagged", detail).await;
         Ok(tagged.id)
+    }
+
+    /// What the programs are told of a workload beside that it is one.
+    fn switches(&self, _workload: &WorkloadName) -> portcullis_abi::Tag {
+        portcullis_abi::Tag::default()
     }
 
     /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.
@@ -498,8 +504,8 @@ fn problems(s: &Status) -> Vec<String> {
 
 fn by_name(counters: Counters) -> BTreeMap<String, u64> {
     Outcome::ALL
-        .into_iter()
-        .map(|o| (o.as_str().into(), counters.get(o)))
+        .iter()
+        .map(|o| (o.as_str().into(), counters.get(*o)))
         .collect()
 }
 

@@ -22,7 +22,7 @@ use crate::{
     identity::{Identities, IdentityHandle},
     io::BoxStream,
     mask::MaskRules,
-    model::{Origin, OriginalDst, Process, Reason, SessionId, WorkloadName},
+    model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
     redirect::{RedirectError, Redirected, Redirector, process},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
@@ -66,6 +66,7 @@ struct Accepted {
     origin: Origin,
     process: Process,
     original_dst: OriginalDst,
+    transport: Transport,
     workload: Option<WorkloadName>,
 }
 
@@ -113,6 +114,7 @@ impl Front {
             stream,
             origin,
             original_dst,
+            transport,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
@@ -121,6 +123,7 @@ impl Front {
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,
+            transport,
         };
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
@@ -200,6 +203,7 @@ impl Front {
                 identity: identity.clone(),
                 process: accepted.process.clone(),
                 original_dst: accepted.original_dst,
+                transport: accepted.transport,
                 upstream,
                 upstreams,
                 tls: facts.clone(),

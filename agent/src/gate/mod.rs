@@ -47,7 +47,7 @@ use crate::{
     mask::{MaskRules, Secrets},
     model::{
         Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason,
-        SessionId, WorkloadName,
+        SessionId, Transport, WorkloadName,
     },
     policy::{Approval, DecisionCache, PolicySet, PolicyStore, Principal, Query},
     telemetry::Metrics,
@@ -101,6 +101,8 @@ pub struct Connection {
     pub process: Process,
     /// Where it wanted to go.
     pub original_dst: OriginalDst,
+    /// What it came by.
+    pub transport: Transport,
     /// The destination that is known by name, where it is one.
     pub upstream: Option<Arc<Upstream>>,
     /// All that are known by name.
@@ -203,6 +205,12 @@ impl Gate {
     #[must_use]
     pub fn original_dst(&self) -> OriginalDst {
         self.connection.original_dst
+    }
+
+    /// What the connection came by.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.connection.transport
     }
 
     /// The time, nanoseconds since 1970 UTC.

@@ -12,7 +12,7 @@ use crate::{
     identity::testing::Held,
     ledger::{Ledger, Options},
     mask::{MaskRules, Secrets},
-    model::{OriginalDst, Process, SessionId, WorkloadName},
+    model::{OriginalDst, Process, SessionId, Transport, WorkloadName},
     policy::PolicyStore,
     telemetry::Metrics,
 };
@@ -138,6 +138,7 @@ impl Rig {
             identity: self.identity.handle(),
             process,
             original_dst: OriginalDst(to),
+            transport: Transport::Tcp,
             upstream: self.upstream.clone(),
             upstreams: Upstreams::new(self.upstream.as_deref().map_or(&[], std::slice::from_ref)),
             tls: server_name.map(|n| TlsFacts {

@@ -27,6 +27,19 @@ pub struct Origin {
     pub socket: u64,
 }
 
+/// How a connection's bytes come from the workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A TCP connection.
+    #[default]
+    Tcp,
+    /// Datagrams of one UDP socket: each is preceded by its length, two bytes in network order, as DNS over TCP has it
+    /// (RFC 1035 4.2.2), in both directions.
+    Udp,
+    /// A UNIX stream socket.
+    Unix,
+}
+
 /// The process behind a connection, read from /proc while (pid, start) still matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {

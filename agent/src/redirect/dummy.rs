@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use tokio::{io::DuplexStream, sync::mpsc};
 
 use super::{RedirectError, Redirected, Redirector};
-use crate::model::{Origin, OriginalDst};
+use crate::model::{Origin, OriginalDst, Transport};
 
 /// Bytes that a connection's pipe holds each way before the writer waits.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -37,6 +37,7 @@ impl DummyHandle {
             stream: Box::new(agent),
             origin,
             original_dst: dst,
+            transport: Transport::Tcp,
         };
         // A failed send drops the agent's end.
         let _refused = self.0.send(redirected).await;

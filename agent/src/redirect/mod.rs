@@ -26,7 +26,7 @@ pub use tags::{Source, Tag, TagEvent, Tags};
 
 use crate::{
     io::BoxStream,
-    model::{Origin, OriginalDst},
+    model::{Origin, OriginalDst, Transport},
 };
 
 /// A workload's connection, as it arrives.
@@ -37,6 +37,8 @@ pub struct Redirected {
     pub origin: Origin,
     /// What was asked for.
     pub original_dst: OriginalDst,
+    /// What it came by.
+    pub transport: Transport,
 }
 
 /// Where connections come from.

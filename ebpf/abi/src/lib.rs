@@ -6,8 +6,14 @@
 #![no_std]
 #![warn(missing_docs)]
 
+mod outcome;
+mod site;
+
+pub use outcome::Outcome;
+pub use site::Site;
+
 /// The layout's version, part of the path where maps are pinned.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Levels of the cgroup tree that the programs search for a tag, root included. A cgroup below that cannot be tagged;
 /// its descendants may be as deep as they like.
@@ -85,70 +91,23 @@ pub struct Flow {
     pub reserved: u32,
 }
 
-/// What became of a connect, a send, a packet or a socket of a tagged cgroup.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// A TCP connect was sent to the agent.
-    TcpRedirected = 0,
-    /// A connect of a socket that is neither TCP nor UDP was denied.
-    TypeDenied = 1,
-    /// A UDP connect or send was denied.
-    UdpDenied = 2,
-    /// A UDP connect or send to port 53 passed: the exemption `dns`.
-    DnsExempt = 3,
-    /// The egress guard dropped a packet.
-    EgressDropped = 4,
-    /// The egress guard let a DNS packet pass: the exemption `dns`.
-    EgressDnsExempt = 5,
-    /// A socket of a kind that cannot be redirected was denied.
-    SocketDenied = 6,
-    /// A connect or send in a network namespace without a listener was denied.
-    NetnsUnknown = 7,
-    /// A connect or send was denied because the program could not do its work; `Site` says where.
-    Failed = 8,
-}
-
-impl Outcome {
-    /// All of them, in order of their numbers.
-    pub const ALL: [Self; 9] = [
-        Self::TcpRedirected,
-        Self::TypeDenied,
-        Self::UdpDenied,
-        Self::DnsExempt,
-        Self::EgressDropped,
-        Self::EgressDnsExempt,
-        Self::SocketDenied,
-        Self::NetnsUnknown,
-        Self::Failed,
-    ];
-
-    /// The stable word, in metrics and `status`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TcpRedirected => "tcp_redirected",
-            Self::TypeDenied => "type_denied",
-            Self::UdpDenied => "udp_denied",
-            Self::DnsExempt => "dns_exempt",
-            Self::EgressDropped => "egress_dropped",
-            Self::EgressDnsExempt => "egress_dns_exempt",
-            Self::SocketDenied => "socket_denied",
-            Self::NetnsUnknown => "netns_unknown",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// Slots of [`Counters`]: more than there are outcomes, so that a new one does not change the layout.
-pub const OUTCOME_SLOTS: usize = 16;
+pub const OUTCOME_SLOTS: usize = 64;
 
 /// Per CPU and tagged cgroup: how often each [`Outcome`] happened. The value of `COUNTERS`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// By the outcome's number.
     pub by_outcome: [u64; OUTCOME_SLOTS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            by_outcome: [0; OUTCOME_SLOTS],
+        }
+    }
 }
 
 impl Counters {
@@ -159,91 +118,8 @@ impl Counters {
     }
 }
 
-/// Where in the programs something failed: the index into `ERRORS`.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Site {
-    /// The agent has not written `CONFIG`.
-    Config = 0,
-    /// connect: no ancestor of the caller's cgroup is tagged (a socket used outside of the workload that made it).
-    ConnectUntagged = 1,
-    /// connect: no socket storage.
-    ConnectStorage = 2,
-    /// connect: SO_BINDTODEVICE could not be cleared.
-    ConnectDevice = 3,
-    /// connect: the process's start could not be read.
-    ConnectStart = 4,
-    /// sendmsg: no ancestor of the caller's cgroup is tagged.
-    SendUntagged = 5,
-    /// sock_create: no ancestor of the caller's cgroup is tagged.
-    SocketUntagged = 6,
-    /// egress: no ancestor of the socket's cgroup is tagged.
-    EgressUntagged = 7,
-    /// egress: the packet's header could not be read.
-    EgressHeader = 8,
-    /// A tagged cgroup has no counters.
-    CountersMissing = 9,
-    /// TCP_CONNECT_CB: no full socket.
-    SynSocket = 10,
-    /// TCP_CONNECT_CB: state callbacks could not be switched on.
-    SynFlags = 11,
-    /// TCP_CONNECT_CB: the map of connects in flight did not take the entry.
-    SynInflight = 12,
-    /// PASSIVE_ESTABLISHED_CB: no full socket.
-    AcceptSocket = 13,
-    /// PASSIVE_ESTABLISHED_CB: no socket storage.
-    AcceptStorage = 14,
-    /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
-    AcceptEvicted = 15,
-}
-
-impl Site {
-    /// All of them, in order of their numbers.
-    pub const ALL: [Self; 16] = [
-        Self::Config,
-        Self::ConnectUntagged,
-        Self::ConnectStorage,
-        Self::ConnectDevice,
-        Self::ConnectStart,
-        Self::SendUntagged,
-        Self::SocketUntagged,
-        Self::EgressUntagged,
-        Self::EgressHeader,
-        Self::CountersMissing,
-        Self::SynSocket,
-        Self::SynFlags,
-        Self::SynInflight,
-        Self::AcceptSocket,
-        Self::AcceptStorage,
-        Self::AcceptEvicted,
-    ];
-
-    /// The stable word, in metrics and `status`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Config => "config",
-            Self::ConnectUntagged => "connect_untagged",
-            Self::ConnectStorage => "connect_storage",
-            Self::ConnectDevice => "connect_device",
-            Self::ConnectStart => "connect_start",
-            Self::SendUntagged => "send_untagged",
-            Self::SocketUntagged => "socket_untagged",
-            Self::EgressUntagged => "egress_untagged",
-            Self::EgressHeader => "egress_header",
-            Self::CountersMissing => "counters_missing",
-            Self::SynSocket => "syn_socket",
-            Self::SynFlags => "syn_flags",
-            Self::SynInflight => "syn_inflight",
-            Self::AcceptSocket => "accept_socket",
-            Self::AcceptStorage => "accept_storage",
-            Self::AcceptEvicted => "accept_evicted",
-        }
-    }
-}
-
 /// Length of `ERRORS`: more than there are sites, so that a new one does not change the layout.
-pub const SITE_SLOTS: usize = 32;
+pub const SITE_SLOTS: usize = 128;
 
 const _: () = {
     assert!(size_of::<Config>() == 8 + 2 + 6);

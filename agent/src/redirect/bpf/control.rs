@@ -88,7 +88,15 @@ impl Control {
     /// When it is the root, too deep, or has the agent within; when the kernel refuses. What was attached by then stays,
     /// and denies: call again, or [`Self::untag`].
     pub fn tag(&self, directory: &Path) -> Result<CgroupId, RedirectError> {
-        self.state().tag(directory)
+        self.tag_as(directory, abi::Tag::default())
+    }
+
+    /// As [`Self::tag`], with the workload's switches.
+    ///
+    /// # Errors
+    /// As [`Self::tag`].
+    pub fn tag_as(&self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
+        self.state().tag(directory, switches)
     }
 
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
@@ -147,7 +155,7 @@ impl Control {
             Ok(count) => Ok((site, count)),
             Err(source) => Err(map_failed("ERRORS")(source)),
         };
-        abi::Site::ALL.into_iter().map(read).collect()
+        abi::Site::ALL.iter().copied().map(read).collect()
     }
 
     /// Every program that should be attached, and whether it is: asked of the kernel, not remembered.
@@ -174,10 +182,10 @@ fn sum(values: &PerCpuValues<abi::Counters>) -> abi::Counters {
 }
 
 impl State {
-    fn tag(&mut self, directory: &Path) -> Result<CgroupId, RedirectError> {
+    fn tag(&mut self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         let id = cgroup::id(directory)?;
         self.check(directory)?;
-        self.enter(id)?;
+        self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
@@ -209,7 +217,7 @@ impl State {
     }
 
     /// Counters first: a tag without them would not be counted.
-    fn enter(&mut self, id: CgroupId) -> Result<(), RedirectError> {
+    fn enter(&mut self, id: CgroupId, switches: abi::Tag) -> Result<(), RedirectError> {
         if self.counters.get(&id.0, 0).is_err() {
             let cpus = aya::util::nr_cpus().map_err(|(path, source)| pin::failed(Path::new(path))(source))?;
             let zero = PerCpuValues::try_from(vec![abi::Counters::default(); cpus])
@@ -219,7 +227,7 @@ impl State {
                 .map_err(map_failed("COUNTERS"))?;
         }
         self.tagged
-            .insert(id.0, abi::Tag::default(), 0)
+            .insert(id.0, switches, 0)
             .map_err(map_failed("TAGGED"))
     }
 
@@ -277,7 +285,8 @@ impl State {
                 continue;
             }
             // Also what that agent had only begun when it ended.
-            match self.tag(&directory) {
+            let switches = self.tagged.get(&id.0, 0).unwrap_or_default();
+            match self.tag(&directory, switches) {
                 Err(error) if is_there(id, &directory) => return Err(error),
                 // It went just now: below.
                 Err(_) => drop(self.tags.remove(&id)),

@@ -32,7 +32,7 @@ pub use portcullis_abi::{Counters, Outcome, Site};
 
 use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
 use super::{RedirectError, Redirected, Redirector, cgroup, sys};
-use crate::model::{CgroupId, Origin, OriginalDst};
+use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
 #[derive(Clone, Debug)]
@@ -143,6 +143,7 @@ impl BpfRedirector {
             stream: Box::new(stream),
             origin: origin(&record),
             original_dst: original_dst(&record),
+            transport: Transport::Tcp,
         })
     }
 }

@@ -1,0 +1,85 @@
+//! Sites: where a program can fail.
+
+/// Where in the programs something failed: the index into `ERRORS`. Sockets and packets have 0 to 39, UNIX sockets and
+/// system calls 40 to 59, processes 60 to 79.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// The agent has not written `CONFIG`.
+    Config = 0,
+    /// connect: no ancestor of the caller's cgroup is tagged (a socket used outside of the workload that made it).
+    ConnectUntagged = 1,
+    /// connect: no socket storage.
+    ConnectStorage = 2,
+    /// connect: SO_BINDTODEVICE could not be cleared.
+    ConnectDevice = 3,
+    /// connect: the process's start could not be read.
+    ConnectStart = 4,
+    /// sendmsg: no ancestor of the caller's cgroup is tagged.
+    SendUntagged = 5,
+    /// sock_create: no ancestor of the caller's cgroup is tagged.
+    SocketUntagged = 6,
+    /// egress: no ancestor of the socket's cgroup is tagged.
+    EgressUntagged = 7,
+    /// egress: the packet's header could not be read.
+    EgressHeader = 8,
+    /// A tagged cgroup has no counters.
+    CountersMissing = 9,
+    /// TCP_CONNECT_CB: no full socket.
+    SynSocket = 10,
+    /// TCP_CONNECT_CB: state callbacks could not be switched on.
+    SynFlags = 11,
+    /// TCP_CONNECT_CB: the map of connects in flight did not take the entry.
+    SynInflight = 12,
+    /// PASSIVE_ESTABLISHED_CB: no full socket.
+    AcceptSocket = 13,
+    /// PASSIVE_ESTABLISHED_CB: no socket storage.
+    AcceptStorage = 14,
+    /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
+    AcceptEvicted = 15,
+}
+
+impl Site {
+    /// All of them, in order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::Config,
+        Self::ConnectUntagged,
+        Self::ConnectStorage,
+        Self::ConnectDevice,
+        Self::ConnectStart,
+        Self::SendUntagged,
+        Self::SocketUntagged,
+        Self::EgressUntagged,
+        Self::EgressHeader,
+        Self::CountersMissing,
+        Self::SynSocket,
+        Self::SynFlags,
+        Self::SynInflight,
+        Self::AcceptSocket,
+        Self::AcceptStorage,
+        Self::AcceptEvicted,
+    ];
+
+    /// The stable word, in metrics and `status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::ConnectUntagged => "connect_untagged",
+            Self::ConnectStorage => "connect_storage",
+            Self::ConnectDevice => "connect_device",
+            Self::ConnectStart => "connect_start",
+            Self::SendUntagged => "send_untagged",
+            Self::SocketUntagged => "socket_untagged",
+            Self::EgressUntagged => "egress_untagged",
+            Self::EgressHeader => "egress_header",
+            Self::CountersMissing => "counters_missing",
+            Self::SynSocket => "syn_socket",
+            Self::SynFlags => "syn_flags",
+            Self::SynInflight => "syn_inflight",
+            Self::AcceptSocket => "accept_socket",
+            Self::AcceptStorage => "accept_storage",
+            Self::AcceptEvicted => "accept_evicted",
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The eBPF programs of Portcullis: one call each into the module that does the work.
 //!
-//! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup.
+//! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup, and the tracepoints, which
+//! see every process of the host and return at once for those that are no workload's.
 //! Invariant: a program that cannot do its work denies, and counts where it failed (`errors`).
 #![no_std]
 #![no_main]
@@ -12,13 +13,14 @@ mod egress;
 mod errors;
 mod maps;
 mod original_dst;
+mod process;
 mod socket;
 mod tagged;
 mod udp;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops},
+    programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 
 /// connect(2) of an AF_INET socket.
@@ -79,6 +81,27 @@ pub fn workload_ops(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn agent_ops(ctx: SockOpsContext) -> u32 {
     original_dst::agent_ops(&ctx)
+}
+
+/// Every new thread of the host, before it runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(&ctx);
+    0
+}
+
+/// Every exec of the host: the old program is gone, no instruction of the new one has run.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
+    let _tagged = process::exec(&ctx, ctx.arg(0), ctx.arg::<u64>(1) as u32);
+    0
+}
+
+/// Every thread of the host that ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
+    process::exit(&ctx);
+    0
 }
 
 #[panic_handler]

@@ -37,6 +37,14 @@ pub enum Site {
     AcceptStorage = 14,
     /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
     AcceptEvicted = 15,
+    /// fork: the new thread could not be read.
+    ForkTask = 60,
+    /// exec: the thread could not be read.
+    ExecTask = 61,
+    /// fork or exec: the process's id or start could not be read.
+    ProcRead = 62,
+    /// fork or exec: there are more threads of workloads than are remembered.
+    ProcsFull = 63,
 }
 
 impl Site {
@@ -58,6 +66,10 @@ impl Site {
         Self::AcceptSocket,
         Self::AcceptStorage,
         Self::AcceptEvicted,
+        Self::ForkTask,
+        Self::ExecTask,
+        Self::ProcRead,
+        Self::ProcsFull,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -80,6 +92,10 @@ impl Site {
             Self::AcceptSocket => "accept_socket",
             Self::AcceptStorage => "accept_storage",
             Self::AcceptEvicted => "accept_evicted",
+            Self::ForkTask => "fork_task",
+            Self::ExecTask => "exec_task",
+            Self::ProcRead => "proc_read",
+            Self::ProcsFull => "procs_full",
         }
     }
 }

@@ -11,6 +11,7 @@
 mod connect;
 mod egress;
 mod errors;
+mod exec;
 mod maps;
 mod original_dst;
 mod process;
@@ -93,14 +94,25 @@ pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
 /// Every exec of the host: the old program is gone, no instruction of the new one has run.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
-    let _tagged = process::exec(&ctx, ctx.arg(0), ctx.arg::<u64>(1) as u32);
+    let task = ctx.arg(0);
+    if let Some(tagged) = process::exec(&ctx, task, ctx.arg::<u64>(1) as u32) {
+        exec::executed(&ctx, task, ctx.arg(2), tagged);
+    }
     0
 }
 
 /// Every thread of the host that ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
+    exec::exited(&ctx, ctx.arg(0));
     process::exit(&ctx);
+    0
+}
+
+/// Every system call of the host; attached only where a workload's execs are held.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
+    exec::held_call();
     0
 }
 

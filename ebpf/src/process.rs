@@ -15,7 +15,7 @@ use portcullis_abi::{MAX_DEPTH, MAX_PROCS, Proc, Site};
 
 use crate::{
     errors::failed,
-    maps,
+    exec, maps,
     tagged::{self, Tagged},
 };
 
@@ -62,14 +62,18 @@ pub fn fork(ctx: &RawTracePointContext) {
         return failed(ctx, Site::ForkTask);
     };
     match of_child(child) {
-        Some(tagged) => remember(ctx, child, tid, tagged),
+        Some(tagged) => {
+            remember(ctx, child, tid, tagged);
+            exec::forked(ctx, child, tid, tagged);
+        }
         // The id may have been a workload's thread before, which the agent wrote when it was gone already.
         None => forget(tid),
     }
 }
 
 /// A thread has a new program; `old` is the id that it had before, if another (a thread that executes takes over the id
-/// of its process).
+/// of its process). `None` where it is no workload's, or has been seen already: by the program of the agent before, while
+/// both are attached.
 #[inline(always)]
 pub fn exec(ctx: &RawTracePointContext, task: u64, old: u32) -> Option<Tagged> {
     let Some(tid) = member::<u32>(task, &TASK_PID) else {
@@ -79,12 +83,17 @@ pub fn exec(ctx: &RawTracePointContext, task: u64, old: u32) -> Option<Tagged> {
     if old != tid {
         forget(old);
     }
-    let tagged = tagged::of_current();
-    match tagged {
-        Some(tagged) => remember(ctx, task, tid, tagged),
-        None => forget(tid),
+    let Some(tagged) = tagged::of_current() else {
+        forget(tid);
+        return None;
+    };
+    let execs = member::<u32>(task, &TASK_SELF_EXEC_ID);
+    let seen = PROCS.get_ptr(tid).map(|known| unsafe { (*known).execs });
+    if seen.is_some() && seen == execs {
+        return None;
     }
-    tagged
+    remember(ctx, task, tid, tagged);
+    Some(tagged)
 }
 
 /// A thread ends.

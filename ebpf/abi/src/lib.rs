@@ -6,10 +6,12 @@
 #![no_std]
 #![warn(missing_docs)]
 
+mod exec;
 mod outcome;
 mod process;
 mod site;
 
+pub use exec::*;
 pub use outcome::Outcome;
 pub use process::{MAX_PROCS, Proc};
 pub use site::Site;

@@ -45,6 +45,12 @@ pub enum Site {
     ProcRead = 62,
     /// fork or exec: there are more threads of workloads than are remembered.
     ProcsFull = 63,
+    /// exec: the executed file could not be read.
+    ExecFile = 64,
+    /// exec: the process could not be held; it was ended.
+    ExecHold = 65,
+    /// exec: the process could not be ended.
+    ExecKill = 66,
 }
 
 impl Site {
@@ -70,6 +76,9 @@ impl Site {
         Self::ExecTask,
         Self::ProcRead,
         Self::ProcsFull,
+        Self::ExecFile,
+        Self::ExecHold,
+        Self::ExecKill,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -96,6 +105,9 @@ impl Site {
             Self::ExecTask => "exec_task",
             Self::ProcRead => "proc_read",
             Self::ProcsFull => "procs_full",
+            Self::ExecFile => "exec_file",
+            Self::ExecHold => "exec_hold",
+            Self::ExecKill => "exec_kill",
         }
     }
 }

@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf};
+use crate::redirect::{RedirectError, btf::Btf, exec};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -19,6 +19,7 @@ const PINNED: &[&str] = &[
     "ASKED",
     "SENDING",
     "DATAGRAMS",
+    "PROCS",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
@@ -73,7 +74,11 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
+    let offsets = exec::offsets(&btf)?;
     let mut loader = EbpfLoader::new();
+    for (constant, offset) in &offsets {
+        loader.override_global(constant, offset, true);
+    }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)
@@ -96,6 +101,7 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
     }
 }
@@ -128,6 +134,7 @@ fn kind(program: &Program) -> &'static str {
         Program::CgroupSock(_) => "cgroup_sock",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
+        Program::RawTracePoint(_) => "raw_tracepoint",
         _ => "other",
     }
 }

@@ -11,6 +11,7 @@ mod btf;
 pub mod cgroup;
 mod dummy;
 mod error;
+pub mod guard;
 pub mod process;
 mod sys;
 pub mod tags;

@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     model::CgroupId,
-    redirect::{RedirectError, cgroup},
+    redirect::{
+        RedirectError, cgroup,
+        guard::{Guard, GuardEvents, TRACEPOINTS},
+    },
 };
 
 /// The kernel side of every tag. Clones share it.
@@ -59,10 +62,11 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
 }
 
-pub(super) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
+pub(in crate::redirect) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
     move |source| RedirectError::Map {
         map,
         source: Box::new(source),
@@ -158,6 +162,14 @@ impl Control {
         abi::Site::ALL.iter().copied().map(read).collect()
     }
 
+    /// What the guard tells of processes, to the first who asks. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime refuses its descriptor.
+    pub fn guard_events(&self) -> Result<Option<GuardEvents>, RedirectError> {
+        self.state().guard.events()
+    }
+
     /// Every program that should be attached, and whether it is: asked of the kernel, not remembered.
     ///
     /// # Errors
@@ -187,6 +199,7 @@ impl State {
         self.check(directory)?;
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
+        self.guard.enlist(directory, &self.tags)?;
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
         } else {
@@ -305,6 +318,12 @@ impl State {
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
+        for (program, _) in TRACEPOINTS {
+            let pin = self.pins.host_link(program);
+            let mut of_host = self.describe(*agent, path, program, &pin)?;
+            of_host.ok = of_host.program_id != 0 && self.is_loaded(program, of_host.program_id);
+            all.push(of_host);
+        }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
             for program in WORKLOAD {
                 all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
@@ -321,11 +340,6 @@ impl State {
         pin: &Path,
     ) -> Result<AttachedProgram, RedirectError> {
         let info = attach::open(pin)?.map(|(_, info)| info);
-        let ours = self
-            .ebpf
-            .program(program)
-            .and_then(|program| program.info().ok())
-            .map(|info| info.id());
         Ok(AttachedProgram {
             cgroup,
             path: path.to_path_buf(),
@@ -333,8 +347,14 @@ impl State {
             link: info.map_or(0, |info| info.id),
             program_id: info.map_or(0, |info| info.program),
             // A link outlives its cgroup by a moment, in which it says what it was.
-            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours)
+            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && self.is_loaded(program, info.program))
                 && is_there(cgroup, path),
         })
+    }
+
+    /// Whether it is this agent's program that has the id.
+    fn is_loaded(&self, program: &str, id: u32) -> bool {
+        let loaded = self.ebpf.program(program).and_then(|program| program.info().ok());
+        loaded.is_some_and(|info| info.id() == id)
     }
 }

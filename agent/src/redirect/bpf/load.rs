@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf};
+use crate::redirect::{RedirectError, btf::Btf, guard};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -68,13 +68,17 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
+    let offsets = guard::offsets(&btf)?;
     let mut loader = EbpfLoader::new();
+    for (name, offset) in &offsets {
+        loader.override_global(name, offset, true);
+    }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for map in PINNED {
+        for map in PINNED.iter().chain(&guard::PINNED) {
             loader.map_pin_path(map, pins.map(map));
         }
     }
@@ -91,6 +95,7 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
     }
 }
@@ -123,6 +128,7 @@ fn kind(program: &Program) -> &'static str {
         Program::CgroupSock(_) => "cgroup_sock",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
+        Program::RawTracePoint(_) => "raw_tracepoint",
         _ => "other",
     }
 }

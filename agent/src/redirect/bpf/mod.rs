@@ -30,8 +30,13 @@ pub use load::{ProgramInfo, verify};
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 
+pub(in crate::redirect) use self::control::map_failed;
 use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
-use super::{RedirectError, Redirected, Redirector, cgroup, sys};
+use super::{
+    RedirectError, Redirected, Redirector, cgroup,
+    guard::{self, Guard},
+    sys,
+};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -95,6 +100,7 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
+            guard: Guard::new(&mut ebpf)?,
             ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -104,6 +110,9 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
+        let pins = &state.pins;
+        // Before tags: what is started in between must be remembered.
+        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
         state.take_over()?;
         Ok(Self {
             listeners,
@@ -174,7 +183,7 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
+pub(in crate::redirect) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -28,7 +28,7 @@ use crate::{
     model::CgroupId,
     redirect::{
         RedirectError, cgroup,
-        guard::{Guard, GuardEvents, TRACEPOINTS},
+        guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
     },
 };
 
@@ -170,6 +170,21 @@ impl Control {
         self.state().guard.events()
     }
 
+    /// Decides UNIX sockets of a tagged cgroup: these may be connected to, and no other. What is not listed any more is
+    /// denied from now on; connections that there are go on.
+    ///
+    /// # Errors
+    /// When the map takes no more.
+    pub fn set_unix(&self, id: CgroupId, allowed: &[UnixAddress]) -> Result<(), RedirectError> {
+        self.state().guard.set_unix(id, allowed)
+    }
+
+    /// The optional programs that this host does not load, and why.
+    #[must_use]
+    pub fn unavailable(&self) -> Vec<Unavailable> {
+        self.state().guard.unavailable()
+    }
+
     /// Every program that should be attached, and whether it is: asked of the kernel, not remembered.
     ///
     /// # Errors
@@ -248,6 +263,7 @@ impl State {
         // Not there is what is wanted.
         let _absent = self.tagged.remove(&id.0);
         let _absent = self.counters.remove(&id.0);
+        self.guard.forget(id);
     }
 
     /// Whether an ancestor's hooks are this cgroup's already. A cgroup that has its path, but is another one, is none.
@@ -271,6 +287,9 @@ impl State {
         for program in WORKLOAD {
             let pin = self.pins.link(id, program);
             attach::ensure(&mut self.ebpf, program, (id, directory), &pin)?;
+        }
+        for program in self.guard.on_cgroups() {
+            program.ensure((id, directory), &self.pins.link(id, program.name()))?;
         }
         Ok(())
     }
@@ -318,7 +337,8 @@ impl State {
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
-        for (program, _) in TRACEPOINTS {
+        let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
+        for program in on_host.chain(self.guard.on_host()) {
             let pin = self.pins.host_link(program);
             let mut of_host = self.describe(*agent, path, program, &pin)?;
             of_host.ok = of_host.program_id != 0 && self.is_loaded(program, of_host.program_id);
@@ -326,6 +346,9 @@ impl State {
         }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
             for program in WORKLOAD {
+                all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
+            }
+            for program in self.guard.on_cgroups().map(Loaded::name) {
                 all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
             }
         }
@@ -355,6 +378,6 @@ impl State {
     /// Whether it is this agent's program that has the id.
     fn is_loaded(&self, program: &str, id: u32) -> bool {
         let loaded = self.ebpf.program(program).and_then(|program| program.info().ok());
-        loaded.is_some_and(|info| info.id() == id)
+        loaded.is_some_and(|info| info.id() == id) || self.guard.is_loaded(program, id)
     }
 }

@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfLoader, programs::Program};
 use super::pin::Pins;
 use crate::redirect::{RedirectError, btf::Btf, guard};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
 const PINNED: [&str; 7] = [
@@ -83,7 +83,7 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         }
     }
     let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
-    for (name, program) in ebpf.programs_mut() {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !guard::loads(name)) {
         load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
     Ok(ebpf)
@@ -107,7 +107,9 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     load(None, Logging::On)?;
     let ebpf = load(None, Logging::Off)?;
+    let optional = guard::load(&ebpf, OBJECT)?;
     ebpf.programs()
+        .filter(|(name, _)| !guard::loads(name))
         .map(|(name, program)| {
             let info = program
                 .info()
@@ -119,6 +121,14 @@ pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
                 bytes: info.size_translated(),
             })
         })
+        .chain(optional.loaded().map(|(name, kind)| {
+            Ok(ProgramInfo {
+                name: name.to_owned(),
+                kind,
+                verified_instructions: None,
+                bytes: None,
+            })
+        }))
         .collect()
 }
 

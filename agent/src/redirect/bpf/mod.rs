@@ -86,6 +86,7 @@ impl BpfRedirector {
         if logging == Logging::On {
             forward_log(&mut ebpf);
         }
+        let optional = guard::load(&ebpf, load::OBJECT)?;
         let mut config: Array<_, abi::Config> = take(&mut ebpf, "CONFIG")?;
         let config_value = abi::Config {
             netns,
@@ -100,7 +101,7 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
-            guard: Guard::new(&mut ebpf)?,
+            guard: Guard::new(&mut ebpf, optional)?,
             ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -113,6 +114,7 @@ impl BpfRedirector {
         let pins = &state.pins;
         // Before tags: what is started in between must be remembered.
         guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
+        state.guard.attach(|program| pins.host_link(program))?;
         state.take_over()?;
         Ok(Self {
             listeners,

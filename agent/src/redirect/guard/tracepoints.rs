@@ -30,13 +30,16 @@ pub(in crate::redirect) fn attach(
         let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
         let link = program.attach(tracepoint).map_err(refused)?;
         let link = FdLink::from(program.take_link(link).map_err(refused)?);
-        replace(link, &pin(name))?;
+        replace(&pin(name), |at| link.pin(at).map(drop).map_err(io::Error::other))?;
     }
     Ok(())
 }
 
 /// Pins a link in the place of the one before, which ends with its pin: links of tracepoints cannot be updated.
-pub(in crate::redirect) fn replace(link: FdLink, pin: &Path) -> Result<(), RedirectError> {
+pub(super) fn replace(
+    pin: &Path,
+    pin_link: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), RedirectError> {
     let failed = |source| RedirectError::Pin {
         path: pin.to_path_buf(),
         source,
@@ -45,7 +48,6 @@ pub(in crate::redirect) fn replace(link: FdLink, pin: &Path) -> Result<(), Redir
     name.push("_new");
     // What an agent left that ended just here.
     let _absent = fs::remove_file(&name);
-    link.pin(&name)
-        .map_err(|error| failed(io::Error::other(error)))?;
+    pin_link(Path::new(&name)).map_err(failed)?;
     fs::rename(&name, pin).map_err(failed)
 }

@@ -13,6 +13,7 @@ pub mod doors;
 mod dummy;
 mod error;
 mod exec;
+pub mod guard;
 pub mod process;
 mod sys;
 pub mod tags;

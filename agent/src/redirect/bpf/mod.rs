@@ -44,7 +44,11 @@ use self::{
     pin::Pins,
     resolver::{Dropped, Resolver},
 };
-use super::{RedirectError, Redirected, Redirector, cgroup, exec, sys};
+use super::{
+    RedirectError, Redirected, Redirector, cgroup, exec,
+    guard::{self, Guard},
+    sys,
+};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -97,6 +101,7 @@ impl BpfRedirector {
         if logging == Logging::On {
             forward_log(&mut ebpf);
         }
+        let optional = guard::load(&ebpf, load::OBJECT)?;
         let mut namespaces: HashMap<_, u64, abi::Ports> = take(&mut ebpf, "NETNS")?;
         namespaces
             .insert(netns, resolver::ports(options.port), 0)
@@ -109,6 +114,7 @@ impl BpfRedirector {
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
             procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
+            guard: Guard::new(&mut ebpf, optional)?,
             ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -122,6 +128,10 @@ impl BpfRedirector {
             let pin = state.pins.host_link(program);
             exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
         }
+        let pins = &state.pins;
+        // Before tags: what is started in between must be remembered.
+        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
+        state.guard.attach(|program| pins.host_link(program))?;
         state.take_over()?;
         Ok(Self {
             listeners,
@@ -227,7 +237,7 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
+pub(in crate::redirect) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -20,6 +20,7 @@ pub mod mask;
 pub mod model;
 pub mod policy;
 pub mod protocol;
+pub mod reconcile;
 pub mod redirect;
 pub mod ship;
 pub mod telemetry;

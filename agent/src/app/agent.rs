@@ -20,6 +20,7 @@ use crate::{
     identity::Actor,
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
+    reconcile::Reconciler,
     redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors, tags},
     ship::{self, Shipping},
 };
@@ -35,6 +36,7 @@ pub(super) struct Agent {
     pub(super) retention: Retention,
     pub(super) truth: Truth,
     pub(super) shipping: Shipping,
+    pub(super) reconciler: Reconciler,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -46,6 +48,7 @@ pub(super) struct Sides {
     pub(super) retention: Retention,
     pub(super) shipping: Shipping,
     pub(super) truth: Truth,
+    pub(super) reconciler: Reconciler,
 }
 
 impl Agent {
@@ -63,6 +66,7 @@ impl Agent {
             retention,
             shipping,
             truth,
+            reconciler,
         } = sides;
         Self {
             front,
@@ -74,6 +78,7 @@ impl Agent {
             retention,
             truth,
             shipping,
+            reconciler,
             started_at,
             following: Mutex::new(None),
         }
@@ -236,7 +241,13 @@ impl Agent {
             return;
         };
         let control = self.control.clone();
-        let done = tokio::task::spawn_blocking(move || control.untag(id)).await;
+        let (reconciler, workload) = (self.reconciler.clone(), tag.workload.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            // Its counters go with it.
+            reconciler.closing(id, &workload);
+            control.untag(id)
+        })
+        .await;
         if let Ok(Err(e)) = done {
             tracing::warn!(cgroup_id = id.0, "programs could not be detached: {e}");
         }
@@ -424,12 +435,14 @@ impl Agent {
             ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             doors: self.doors(),
+            reconcile: self.reconciler.status(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
         status
             .problems
             .extend(super::retention::problems(&self.retention));
+        status.problems.extend(self.reconciler.problems());
         status
     }
 
@@ -524,7 +537,7 @@ fn source(source: Source) -> &'static str {
     }
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()

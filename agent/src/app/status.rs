@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     console::TargetStatus,
     ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
+    reconcile::ReconcileStatus,
     redirect::doors,
     ship::SinkStatus,
 };
@@ -43,6 +44,9 @@ pub struct Status {
     /// Every way out, and what closes it on this host.
     #[serde(default)]
     pub doors: Vec<DoorStatus>,
+    /// How the kernel's counters and the record compare.
+    #[serde(default)]
+    pub reconcile: ReconcileStatus,
     /// What is not as it should be; empty when everything is enforced.
     pub problems: Vec<String>,
 }

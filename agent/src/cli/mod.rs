@@ -10,6 +10,7 @@ mod enter;
 mod evidence;
 mod export;
 mod ledger;
+mod reconcile;
 mod retention;
 mod sessions;
 mod ship;
@@ -110,6 +111,8 @@ enum Command {
     /// Look at where the ledger is sent to ([[ship]]), and steer it.
     #[command(subcommand)]
     Ship(ship::Command),
+    /// Hold what the kernel counted of each workload against the ledger, now; exit 1 when something differs.
+    Reconcile(reconcile::Args),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// The second half of `run`, inside the fresh cgroup.
@@ -152,6 +155,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ship(command) => ship::run(&command, &config()?),
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
+        Command::Reconcile(args) => reconcile::run(&args, &config()?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
     }
 }

@@ -33,7 +33,7 @@ pub enum Outcome {
     IngressDropped = 12,
     /// A redirected connection reached the agent's listener with its record.
     TcpAccepted = 13,
-    /// A redirected connection ended before the agent's listener had it.
+    /// A redirected connection whose SYN had left ended before the agent's listener had it.
     TcpAbandoned = 14,
     /// A connect or send to a UNIX socket passed by its exact path.
     UnixAllowed = 15,
@@ -59,6 +59,8 @@ pub enum Outcome {
     EscapeKilled = 25,
     /// A process was moved out of the workload's cgroup by somebody else.
     EscapeMoved = 26,
+    /// The SYN of a redirected connection left for the agent's listener, with its record.
+    TcpSent = 27,
 }
 
 impl Outcome {
@@ -91,6 +93,7 @@ impl Outcome {
         Self::ExecHeld,
         Self::EscapeKilled,
         Self::EscapeMoved,
+        Self::TcpSent,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -124,6 +127,7 @@ impl Outcome {
             Self::ExecHeld => "exec_held",
             Self::EscapeKilled => "escape_killed",
             Self::EscapeMoved => "escape_moved",
+            Self::TcpSent => "tcp_sent",
         }
     }
 }

@@ -5,6 +5,7 @@ mod control;
 mod listen;
 mod load;
 mod pin;
+mod settle;
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +30,7 @@ pub use control::{AttachedProgram, Control};
 pub use load::{ProgramInfo, verify};
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
+pub use settle::Counted;
 
 use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
 use super::{RedirectError, Redirected, Redirector, cgroup, sys};

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod protocol;
 pub mod reconcile;
 pub mod redirect;
+pub mod selftest;
 pub mod ship;
 pub mod telemetry;
 pub mod tls;

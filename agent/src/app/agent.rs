@@ -12,7 +12,11 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
-    approving::Approving, control::Caller, events, shipping,
+    approving::Approving,
+    control::Caller,
+    events,
+    selftesting::{self, Last},
+    shipping,
 };
 use crate::{
     config::Config,
@@ -37,6 +41,7 @@ pub(super) struct Agent {
     pub(super) truth: Truth,
     pub(super) shipping: Shipping,
     pub(super) reconciler: Reconciler,
+    pub(super) selftest: Last,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -68,8 +73,10 @@ impl Agent {
             truth,
             reconciler,
         } = sides;
+        let selftest = Last::read(&config.host.data_dir);
         Self {
             front,
+            selftest,
             config_path: path,
             config: Mutex::new(config),
             control,
@@ -436,6 +443,7 @@ impl Agent {
             connections: self.front.shared.drain.live(),
             doors: self.doors(),
             reconcile: self.reconciler.status(),
+            selftest: self.selftest.get(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
@@ -443,6 +451,7 @@ impl Agent {
             .problems
             .extend(super::retention::problems(&self.retention));
         status.problems.extend(self.reconciler.problems());
+        status.problems.extend(selftesting::problems(&self.selftest));
         status
     }
 

@@ -10,6 +10,7 @@ mod exporting;
 mod reconciling;
 mod reload;
 mod retention;
+mod selftesting;
 mod shipping;
 mod status;
 mod truth;

@@ -9,6 +9,7 @@ use crate::{
     ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
     reconcile::ReconcileStatus,
     redirect::doors,
+    selftest,
     ship::SinkStatus,
 };
 
@@ -47,6 +48,9 @@ pub struct Status {
     /// How the kernel's counters and the record compare.
     #[serde(default)]
     pub reconcile: ReconcileStatus,
+    /// The last `portcullis selftest`.
+    #[serde(default)]
+    pub selftest: Option<selftest::Report>,
     /// What is not as it should be; empty when everything is enforced.
     pub problems: Vec<String>,
 }

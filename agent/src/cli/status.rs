@@ -65,6 +65,11 @@ fn print(s: &Status) {
     println!("\nPrograms   {attached} of {} attached", s.programs.len());
     print_doors(&s.doors);
     print_reconciled(&s.reconcile);
+    let tested = s.selftest.as_ref().map(super::selftest::summary);
+    println!(
+        "Self-test  {}",
+        tested.as_deref().unwrap_or("never: `portcullis selftest`")
+    );
     println!(
         "Policy     {} ({} policies, generation {})",
         s.policy.hash, s.policy.policies, s.policy.generation

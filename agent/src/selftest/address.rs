@@ -64,13 +64,3 @@ pub(super) fn link(index: u32) -> Vec<u8> {
     bytes.extend([2, 0, 0, 0, 0, 1, 0, 0]);
     bytes
 }
-
-/// `struct sockaddr_vm`: the host of this virtual machine.
-pub(super) fn vsock(port: u32) -> Vec<u8> {
-    let mut bytes = family(libc::AF_VSOCK).to_vec();
-    bytes.extend([0; 2]);
-    bytes.extend(port.to_ne_bytes());
-    bytes.extend(2_u32.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes
-}

@@ -123,7 +123,7 @@ fn try_door(door: &str, t: &Targets) -> io::Result<()> {
             sys::send(socket.as_fd(), WORDS, 0, &address::inet((t.v4, 86).into()))
         }
         "packet" => frame(
-            sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 3_i32.to_be() >> 16)?,
+            &sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 3_i32.to_be() >> 16)?,
             t,
         ),
         "vsock" => sys::socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0).map(drop),
@@ -142,7 +142,7 @@ fn try_door(door: &str, t: &Targets) -> io::Result<()> {
             sent.or(polled)
         }
         "io-uring-socket" => frame(
-            sys::uring_socket(libc::AF_PACKET, libc::SOCK_RAW, 3_i32.to_be() >> 16)?,
+            &sys::uring_socket(libc::AF_PACKET, libc::SOCK_RAW, 3_i32.to_be() >> 16)?,
             t,
         ),
         _ => local(door, t),
@@ -345,7 +345,7 @@ fn raw(t: &Targets) -> io::Result<()> {
 }
 
 /// Writes a frame to the device.
-fn frame(socket: OwnedFd, t: &Targets) -> io::Result<()> {
+fn frame(socket: &OwnedFd, t: &Targets) -> io::Result<()> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     frame.extend(ETHERTYPE.to_be_bytes());
     frame.extend(WORDS);

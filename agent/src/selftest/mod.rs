@@ -83,7 +83,7 @@ pub fn run(
     for door in doors {
         let (seen, status) = attempt(program, door.door, &targets, &range)?;
         let frames = range.frames()?;
-        let row = verdict::judge(door, seen, status, frames);
+        let row = verdict::judge(door, seen.as_ref(), status, frames);
         told(&row);
         rows.push(row);
     }

@@ -89,7 +89,7 @@ impl Report {
 }
 
 /// Judges one attempt.
-pub(super) fn judge(door: &Judged, seen: Option<Seen>, status: ExitStatus, frames: usize) -> Row {
+pub(super) fn judge(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize) -> Row {
     let (result, how) = if door.door == "setuid" {
         // Every attempt here has had all that a set-user-id helper could get.
         (
@@ -108,7 +108,7 @@ pub(super) fn judge(door: &Judged, seen: Option<Seen>, status: ExitStatus, frame
     }
 }
 
-fn came_to(door: &Judged, seen: Option<Seen>, status: ExitStatus, frames: usize) -> (Verdict, String) {
+fn came_to(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize) -> (Verdict, String) {
     if frames > 0 {
         return (Verdict::Open, format!("{frames} frames arrived"));
     }
@@ -120,7 +120,7 @@ fn came_to(door: &Judged, seen: Option<Seen>, status: ExitStatus, frames: usize)
         None => (Verdict::Untried, format!("the attempt said nothing ({status})")),
         Some(Seen::Refused(0)) => (Verdict::Untried, "there is no attempt for it".into()),
         Some(Seen::Refused(errno)) => {
-            let errno = Errno::from_raw(errno);
+            let errno = Errno::from_raw(*errno);
             let absent = matches!(
                 errno,
                 Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT | Errno::ENOSYS
@@ -154,7 +154,7 @@ mod tests {
     fn verdict(id: &'static str, seen: Option<Seen>, status: i32, frames: usize) -> Row {
         judge(
             &door(id, Some(Mechanism::Cgroup)),
-            seen,
+            seen.as_ref(),
             ExitStatus::from_raw(status),
             frames,
         )

@@ -182,7 +182,8 @@ pub async fn day() -> World {
     lives(&mut w).await;
     traffic(&mut w).await;
     people(&mut w).await;
-    w.add(EntryKind::Agent, reconciled("reconciled", json!([]))).await;
+    w.add(EntryKind::Agent, reconciled("reconciled", &json!([])))
+        .await;
     let doors = json!([
         { "door": "tcp", "mechanism": "redirect", "result": "closed" },
         { "door": "packet", "mechanism": null, "result": "open" },
@@ -379,7 +380,7 @@ pub async fn misdeeds(w: &mut World) {
 }
 
 /// What the kernel counted of one cgroup.
-fn reconciled(event: &str, differences: Value) -> Value {
+fn reconciled(event: &str, differences: &Value) -> Value {
     let cgroup = json!({
         "cgroup_id": 7, "outcomes": { "tcp_redirected": 3, "udp_denied": 1 }, "sessions": 3, "workload": "deploy-bot",
     });

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod datagrams;
+mod counted;
 mod doors;
 mod escapes;
 mod follow;

@@ -80,7 +80,7 @@ impl Control {
     }
 
     /// A panic elsewhere leaves nothing half-written here that the kernel does not know better.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

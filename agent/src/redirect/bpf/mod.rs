@@ -8,6 +8,7 @@ mod listen;
 mod load;
 mod pin;
 mod resolver;
+mod settle;
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +36,7 @@ pub use load::{ProgramInfo, verify};
 pub(super) use pin::failed as pin_failed;
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
+pub use settle::Counted;
 
 use self::{
     control::State,

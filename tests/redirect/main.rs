@@ -4,6 +4,7 @@
 mod doors;
 mod follow;
 mod guard;
+mod handover;
 mod lifecycle;
 mod redirected;
 mod storm;

@@ -11,6 +11,7 @@ mod btf;
 pub mod cgroup;
 mod dummy;
 mod error;
+mod kept;
 pub mod process;
 mod sys;
 pub mod tags;
@@ -21,6 +22,7 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use kept::Kept;
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 

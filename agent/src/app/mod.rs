@@ -33,7 +33,9 @@ use crate::{
     telemetry,
 };
 
-pub use report::{ApprovalStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus};
+pub use report::{
+    ApprovalStatus, DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus,
+};
 
 /// How long starting may take: after a crash the ledger's last part is read whole.
 const STARTING: Duration = Duration::from_mins(15);

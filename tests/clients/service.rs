@@ -71,7 +71,10 @@ fn not_one_connection_is_refused_over_stop_start_and_kill() {
     with_site("handover", |site| {
         managed(site)?;
         let kept = site.daemon.manager()?.kept().len();
-        assert_eq!(kept, 2, "the listeners on 127.0.0.1 and ::1");
+        assert_eq!(
+            kept, 4,
+            "a listener and a resolver's socket each on 127.0.0.1 and ::1"
+        );
 
         let over = site.world.path("over");
         let mut python = site.workload().tagged("python3");
@@ -101,7 +104,7 @@ fn not_one_connection_is_refused_over_stop_start_and_kill() {
         let listed = site.daemon.cli(&["sessions", "list", "--json"])?.ok()?;
         ensure!(listed.contains("deploy-bot"), "{listed}");
         let kept = site.daemon.manager()?.kept().len();
-        assert_eq!(kept, 2, "the same two, and no more with each start");
+        assert_eq!(kept, 4, "the same ones, and no more with each start");
         Ok(())
     });
 }

@@ -60,7 +60,7 @@ fn connections_of_before_are_served_after() {
             fs::create_dir(&service.0).unwrap();
             join(&service.0);
             let (mut agent, control) = start(&options, &mut kept);
-            assert!(kept.left().is_empty(), "both listeners are taken");
+            assert!(kept.left().is_empty(), "all sockets are taken");
             let mut ports = Vec::new();
             for _ in 0..2 {
                 let redirected = next(&mut agent).await;
@@ -93,7 +93,7 @@ fn a_listener_of_another_slice_is_not_taken() {
         // The port is not free while it is kept, which `start` would say.
         let refused = BpfRedirector::start_with(&in_slice(&pins, &second), &mut kept).err();
         assert!(refused.is_some_and(|e| e.to_string().contains("15001")));
-        assert_eq!(kept.left().len(), 1, "one name for both: {kept:?}");
+        assert_eq!(kept.left().len(), 1, "one name for all: {kept:?}");
         join(&pins.options().cgroup_mount);
     });
 }

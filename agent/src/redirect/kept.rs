@@ -7,7 +7,7 @@
 //! program is on the slice, which stays, and reaches the sockets of a service's cgroup that is gone.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -67,6 +67,19 @@ impl Kept {
                 let socket = socket2::SockRef::from(fd);
                 let local = socket.local_addr().ok()?.as_socket()?;
                 Some(local == address && getsockopt(fd, AcceptConn).ok()?)
+            };
+            kept == name && is_there().unwrap_or(false)
+        })?;
+        Some(self.0.swap_remove(found).1.into())
+    }
+
+    /// Takes the UDP socket that is bound to exactly this address and kept under this name.
+    pub fn udp(&mut self, name: &str, address: SocketAddr) -> Option<UdpSocket> {
+        let found = self.0.iter().position(|(kept, fd)| {
+            let is_there = || {
+                let socket = socket2::SockRef::from(fd);
+                let local = socket.local_addr().ok()?.as_socket()?;
+                Some(local == address && socket.r#type().ok()? == socket2::Type::DGRAM)
             };
             kept == name && is_there().unwrap_or(false)
         })?;

@@ -1,4 +1,4 @@
-//! The two listeners.
+//! The listeners, and the sockets of the resolver.
 
 use std::{
     io,
@@ -6,11 +6,11 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use crate::{
     model::CgroupId,
-    redirect::{Kept, RedirectError, kept},
+    redirect::{Kept, RedirectError, kept, sys},
 };
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
@@ -71,6 +71,37 @@ impl Listeners {
         };
         accepted.map(|(stream, _)| stream)
     }
+}
+
+/// The resolver's sockets, on the same addresses and with the same port number.
+pub(super) fn resolver(
+    port: u16,
+    agent: CgroupId,
+    kept: &mut Kept,
+) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+    let name = kept::name(port, agent);
+    let mut datagrams = |address| datagrams(kept.udp(&name, address), address);
+    let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
+    let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
+    let v6 = match datagrams(v6) {
+        Ok(socket) => Some(socket),
+        // Said above.
+        Err(error) if is_without_ipv6(&error) => None,
+        Err(source) => return Err(refused(v6, source)),
+    };
+    Ok((datagrams(v4).map_err(|source| refused(v4, source))?, v6))
+}
+
+/// Without SO_REUSEADDR, by which another process could take the port of a UDP socket.
+/// One that was kept has the datagrams that came meanwhile.
+fn datagrams(kept: Option<std::net::UdpSocket>, address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = match kept {
+        Some(socket) => socket,
+        None => std::net::UdpSocket::bind(address)?,
+    };
+    socket.set_nonblocking(true)?;
+    sys::receive_marks(&socket)?;
+    UdpSocket::from_std(socket)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -7,6 +7,7 @@ mod doors;
 mod escapes;
 mod follow;
 mod guard;
+mod handover;
 mod lifecycle;
 mod processes;
 mod redirected;

@@ -43,6 +43,30 @@ pub enum Site {
     SendSending = 17,
     /// egress: the datagram got no token.
     EgressToken = 18,
+    /// ingress: the packet's header could not be read.
+    IngressHeader = 19,
+    /// ingress: no ancestor of the socket's cgroup is tagged.
+    IngressUntagged = 20,
+    /// bind: no ancestor of the caller's cgroup is tagged.
+    BindUntagged = 21,
+    /// guard: a signal could not be sent.
+    GuardSignal = 40,
+    /// guard: the map of a workload's processes took no more.
+    GuardMembers = 41,
+    /// guard: the map of processes that must end took no more.
+    GuardCondemned = 42,
+    /// guard: the agent does not keep up with events; this one is counted only.
+    GuardEvent = 43,
+    /// guard: a task's cgroup could not be read.
+    GuardTask = 44,
+    /// guard: a system call's arguments could not be read.
+    GuardArguments = 45,
+    /// connect or sendmsg of a UNIX socket: no ancestor of the caller's cgroup is tagged.
+    UnixUntagged = 46,
+    /// connect or sendmsg of a UNIX socket: the address could not be read.
+    UnixAddress = 47,
+    /// connect of a UNIX socket: the agent's path could not be put in its place.
+    UnixRedirect = 48,
 }
 
 impl Site {
@@ -67,6 +91,18 @@ impl Site {
         Self::SendStorage,
         Self::SendSending,
         Self::EgressToken,
+        Self::IngressHeader,
+        Self::IngressUntagged,
+        Self::BindUntagged,
+        Self::GuardSignal,
+        Self::GuardMembers,
+        Self::GuardCondemned,
+        Self::GuardEvent,
+        Self::GuardTask,
+        Self::GuardArguments,
+        Self::UnixUntagged,
+        Self::UnixAddress,
+        Self::UnixRedirect,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -92,6 +128,18 @@ impl Site {
             Self::SendStorage => "send_storage",
             Self::SendSending => "send_sending",
             Self::EgressToken => "egress_token",
+            Self::IngressHeader => "ingress_header",
+            Self::IngressUntagged => "ingress_untagged",
+            Self::BindUntagged => "bind_untagged",
+            Self::GuardSignal => "guard_signal",
+            Self::GuardMembers => "guard_members",
+            Self::GuardCondemned => "guard_condemned",
+            Self::GuardEvent => "guard_event",
+            Self::GuardTask => "guard_task",
+            Self::GuardArguments => "guard_arguments",
+            Self::UnixUntagged => "unix_untagged",
+            Self::UnixAddress => "unix_address",
+            Self::UnixRedirect => "unix_redirect",
         }
     }
 }

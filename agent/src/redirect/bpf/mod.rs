@@ -206,6 +206,12 @@ async fn accept(listeners: &Listeners, records: &Records<'_>) -> Result<Redirect
     }
 }
 
+/// The programs of a tagged cgroup, in the order in which they are attached.
+#[must_use]
+pub fn programs() -> &'static [&'static str] {
+    load::WORKLOAD
+}
+
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -13,8 +13,8 @@ use portcullis_abi::{
     guard::{
         GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey, UnixRule,
     },
-    Counters, Flow, MAX_DATAGRAMS, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED, Ports, Record, SITE_SLOTS,
-    Tag,
+    Counters, Exempt, Flow, MAX_DATAGRAMS, MAX_EXEMPT, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED, Ports, Record,
+    SITE_SLOTS, STRANGE_BYTES, Strange, Tag,
 };
 
 /// Memory for what is there, not for what could be: only the agent inserts, and on many CPUs it would be much.
@@ -60,6 +60,22 @@ pub static SENDING: LruHashMap<u64, Record, MAX_SENDING> = LruHashMap::new();
 /// Between the packet and the agent: the same, by the token in the packet's mark.
 #[btf_map]
 pub static DATAGRAMS: LruHashMap<u32, Record, MAX_DATAGRAMS> = LruHashMap::new();
+
+/// Network namespaces that the agent should listen in.
+#[btf_map]
+pub static STRANGE: RingBuf<Strange, STRANGE_BYTES> = RingBuf::new();
+
+/// What passes by exemption.
+#[btf_map]
+pub static EXEMPT: Array<Exempt, MAX_EXEMPT> = Array::new();
+
+/// How often each exemption was used: connects, sends, and packets.
+#[btf_map]
+pub static EXEMPT_USED: Array<u64, MAX_EXEMPT> = Array::new();
+
+/// Which of them are a tagged cgroup's: a bit each.
+#[btf_map]
+pub static EXEMPT_OF: HashMap<u64, u64, MAX_TAGGED, ON_DEMAND> = HashMap::new();
 
 /// Which doors LSM programs answer, and how many processes are condemned.
 #[btf_map]

@@ -24,7 +24,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{RedirectError, Redirected, Redirector, process},
+    redirect::{Namespace, RedirectError, Redirected, Redirector, process},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -67,6 +67,8 @@ struct Accepted {
     process: Process,
     original_dst: OriginalDst,
     transport: Transport,
+    /// Where that is not the agent's own.
+    namespace: Option<Arc<Namespace>>,
     workload: Option<WorkloadName>,
 }
 
@@ -115,6 +117,7 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
@@ -124,6 +127,7 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
         };
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
@@ -214,6 +218,7 @@ impl Front {
         let connector = self.connector.load_full();
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
+            namespace: accepted.namespace.as_deref(),
             tls: facts,
             acceptor: &self.acceptor,
             connector: &connector,

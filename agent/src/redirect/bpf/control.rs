@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -18,16 +19,22 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues},
 };
 use portcullis_abi as abi;
+use tokio::sync::oneshot;
 
 use super::{
     attach,
+    exempt::Exemptions,
     load::{AGENT, WORKLOAD},
+    namespaces::{Manage, Prepare},
     pin::{self, Pins},
 };
 use crate::{
     model::CgroupId,
     redirect::{RedirectError, cgroup},
 };
+
+/// How long a tag waits for its network namespaces.
+const PREPARE: Duration = Duration::from_secs(2);
 
 /// The kernel side of every tag. Clones share it.
 #[derive(Clone)]
@@ -60,6 +67,8 @@ pub(super) struct State {
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
+    pub(super) exempt: Exemptions,
+    pub(super) manage: Manage,
 }
 
 pub(super) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
@@ -75,7 +84,7 @@ impl Control {
     }
 
     /// A panic elsewhere leaves nothing half-written here that the kernel does not know better.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,6 +106,21 @@ impl Control {
     /// As [`Self::tag`].
     pub fn tag_as(&self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         self.state().tag(directory, switches)
+    }
+
+    /// Listens in the network namespaces of a cgroup's processes, to be done before it is tagged: a connect in one in which
+    /// nobody listens yet is denied.
+    pub async fn prepare(&self, directory: &Path) {
+        let (done, prepared) = oneshot::channel();
+        let prepare = self.state().manage.prepare.clone();
+        let asked = prepare.send(Prepare(vec![directory.to_path_buf()], done));
+        // What ended meanwhile denies; what is slow is told of by the kernel again.
+        let _late = tokio::time::timeout(PREPARE, async {
+            if asked.await.is_ok() {
+                let _ended = prepared.await;
+            }
+        })
+        .await;
     }
 
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
@@ -187,6 +211,7 @@ impl State {
         self.check(directory)?;
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
+        self.tell();
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
         } else {
@@ -196,6 +221,11 @@ impl State {
             self.pins.remove_tag(below)?;
         }
         Ok(id)
+    }
+
+    /// Tells who follows the processes of tagged cgroups.
+    fn tell(&self) {
+        self.manage.tagged.send_replace(self.tags.values().cloned().collect());
     }
 
     fn check(&self, directory: &Path) -> Result<(), RedirectError> {
@@ -235,6 +265,7 @@ impl State {
         // Not there is what is wanted.
         let _absent = self.tagged.remove(&id.0);
         let _absent = self.counters.remove(&id.0);
+        let _absent = self.exempt.of.remove(&id.0);
     }
 
     /// Whether an ancestor's hooks are this cgroup's already. A cgroup that has its path, but is another one, is none.
@@ -272,6 +303,7 @@ impl State {
         }
         self.pins.remove_tag(id)?;
         self.leave(id);
+        self.tell();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 mod datagrams;
 mod doors;
+mod escapes;
 mod follow;
 mod guard;
 mod lifecycle;

@@ -1,6 +1,8 @@
 //! The system calls that neither std nor nix nor aya offers: the only `unsafe` of the agent.
 #![allow(unsafe_code)]
 
+pub(super) mod load;
+
 use std::{
     ffi::CString,
     io,

@@ -30,7 +30,10 @@ use super::{
 };
 use crate::{
     model::CgroupId,
-    redirect::{RedirectError, cgroup},
+    redirect::{
+        RedirectError, cgroup,
+        guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
+    },
 };
 
 /// How long a tag waits for its network namespaces.
@@ -66,12 +69,13 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
     pub(super) exempt: Exemptions,
     pub(super) manage: Manage,
 }
 
-pub(super) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
+pub(in crate::redirect) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
     move |source| RedirectError::Map {
         map,
         source: Box::new(source),
@@ -182,6 +186,29 @@ impl Control {
         abi::Site::ALL.iter().copied().map(read).collect()
     }
 
+    /// What the guard tells of processes, to the first who asks. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime refuses its descriptor.
+    pub fn guard_events(&self) -> Result<Option<GuardEvents>, RedirectError> {
+        self.state().guard.events()
+    }
+
+    /// Decides UNIX sockets of a tagged cgroup: these may be connected to, and no other. What is not listed any more is
+    /// denied from now on; connections that there are go on.
+    ///
+    /// # Errors
+    /// When the map takes no more.
+    pub fn set_unix(&self, id: CgroupId, allowed: &[UnixAddress]) -> Result<(), RedirectError> {
+        self.state().guard.set_unix(id, allowed)
+    }
+
+    /// The optional programs that this host does not load, and why.
+    #[must_use]
+    pub fn unavailable(&self) -> Vec<Unavailable> {
+        self.state().guard.unavailable()
+    }
+
     /// Every program that should be attached, and whether it is: asked of the kernel, not remembered.
     ///
     /// # Errors
@@ -212,6 +239,7 @@ impl State {
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
         self.tell();
+        self.guard.enlist(directory, &self.tags)?;
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
         } else {
@@ -266,6 +294,7 @@ impl State {
         let _absent = self.tagged.remove(&id.0);
         let _absent = self.counters.remove(&id.0);
         let _absent = self.exempt.of.remove(&id.0);
+        self.guard.forget(id);
     }
 
     /// Whether an ancestor's hooks are this cgroup's already. A cgroup that has its path, but is another one, is none.
@@ -289,6 +318,9 @@ impl State {
         for &program in WORKLOAD {
             let pin = self.pins.link(id, program);
             attach::ensure(&mut self.ebpf, program, (id, directory), &pin)?;
+        }
+        for program in self.guard.on_cgroups() {
+            program.ensure((id, directory), &self.pins.link(id, program.name()))?;
         }
         Ok(())
     }
@@ -337,8 +369,18 @@ impl State {
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
+        let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
+        for program in on_host.chain(self.guard.on_host()) {
+            let pin = self.pins.host_link(program);
+            let mut of_host = self.describe(*agent, path, program, &pin)?;
+            of_host.ok = of_host.program_id != 0 && self.is_loaded(program, of_host.program_id);
+            all.push(of_host);
+        }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
             for &program in WORKLOAD {
+                all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
+            }
+            for program in self.guard.on_cgroups().map(Loaded::name) {
                 all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
             }
         }
@@ -353,11 +395,6 @@ impl State {
         pin: &Path,
     ) -> Result<AttachedProgram, RedirectError> {
         let info = attach::open(pin)?.map(|(_, info)| info);
-        let ours = self
-            .ebpf
-            .program(program)
-            .and_then(|program| program.info().ok())
-            .map(|info| info.id());
         Ok(AttachedProgram {
             cgroup,
             path: path.to_path_buf(),
@@ -365,8 +402,14 @@ impl State {
             link: info.map_or(0, |info| info.id),
             program_id: info.map_or(0, |info| info.program),
             // A link outlives its cgroup by a moment, in which it says what it was.
-            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours)
+            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && self.is_loaded(program, info.program))
                 && is_there(cgroup, path),
         })
+    }
+
+    /// Whether it is this agent's program that has the id.
+    fn is_loaded(&self, program: &str, id: u32) -> bool {
+        let loaded = self.ebpf.program(program).and_then(|program| program.info().ok());
+        loaded.is_some_and(|info| info.id() == id) || self.guard.is_loaded(program, id)
     }
 }

@@ -3,9 +3,9 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf};
+use crate::redirect::{RedirectError, btf::Btf, guard};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
 const PINNED: &[&str] = &[
@@ -80,18 +80,22 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
+    let offsets = guard::offsets(&btf)?;
     let mut loader = EbpfLoader::new();
+    for (name, offset) in &offsets {
+        loader.override_global(name, offset, true);
+    }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for &map in PINNED {
+        for map in PINNED.iter().chain(&guard::PINNED) {
             loader.map_pin_path(map, pins.map(map));
         }
     }
     let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
-    for (name, program) in ebpf.programs_mut() {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !guard::loads(name)) {
         load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
     Ok(ebpf)
@@ -103,6 +107,7 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
     }
 }
@@ -114,7 +119,9 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     load(None, Logging::On)?;
     let ebpf = load(None, Logging::Off)?;
+    let optional = guard::load(&ebpf, OBJECT)?;
     ebpf.programs()
+        .filter(|(name, _)| !guard::loads(name))
         .map(|(name, program)| {
             let info = program
                 .info()
@@ -126,6 +133,14 @@ pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
                 bytes: info.size_translated(),
             })
         })
+        .chain(optional.loaded().map(|(name, kind)| {
+            Ok(ProgramInfo {
+                name: name.to_owned(),
+                kind,
+                verified_instructions: None,
+                bytes: None,
+            })
+        }))
         .collect()
 }
 
@@ -135,6 +150,7 @@ fn kind(program: &Program) -> &'static str {
         Program::CgroupSock(_) => "cgroup_sock",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
+        Program::RawTracePoint(_) => "raw_tracepoint",
         _ => "other",
     }
 }

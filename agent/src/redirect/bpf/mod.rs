@@ -36,6 +36,7 @@ pub use load::{ProgramInfo, verify};
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 
+pub(in crate::redirect) use self::control::map_failed;
 use self::{
     control::State,
     exempt::Exemptions,
@@ -46,7 +47,11 @@ use self::{
     pin::Pins,
     resolver::{Dropped, Resolver},
 };
-use super::{RedirectError, Redirected, Redirector, cgroup, sys};
+use super::{
+    RedirectError, Redirected, Redirector, cgroup,
+    guard::{self, Guard},
+    sys,
+};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -99,6 +104,7 @@ impl BpfRedirector {
         if logging == Logging::On {
             forward_log(&mut ebpf);
         }
+        let optional = guard::load(&ebpf, load::OBJECT)?;
         let mut namespaces: HashMap<_, u64, abi::Ports> = take(&mut ebpf, "NETNS")?;
         namespaces
             .insert(netns, resolver::ports(options.port), 0)
@@ -123,6 +129,7 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
+            guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
             agent,
             exempt: Exemptions {
@@ -138,6 +145,10 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
+        let pins = &state.pins;
+        // Before tags: what is started in between must be remembered.
+        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
+        state.guard.attach(|program| pins.host_link(program))?;
         state.take_over()?;
         Ok(Self {
             listeners,
@@ -242,7 +253,7 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
+pub(in crate::redirect) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -74,6 +74,11 @@ impl Pins {
         self.0.join(format!("{LINK}{AGENT}"))
     }
 
+    /// The pin of a link that is the host's, and no cgroup's.
+    pub(super) fn host_link(&self, program: &str) -> PathBuf {
+        self.0.join(format!("{LINK}{program}"))
+    }
+
     /// The directory of one tag's links.
     pub(super) fn tag(&self, id: CgroupId) -> PathBuf {
         self.tags().join(id.0.to_string())

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -18,10 +19,13 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues},
 };
 use portcullis_abi as abi;
+use tokio::sync::oneshot;
 
 use super::{
     attach,
+    exempt::Exemptions,
     load::{AGENT, WORKLOAD},
+    namespaces::{Manage, Prepare},
     pin::{self, Pins},
 };
 use crate::{
@@ -31,6 +35,9 @@ use crate::{
         guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
     },
 };
+
+/// How long a tag waits for its network namespaces.
+const PREPARE: Duration = Duration::from_secs(2);
 
 /// The kernel side of every tag. Clones share it.
 #[derive(Clone)]
@@ -65,6 +72,8 @@ pub(super) struct State {
     pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
+    pub(super) exempt: Exemptions,
+    pub(super) manage: Manage,
 }
 
 pub(in crate::redirect) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
@@ -102,6 +111,21 @@ impl Control {
     /// As [`Self::tag`].
     pub fn tag_as(&self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         self.state().tag(directory, switches)
+    }
+
+    /// Listens in the network namespaces of a cgroup's processes, to be done before it is tagged: a connect in one in which
+    /// nobody listens yet is denied.
+    pub async fn prepare(&self, directory: &Path) {
+        let (done, prepared) = oneshot::channel();
+        let prepare = self.state().manage.prepare.clone();
+        let asked = prepare.send(Prepare(vec![directory.to_path_buf()], done));
+        // What ended meanwhile denies; what is slow is told of by the kernel again.
+        let _late = tokio::time::timeout(PREPARE, async {
+            if asked.await.is_ok() {
+                let _ended = prepared.await;
+            }
+        })
+        .await;
     }
 
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
@@ -228,6 +252,7 @@ impl State {
         self.check(directory)?;
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
+        self.tell();
         self.guard.enlist(directory, &self.tags)?;
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
@@ -239,6 +264,13 @@ impl State {
         }
         self.remember(id, directory)?;
         Ok(id)
+    }
+
+    /// Tells who follows the processes of tagged cgroups.
+    fn tell(&self) {
+        self.manage
+            .tagged
+            .send_replace(self.tags.values().cloned().collect());
     }
 
     fn check(&self, directory: &Path) -> Result<(), RedirectError> {
@@ -279,6 +311,7 @@ impl State {
         // Not there is what is wanted.
         let _absent = self.tagged.remove(&id.0);
         let _absent = self.counters.remove(&id.0);
+        let _absent = self.exempt.of.remove(&id.0);
         self.guard.forget(id);
     }
 
@@ -343,6 +376,7 @@ impl State {
         if let Some((outer, path)) = self.outer(&directory) {
             self.remember(outer, &path)?;
         }
+        self.tell();
         Ok(())
     }
 

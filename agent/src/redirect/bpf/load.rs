@@ -20,12 +20,17 @@ const PINNED: &[&str] = &[
     "SENDING",
     "DATAGRAMS",
     "PROCS",
+    "STRANGE",
+    "EXEMPT",
+    "EXEMPT_USED",
+    "EXEMPT_OF",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
 pub(super) const WORKLOAD: &[&str] = &[
     "egress",
+    "ingress",
     "workload_ops",
     "getpeername4",
     "getpeername6",
@@ -35,6 +40,8 @@ pub(super) const WORKLOAD: &[&str] = &[
     "connect6",
     "sendmsg4",
     "sendmsg6",
+    "bind4",
+    "bind6",
     "sock_create",
 ];
 

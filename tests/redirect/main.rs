@@ -6,6 +6,8 @@ mod doors;
 mod escapes;
 mod follow;
 mod guard;
+mod exempt;
 mod lifecycle;
+mod namespaces;
 mod redirected;
 mod storm;

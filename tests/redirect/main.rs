@@ -8,3 +8,4 @@ mod guard;
 mod lifecycle;
 mod redirected;
 mod storm;
+mod unix;

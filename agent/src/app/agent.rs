@@ -20,7 +20,9 @@ use crate::{
     identity::Actor,
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
-    redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    redirect::{
+        Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, guard::UnixListeners, tags,
+    },
     ship::{self, Shipping},
 };
 
@@ -30,6 +32,7 @@ pub(super) struct Agent {
     pub(super) config_path: PathBuf,
     pub(super) config: Mutex<Config>,
     pub(super) control: Control,
+    pub(super) unix: Mutex<UnixListeners>,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
     pub(super) retention: Retention,
@@ -54,7 +57,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         sides: Sides,
-        control: Control,
+        (control, unix): (Control, UnixListeners),
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
@@ -69,6 +72,7 @@ impl Agent {
             config_path: path,
             config: Mutex::new(config),
             control,
+            unix: Mutex::new(unix),
             mount,
             approving,
             retention,
@@ -212,8 +216,12 @@ impl Agent {
         let control = self.control.clone();
         let dir = tagged.path;
         let switches = self.switches(&tagged.workload);
+        let addresses = self.unix_addresses(&tagged.workload);
         // Loading links is a handful of system calls, but not for an async thread.
-        let done = tokio::task::spawn_blocking(move || control.tag_as(&dir, switches))
+        let done = tokio::task::spawn_blocking(move || {
+            let id = control.tag_as(&dir, switches)?;
+            control.set_unix(id, &addresses)
+        })
             .await
             .context("the attaching thread ended")?;
         if let Err(e) = done {
@@ -226,8 +234,13 @@ impl Agent {
     }
 
     /// What the programs are told of a workload beside that it is one.
-    fn switches(&self, _workload: &WorkloadName) -> portcullis_abi::Tag {
-        portcullis_abi::Tag::default()
+    pub(super) fn switches(&self, workload: &WorkloadName) -> portcullis_abi::Tag {
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = config.workload.iter().find(|w| w.name == *workload);
+        let guard = found.map(|w| w.guard).unwrap_or_default();
+        portcullis_abi::Tag {
+            flags: super::guarding::flags(&guard),
+        }
     }
 
     /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.

@@ -7,6 +7,7 @@ mod core;
 mod credentials;
 mod events;
 mod exporting;
+mod guarding;
 mod reload;
 mod retention;
 mod shipping;
@@ -64,10 +65,14 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         shipping,
         truth: core.truth,
     };
-    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
+    let (unix, unix_redirector) = guarding::listeners(&config, control.clone())?;
+    let agent = Agent::new(config_path.into(), config, core.front, sides, (control, unix), mount);
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();
+    let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
+    agent.listen_unix(&present_config)?;
+    tokio::spawn(guarding::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
@@ -77,6 +82,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         tokio::spawn(console.serve(drain.clone()));
     }
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
+    let accepting_unix = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(unix_redirector)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(workloads = agent.front.workloads.all().len(), "ready");
 
@@ -101,6 +107,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         "stopping; live connections have {deadline:?}"
     );
     accepting.abort();
+    accepting_unix.abort();
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();

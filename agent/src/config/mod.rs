@@ -4,6 +4,7 @@ mod approvals;
 mod console_check;
 mod credential;
 mod evidence;
+mod guard;
 mod http_upstream;
 mod ledger;
 mod load;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use evidence::Evidence;
+pub use guard::{Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
@@ -67,6 +69,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[[unix]]`
+    pub unix: Vec<Unix>,
 }
 
 /// `[host]`
@@ -178,6 +182,9 @@ pub struct Workload {
     /// Scopes to ask for.
     #[serde(default)]
     pub scope: Option<String>,
+    /// Doors that are opened for it.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 /// `[policy]`

@@ -24,7 +24,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{RedirectError, Redirected, Redirector, process},
+    redirect::{RedirectError, Redirected, Redirector, UnixDestination, process},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -67,6 +67,7 @@ struct Accepted {
     process: Process,
     original_dst: OriginalDst,
     transport: Transport,
+    unix: Option<Arc<UnixDestination>>,
     workload: Option<WorkloadName>,
 }
 
@@ -115,6 +116,7 @@ impl Front {
             origin,
             original_dst,
             transport,
+            unix,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
@@ -124,6 +126,7 @@ impl Front {
             origin,
             original_dst,
             transport,
+            unix,
         };
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
@@ -164,9 +167,18 @@ impl Front {
     ) -> Reason {
         let limits = Limits::clone(&self.limits.load());
         let upstreams = Upstreams::clone(&self.upstreams.load());
-        let upstream = upstreams
-            .find(&self.shared.names, accepted.original_dst, workload)
-            .await;
+        let upstream = match &accepted.unix {
+            Some(unix) => upstreams.named(&unix.upstream, workload),
+            None => {
+                upstreams
+                    .find(&self.shared.names, accepted.original_dst, workload)
+                    .await
+            }
+        };
+        // Not for this workload: there is nothing that it could be carried as.
+        if accepted.unix.is_some() && upstream.is_none() {
+            return Reason::UpstreamUnreachable;
+        }
         let (stream, tls) = match self
             .open_tls(stream, accepted, upstream.as_deref(), &limits)
             .await
@@ -214,6 +226,7 @@ impl Front {
         let connector = self.connector.load_full();
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
+            unix: accepted.unix.as_ref().map(|unix| unix.path.as_path()),
             tls: facts,
             acceptor: &self.acceptor,
             connector: &connector,
@@ -282,6 +295,7 @@ impl Front {
             cgroup_id: accepted.origin.tagged.0,
             netns: accepted.origin.netns,
             destination: accepted.original_dst,
+            unix: accepted.unix.as_ref().and_then(|unix| unix.path.to_str()),
             closing,
         });
         self.shared.ledger.enqueue(entry).await.map_err(|e| e.reason())

@@ -17,6 +17,8 @@ mod sys;
 pub mod tags;
 mod watch;
 
+use std::{path::PathBuf, sync::Arc};
+
 use futures_util::future::BoxFuture;
 
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
@@ -40,6 +42,17 @@ pub struct Redirected {
     pub original_dst: OriginalDst,
     /// What it came by.
     pub transport: Transport,
+    /// For a UNIX socket, which one; its `original_dst` is then the unspecified address and the upstream's port.
+    pub unix: Option<Arc<UnixDestination>>,
+}
+
+/// The UNIX socket that a workload asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixDestination {
+    /// Its path.
+    pub path: PathBuf,
+    /// The `[[upstream]]` as which it is carried.
+    pub upstream: String,
 }
 
 /// Where connections come from.

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,28 @@ static long vm_read(pid_t pid, void *at)
 	char buffer[8];
 	struct iovec here = { buffer, sizeof buffer }, there = { at, sizeof buffer };
 	return process_vm_readv(pid, &here, 1, &there, 1, 0);
+}
+
+/* `@name` is an abstract one. */
+static long unix_socket(int type, const char *to)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = strlen(to);
+	if (length > sizeof address.sun_path)
+		return -1;
+	memcpy(address.sun_path, to, length);
+	if (*to == '@')
+		address.sun_path[0] = 0;
+	int fd = socket(AF_UNIX, type, 0);
+	socklen_t size = offsetof(struct sockaddr_un, sun_path) + length;
+	if (type == SOCK_DGRAM)
+		return sendto(fd, "x", 1, 0, (void *)&address, size);
+	if (connect(fd, (void *)&address, size))
+		return -1;
+	char text[64] = "";
+	long got = read(fd, text, sizeof text - 1);
+	printf("%s ", text);
+	return got;
 }
 
 static long int80(long number, long a, long b, long c)
@@ -149,6 +172,17 @@ static long act(int argc, char **argv)
 	if (IS("setns")) {
 		int fd = open(argv[3], O_RDONLY);
 		return fd < 0 ? -1 : setns(fd, argc > 4 ? strtol(argv[4], 0, 0) : 0);
+	}
+	if (IS("unix"))
+		return unix_socket(SOCK_STREAM, argv[3]);
+	if (IS("unix-send"))
+		return unix_socket(SOCK_DGRAM, argv[3]);
+	if (IS("unix-in"))
+		return chdir(argv[3]) ? -1 : unix_socket(SOCK_STREAM, argv[4]);
+	if (IS("unix-by-fd")) {
+		char path[64];
+		snprintf(path, sizeof path, "/proc/self/fd/%d/%s", open(argv[3], O_PATH | O_DIRECTORY), argv[4]);
+		return unix_socket(SOCK_STREAM, path);
 	}
 	if (IS("leave"))
 		return enter(argv[3], getpid());

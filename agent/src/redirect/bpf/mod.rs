@@ -155,6 +155,7 @@ impl BpfRedirector {
             origin: origin(&record),
             original_dst: original_dst(&record),
             transport: Transport::Tcp,
+            unix: None,
         })
     }
 }

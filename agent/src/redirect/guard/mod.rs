@@ -9,6 +9,7 @@
 mod attach;
 mod events;
 mod hooks;
+mod listen;
 mod load;
 mod members;
 mod offsets;
@@ -24,6 +25,7 @@ use portcullis_abi::guard as abi;
 pub(super) use self::{load::Loaded, offsets::offsets, tracepoints::attach};
 pub use self::{
     events::{GuardEvents, outcome},
+    listen::{UnixListeners, UnixRedirect, UnixRedirector},
     tracepoints::TRACEPOINTS,
     unix::UnixAddress,
 };

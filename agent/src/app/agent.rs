@@ -239,7 +239,7 @@ impl Agent {
         let found = config.workload.iter().find(|w| w.name == *workload);
         let guard = found.map(|w| w.guard).unwrap_or_default();
         portcullis_abi::Tag {
-            flags: super::guarding::flags(&guard),
+            flags: guard.flags(),
         }
     }
 

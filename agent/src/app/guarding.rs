@@ -4,38 +4,17 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use portcullis_abi::guard::flag;
 use serde_json::json;
 
 use super::agent::Agent;
 use crate::{
-    config::{self, Config, Door, Moved, Mount},
+    config::{self, Config},
     model::{CgroupId, EntryKind, WorkloadName},
     redirect::{
         Outcome, UnixDestination,
         guard::{self, UnixAddress, UnixListeners, UnixRedirect},
     },
 };
-
-/// The bits of a workload's tag that the guard has.
-pub(super) fn flags(guard: &config::Guard) -> u64 {
-    let door = |door: Door, bit| if door == Door::Allow { bit } else { 0 };
-    let mount = match guard.mount {
-        Mount::Deny => flag::MOUNT_STRICT,
-        Mount::Host => 0,
-        Mount::Allow => flag::MOUNT,
-    };
-    let moved = match guard.moved {
-        Moved::Record => 0,
-        Moved::Kill => flag::MOVED_ENDS,
-    };
-    door(guard.families, flag::FAMILIES)
-        | door(guard.io_uring, flag::IO_URING)
-        | door(guard.trace, flag::TRACE)
-        | door(guard.unix, flag::UNIX)
-        | mount
-        | moved
-}
 
 /// The paths that are redirected.
 pub(super) fn redirects(config: &Config) -> Vec<UnixRedirect> {
@@ -147,21 +126,4 @@ pub(super) fn listeners(
 ) -> anyhow::Result<(UnixListeners, guard::UnixRedirector)> {
     UnixListeners::new(config.host.run_dir.join("unix"), control)
         .context("UNIX sockets cannot be redirected")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_workload_without_switches_has_every_door_shut() {
-        assert_eq!(flags(&config::Guard::default()), 0);
-        let open: config::Guard = toml::from_str(
-            "families = \"allow\"\nio_uring = \"allow\"\ntrace = \"allow\"\nmount = \"allow\"\nunix = \"allow\"\nmoved = \"kill\"",
-        )
-        .unwrap();
-        let all = flag::FAMILIES | flag::IO_URING | flag::TRACE | flag::MOUNT | flag::UNIX | flag::MOVED_ENDS;
-        assert_eq!(flags(&open), all);
-        assert!(toml::from_str::<config::Guard>("iouring = \"allow\"").is_err());
-    }
 }

@@ -3,6 +3,7 @@
 mod approvals;
 mod console_check;
 mod credential;
+mod dns;
 mod evidence;
 mod guard;
 mod http_upstream;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use dns::Dns;
 pub use evidence::Evidence;
 pub use guard::{Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
@@ -69,6 +71,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[[unix]]`
     pub unix: Vec<Unix>,
 }

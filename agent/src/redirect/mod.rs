@@ -9,8 +9,10 @@
 pub mod bpf;
 mod btf;
 pub mod cgroup;
+pub mod doors;
 mod dummy;
 mod error;
+mod exec;
 pub mod guard;
 pub mod process;
 mod sys;

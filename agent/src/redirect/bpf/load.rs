@@ -3,28 +3,34 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, guard};
+use crate::redirect::{RedirectError, btf::Btf, exec, guard};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
-const PINNED: [&str; 7] = [
-    "CONFIG",
+const PINNED: &[&str] = &[
+    "NETNS",
     "TAGGED",
     "COUNTERS",
     "ERRORS",
     "ORIGINAL_DST",
     "INFLIGHT",
     "ACCEPTED",
+    "ASKED",
+    "SENDING",
+    "DATAGRAMS",
+    "PROCS",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
-pub(super) const WORKLOAD: [&str; 9] = [
+pub(super) const WORKLOAD: &[&str] = &[
     "egress",
     "workload_ops",
     "getpeername4",
     "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
     "connect4",
     "connect6",
     "sendmsg4",
@@ -68,17 +74,17 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = guard::offsets(&btf)?;
+    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?].concat();
     let mut loader = EbpfLoader::new();
-    for (name, offset) in &offsets {
-        loader.override_global(name, offset, true);
+    for (constant, offset) in &offsets {
+        loader.override_global(constant, offset, true);
     }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for map in PINNED.iter().chain(&guard::PINNED) {
+        for &map in PINNED.iter().chain(&guard::PINNED) {
             loader.map_pin_path(map, pins.map(map));
         }
     }

@@ -36,7 +36,6 @@ pub(super) use pin::failed as pin_failed;
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 
-pub(in crate::redirect) use self::control::map_failed;
 use self::{
     control::State,
     datagram::Tokens,

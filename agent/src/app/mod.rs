@@ -7,6 +7,7 @@ mod core;
 mod credentials;
 mod events;
 mod exporting;
+mod guarding;
 mod pulse;
 mod reconciling;
 mod reload;
@@ -89,10 +90,21 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         shipping,
         truth: core.truth,
     };
-    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
+    let (unix, unix_redirector) = guarding::listeners(&config, control.clone())?;
+    let agent = Agent::new(
+        config_path.into(),
+        config,
+        core.front,
+        sides,
+        (control, unix),
+        mount,
+    );
     let agent = Arc::new(agent);
     agent.record_started().await?;
     agent.lapse_orphans();
+    let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
+    agent.listen_unix(&present_config)?;
+    tokio::spawn(guarding::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
@@ -104,6 +116,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     }
     let (redirector, pulse) = pulse::answering(redirector);
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
+    let accepting_unix = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(unix_redirector)));
     tokio::spawn(pulse::watch(pulse, Arc::clone(&agent), socket));
     drop(starting);
     service::tell(&[NotifyState::Ready]);
@@ -134,6 +147,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     // Until it has ended it may have taken one more from the queue, which would be turned away: the next daemon serves
     // what is left there.
     let _aborted = accepting.await;
+    accepting_unix.abort();
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     answering.abort();

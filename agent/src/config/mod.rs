@@ -5,6 +5,7 @@ mod console_check;
 mod credential;
 mod dns;
 mod evidence;
+mod guard;
 mod http_upstream;
 mod ledger;
 mod load;
@@ -20,6 +21,7 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use dns::Dns;
 pub use evidence::Evidence;
+pub use guard::{Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
@@ -71,6 +73,8 @@ pub struct Config {
     pub log: Log,
     /// `[dns]`
     pub dns: Dns,
+    /// `[[unix]]`
+    pub unix: Vec<Unix>,
 }
 
 /// `[host]`
@@ -182,6 +186,9 @@ pub struct Workload {
     /// Scopes to ask for.
     #[serde(default)]
     pub scope: Option<String>,
+    /// Doors that are opened for it.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 /// `[policy]`

@@ -377,9 +377,12 @@ struct TlsBodies<'a> {
 }
 
 #[derive(Serialize)]
-struct OriginalBody {
+struct OriginalBody<'a> {
     address: IpAddr,
     port: u16,
+    /// The path of a UNIX socket, which has no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -390,7 +393,7 @@ struct SessionBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_up: Option<u64>,
     cgroup_id: u64,
-    destination: OriginalBody,
+    destination: OriginalBody<'a>,
     event: &'a str,
     host: &'a str,
     id: Uuid,
@@ -451,6 +454,8 @@ pub struct SessionParts<'a> {
     pub destination: OriginalDst,
     /// What it came by.
     pub transport: Transport,
+    /// The path, where it was a UNIX socket.
+    pub unix: Option<&'a str>,
     /// Set for the closing entry.
     pub closing: Option<Closing<'a>>,
 }
@@ -468,6 +473,7 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
         destination: OriginalBody {
             address: p.destination.0.ip(),
             port: p.destination.0.port(),
+            unix: p.unix,
         },
         event: if closing.is_some() { "close" } else { "open" },
         host: p.host,

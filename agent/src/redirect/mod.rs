@@ -21,7 +21,7 @@ mod sys;
 pub mod tags;
 mod watch;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
@@ -50,6 +50,17 @@ pub struct Redirected {
     pub transport: Transport,
     /// The network namespace that it is to go on from, where that is not the agent's own.
     pub namespace: Option<Arc<Namespace>>,
+    /// For a UNIX socket, which one; its `original_dst` is then the unspecified address and the upstream's port.
+    pub unix: Option<Arc<UnixDestination>>,
+}
+
+/// The UNIX socket that a workload asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixDestination {
+    /// Its path.
+    pub path: PathBuf,
+    /// The `[[upstream]]` as which it is carried.
+    pub upstream: String,
 }
 
 /// Where connections come from.

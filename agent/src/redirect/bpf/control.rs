@@ -223,6 +223,12 @@ impl Control {
         self.state().guard.set_unix(id, allowed)
     }
 
+    /// Where cgroup2 is mounted.
+    #[must_use]
+    pub fn mount(&self) -> PathBuf {
+        self.state().mount.clone()
+    }
+
     /// The optional programs that this host does not load, and why.
     #[must_use]
     pub fn unavailable(&self) -> Vec<Unavailable> {

@@ -235,6 +235,7 @@ impl Records {
             original_dst: original_dst(&record),
             transport: Transport::Tcp,
             namespace: None,
+            unix: None,
         })
     }
 }

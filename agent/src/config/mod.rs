@@ -104,7 +104,8 @@ pub struct Redirect {
     pub port: u16,
     /// bpffs directory where links and maps are pinned.
     pub pin_dir: PathBuf,
-    /// The agent's own cgroup below the cgroup2 mount; the one it is in already when empty and that is not the root.
+    /// The agent's own cgroup below the cgroup2 mount; the one it is in already when empty and that is not the root
+    /// (`portcullis.slice` rather than a service in it, as the slice outlives the service).
     pub agent_cgroup: String,
 }
 

@@ -38,23 +38,33 @@ impl Kernel {
                 &format!("kernel {}", spec.name),
                 "the present build in Debian's archive",
             );
-            let package = archive.download(spec, &directory)?;
+            let packages = archive.download(spec, &directory)?;
             let partial = directory.join("partial");
-            run(Command::new("dpkg-deb").arg("-x").args([&package, &partial]))?;
+            for package in &packages {
+                run(Command::new("dpkg-deb").arg("-x").args([package, &partial]))?;
+            }
             let base = modules_of(&partial)?;
             let version = version_of(&base)?;
             run(Command::new("depmod")
                 .arg("-b")
                 .args([&base_of(&partial), Path::new(&version)]))?;
-            fs::remove_file(&package)?;
+            for package in &packages {
+                fs::remove_file(package)?;
+            }
             fs::rename(&partial, &tree)?;
         }
         let modules = modules_of(&tree)?;
         let version = version_of(&modules)?;
         let initramfs = directory.join("initramfs");
         make_initramfs(&directory, &modules.join(&version), &initramfs)?;
+        // Newer packages have it beside the modules.
+        let image = [
+            tree.join(format!("boot/vmlinuz-{version}")),
+            modules.join(&version).join("vmlinuz"),
+        ];
+        let image = image.into_iter().find(|p| p.exists());
         Ok(Self {
-            image: tree.join(format!("boot/vmlinuz-{version}")),
+            image: image.context("the kernel's package has no vmlinuz")?,
             name: spec.name,
             version,
             initramfs,

@@ -32,6 +32,9 @@ pub struct Kernels {
     /// Only redirect tests whose name contains this.
     #[arg(long, value_name = "TEXT")]
     test: Option<String>,
+    /// Take what is built already, however old.
+    #[arg(long)]
+    no_build: bool,
     /// Get kernels and image anew: otherwise what target/kernels holds is used as it is.
     #[arg(long)]
     fresh: bool,
@@ -55,7 +58,7 @@ pub fn kernels(arguments: &Kernels) -> anyhow::Result<()> {
         std::fs::remove_dir_all(&work)?;
     }
     std::fs::create_dir_all(&work)?;
-    let built = stage::build(&stages)?;
+    let built = stage::build(&work, &stages, !arguments.no_build)?;
     let archive = Archive::open(&work)?;
     let image = Image::ensure(&work, &archive)?;
     let mut table = Vec::new();

@@ -23,9 +23,9 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Makes the disk.
-    pub fn write(&self, work: &Path, kernel: &Kernel, disk: &Path) -> anyhow::Result<()> {
-        let tree = work.join("payload");
+    /// Makes the disk at `disk`.
+    pub fn write(&self, kernel: &Kernel, disk: &Path) -> anyhow::Result<()> {
+        let tree = disk.with_extension("tree");
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }

@@ -36,13 +36,24 @@ pub struct Built {
     workload: PathBuf,
 }
 
-/// Builds what the stages take along.
-pub fn build(stages: &[Stage]) -> anyhow::Result<Built> {
-    say("build", "what is taken into the guests");
+/// Builds what the stages take along, or finds what was built before.
+pub fn build(work: &Path, stages: &[Stage], anew: bool) -> anyhow::Result<Built> {
     let target = root().canonicalize()?.join("target/debug");
-    run(cargo().args(["build", "--package", "portcullis", "--bins"]))?;
-    let redirect = if stages.contains(&Stage::Redirect) {
-        Some(redirect_tests()?)
+    // The name of the tests' program changes with what they are made of.
+    let named = work.join("redirect.path");
+    let wanted = stages.contains(&Stage::Redirect);
+    if anew {
+        say("build", "what is taken into the guests");
+        run(cargo().args(["build", "--package", "portcullis", "--bins"]))?;
+        if wanted {
+            let path = redirect_tests()?;
+            std::fs::write(&named, path.as_os_str().as_encoded_bytes())?;
+        }
+    }
+    let redirect = if wanted {
+        Some(PathBuf::from(
+            std::fs::read_to_string(&named).context("the redirect tests are not built")?,
+        ))
     } else {
         None
     };
@@ -162,7 +173,7 @@ impl Stage {
             .arg("--sparse=always")
             .args([&image.path, &machine.root]))?;
         self.payload(built, kernel, test)?
-            .write(work, kernel, &machine.payload)?;
+            .write(kernel, &machine.payload)?;
         machine.run(self.limit())
     }
 }

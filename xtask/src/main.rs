@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod demo;
+mod dist;
 mod kernels;
 mod setup;
 mod step;
@@ -69,6 +70,10 @@ enum Command {
     Kernels(kernels::Kernels),
     /// Loads every eBPF program into this kernel and prints a table with instruction counts. Needs root.
     VerifyBpf,
+    /// Makes what is installed on hosts: .deb, .rpm, tarball, bill of materials, SHA256SUMS, in target/package/out.
+    ///
+    /// The same commit makes the same bytes, wherever and whenever (`--twice` shows it). Installs the packers first.
+    Dist(dist::Dist),
 }
 
 fn main() -> std::process::ExitCode {
@@ -92,5 +97,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Kernels(kernels) => kernels::kernels(&kernels),
         Command::VerifyBpf => verify_bpf::verify_bpf(),
+        Command::Dist(dist) => dist::dist(&dist),
     }
 }

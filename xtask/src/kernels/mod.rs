@@ -52,7 +52,7 @@ pub fn kernels(arguments: &Kernels) -> anyhow::Result<()> {
     let wanted = archive::select(&arguments.kernel)?;
     let stages = Stage::select(&arguments.only)?;
     setup::setup()?;
-    setup::kernels()?;
+    setup::for_kernels()?;
     let work = root().canonicalize()?.join("target/kernels");
     if arguments.fresh && work.exists() {
         std::fs::remove_dir_all(&work)?;

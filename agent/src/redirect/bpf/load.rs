@@ -55,8 +55,8 @@ pub(super) enum Logging {
     Off,
 }
 
-/// Loads the object, with maps shared through `pins` if given.
-pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
+/// Makes the object's maps, shared through `pins` if given; no program is loaded yet.
+fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
     let btf = Btf::of_kernel()?;
     let offset = |member| {
         btf.offset("task_struct", member)
@@ -78,7 +78,12 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
             loader.map_pin_path(map, pins.map(map));
         }
     }
-    let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
+    Ok(loader.load(OBJECT).map_err(Box::new)?)
+}
+
+/// Loads the object and every program, with maps shared through `pins` if given.
+pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
+    let mut ebpf = open(pins, logging)?;
     for (name, program) in ebpf.programs_mut() {
         load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
@@ -91,6 +96,7 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
     }
 }
@@ -102,19 +108,33 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     load(None, Logging::On)?;
     let ebpf = load(None, Logging::Off)?;
-    ebpf.programs()
-        .map(|(name, program)| {
-            let info = program
-                .info()
-                .map_err(|error| RedirectError::program(name, &error))?;
-            Ok(ProgramInfo {
-                name: name.to_owned(),
-                kind: kind(program),
-                verified_instructions: info.verified_instruction_count(),
-                bytes: info.size_translated(),
-            })
-        })
-        .collect()
+    ebpf.programs().map(|(name, program)| describe(name, program)).collect()
+}
+
+/// Loads each program by itself, without attaching it: what the running kernel says of each that it takes, and why it
+/// refuses another.
+///
+/// # Errors
+/// When it does not come to that: no BTF, or no maps.
+pub fn try_each() -> Result<Vec<(String, Result<ProgramInfo, RedirectError>)>, RedirectError> {
+    let mut ebpf = open(None, Logging::Off)?;
+    let each = ebpf.programs_mut().map(|(name, program)| {
+        let tried = load_program(program).map_err(|error| RedirectError::program(name, &error));
+        (name.to_owned(), tried.and_then(|()| describe(name, program)))
+    });
+    Ok(each.collect())
+}
+
+fn describe(name: &str, program: &Program) -> Result<ProgramInfo, RedirectError> {
+    let info = program
+        .info()
+        .map_err(|error| RedirectError::program(name, &error))?;
+    Ok(ProgramInfo {
+        name: name.to_owned(),
+        kind: kind(program),
+        verified_instructions: info.verified_instruction_count(),
+        bytes: info.size_translated(),
+    })
 }
 
 fn kind(program: &Program) -> &'static str {
@@ -123,6 +143,7 @@ fn kind(program: &Program) -> &'static str {
         Program::CgroupSock(_) => "cgroup_sock",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
+        Program::RawTracePoint(_) => "raw_tracepoint",
         _ => "other",
     }
 }

@@ -26,7 +26,7 @@ use portcullis_abi as abi;
 use tokio::net::TcpStream;
 
 pub use control::{AttachedProgram, Control};
-pub use load::{ProgramInfo, verify};
+pub use load::{ProgramInfo, try_each, verify};
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 

@@ -6,6 +6,7 @@ mod cgroup;
 mod credentials;
 mod daemon;
 mod disclose;
+mod doctor;
 mod enter;
 mod evidence;
 mod export;
@@ -112,6 +113,7 @@ enum Command {
     /// Look at where the ledger is sent to ([[ship]]), and steer it.
     #[command(subcommand)]
     Ship(ship::Command),
+    Doctor(doctor::Args),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// Take all programs off this host: no workload is redirected or guarded any more.
@@ -165,6 +167,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ship(command) => ship::run(&command, &config()?),
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
+        Command::Doctor(args) => doctor::run(&args, &policy_config(&path)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
         Command::Unload => unload::run(&config()?),
         Command::Man(args) => manual::man(&args, Cli::command()),

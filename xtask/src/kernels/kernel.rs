@@ -23,6 +23,8 @@ pub struct Kernel {
     /// What `--kernel` calls it.
     pub name: &'static str,
     pub image: PathBuf,
+    /// What it was built with.
+    pub config: PathBuf,
     pub initramfs: PathBuf,
     /// What the guest has as /lib/modules.
     pub modules: PathBuf,
@@ -57,14 +59,18 @@ impl Kernel {
         let version = version_of(&modules)?;
         let initramfs = directory.join("initramfs");
         make_initramfs(&directory, &modules.join(&version), &initramfs)?;
-        // Newer packages have it beside the modules.
-        let image = [
-            tree.join(format!("boot/vmlinuz-{version}")),
-            modules.join(&version).join("vmlinuz"),
-        ];
-        let image = image.into_iter().find(|p| p.exists());
+        // Newer packages have them beside the modules.
+        let part = |name: &str| {
+            let places = [
+                tree.join(format!("boot/{name}-{version}")),
+                modules.join(&version).join(name),
+            ];
+            let found = places.into_iter().find(|p| p.exists());
+            found.with_context(|| format!("the kernel's package has no {name}"))
+        };
         Ok(Self {
-            image: image.context("the kernel's package has no vmlinuz")?,
+            image: part("vmlinuz")?,
+            config: part("config")?,
             name: spec.name,
             version,
             initramfs,

@@ -122,6 +122,7 @@ impl Stage {
     fn payload(self, built: &Built, kernel: &Kernel, test: Option<&str>) -> anyhow::Result<Payload> {
         let mut payload = Payload {
             programs: vec![built.portcullis.clone()],
+            files: vec![("config".into(), kernel.config.clone())],
             ..Payload::default()
         };
         let head = format!(

@@ -33,7 +33,7 @@ pub(super) const WORKLOAD: [&str; 9] = [
 ];
 
 /// The program of the agent's own cgroup.
-pub(super) const AGENT: &str = "agent_ops";
+pub const AGENT: &str = "agent_ops";
 
 /// One program as the kernel verified it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -108,7 +108,9 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     load(None, Logging::On)?;
     let ebpf = load(None, Logging::Off)?;
-    ebpf.programs().map(|(name, program)| describe(name, program)).collect()
+    ebpf.programs()
+        .map(|(name, program)| describe(name, program))
+        .collect()
 }
 
 /// Loads each program by itself, without attaching it: what the running kernel says of each that it takes, and why it

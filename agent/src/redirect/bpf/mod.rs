@@ -26,8 +26,8 @@ use portcullis_abi as abi;
 use tokio::net::TcpStream;
 
 pub use control::{AttachedProgram, Control};
-pub use load::{ProgramInfo, try_each, verify};
-pub use pin::remove;
+pub use load::{AGENT, ProgramInfo, try_each, verify};
+pub use pin::{can_pin, remove};
 pub use portcullis_abi::{Counters, Outcome, Site};
 
 use self::{control::State, listen::Listeners, load::Logging, pin::Pins};

@@ -52,13 +52,25 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 /// sendto(2) and sendmsg(2) with an IPv4 address, from an unconnected or a connected UDP socket.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    udp::sendmsg(&ctx)
+    udp::sendmsg4(&ctx)
 }
 
 /// sendto(2) and sendmsg(2) with an IPv6 address.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    udp::sendmsg(&ctx)
+    udp::sendmsg6(&ctx)
+}
+
+/// recvfrom(2) and recvmsg(2) of an AF_INET UDP socket.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    udp::recvmsg4(&ctx)
+}
+
+/// recvfrom(2) and recvmsg(2) of an AF_INET6 UDP socket, also where the datagram came by IPv4.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    udp::recvmsg6(&ctx)
 }
 
 /// socket(2) of AF_INET and AF_INET6.

@@ -200,7 +200,7 @@ fn two_agents_on_one_port_are_told() {
 #[test]
 fn the_kernel_takes_every_program() {
     let programs = verify().unwrap();
-    assert_eq!(programs.len(), 10);
+    assert_eq!(programs.len(), 12);
     for program in programs {
         println!("{program:?}");
         let instructions = program.verified_instructions.unwrap_or(0);

@@ -5,7 +5,7 @@
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
-    /// The agent has not written `CONFIG`.
+    /// Not used any more: the agent has not said where it listens.
     Config = 0,
     /// connect: no ancestor of the caller's cgroup is tagged (a socket used outside of the workload that made it).
     ConnectUntagged = 1,
@@ -37,6 +37,12 @@ pub enum Site {
     AcceptStorage = 14,
     /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
     AcceptEvicted = 15,
+    /// sendmsg: no socket storage.
+    SendStorage = 16,
+    /// sendmsg: the map of datagrams being sent did not take the entry.
+    SendSending = 17,
+    /// egress: the datagram got no token.
+    EgressToken = 18,
     /// guard: a signal could not be sent.
     GuardSignal = 40,
     /// guard: the map of a workload's processes took no more.
@@ -76,6 +82,9 @@ impl Site {
         Self::AcceptSocket,
         Self::AcceptStorage,
         Self::AcceptEvicted,
+        Self::SendStorage,
+        Self::SendSending,
+        Self::EgressToken,
         Self::GuardSignal,
         Self::GuardMembers,
         Self::GuardCondemned,
@@ -107,6 +116,9 @@ impl Site {
             Self::AcceptSocket => "accept_socket",
             Self::AcceptStorage => "accept_storage",
             Self::AcceptEvicted => "accept_evicted",
+            Self::SendStorage => "send_storage",
+            Self::SendSending => "send_sending",
+            Self::EgressToken => "egress_token",
             Self::GuardSignal => "guard_signal",
             Self::GuardMembers => "guard_members",
             Self::GuardCondemned => "guard_condemned",

@@ -6,5 +6,6 @@ mod doors;
 mod follow;
 mod guard;
 mod lifecycle;
+mod processes;
 mod redirected;
 mod storm;

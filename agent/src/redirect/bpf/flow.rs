@@ -166,7 +166,10 @@ mod tests {
         protocol.write_all(b"\0\x02hi").await.unwrap();
         let mut buffer = [0; 16];
         let (length, source) = workload.recv_from(&mut buffer).await.unwrap();
-        assert_eq!((&buffer[..length], source), (&b"hi"[..], socket.local_addr().unwrap()));
+        assert_eq!(
+            (&buffer[..length], source),
+            (&b"hi"[..], socket.local_addr().unwrap())
+        );
         // No more queries: the protocol is told, and still answers.
         drop(send);
         assert_eq!(protocol.read(&mut buffer).await.unwrap(), 0);
@@ -188,6 +191,8 @@ mod tests {
         assert!(seen.end() > Instant::now(), "an answer may still come");
         seen.open = 0;
         assert!(seen.end() <= Instant::now());
-        let _ended = tokio::time::timeout(IDLE, quiet(&Mutex::new(seen))).await.unwrap();
+        let _ended = tokio::time::timeout(IDLE, quiet(&Mutex::new(seen)))
+            .await
+            .unwrap();
     }
 }

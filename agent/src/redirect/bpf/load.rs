@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf};
+use crate::redirect::{RedirectError, btf::Btf, exec};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -19,6 +19,7 @@ const PINNED: &[&str] = &[
     "ASKED",
     "SENDING",
     "DATAGRAMS",
+    "PROCS",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
@@ -73,7 +74,11 @@ fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
+    let offsets = exec::offsets(&btf)?;
     let mut loader = EbpfLoader::new();
+    for (constant, offset) in &offsets {
+        loader.override_global(constant, offset, true);
+    }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)

@@ -28,8 +28,11 @@ use futures_util::future::BoxFuture;
 use portcullis_abi as abi;
 use tokio::net::TcpStream;
 
+pub(super) use attach::open as open_link;
+pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
 pub use load::{AGENT, ProgramInfo, try_each, verify};
+pub(super) use pin::failed as pin_failed;
 pub use pin::{can_pin, remove};
 pub use portcullis_abi::{Counters, Outcome, Site};
 
@@ -41,7 +44,7 @@ use self::{
     pin::Pins,
     resolver::{Dropped, Resolver},
 };
-use super::{RedirectError, Redirected, Redirector, cgroup, sys};
+use super::{RedirectError, Redirected, Redirector, cgroup, exec, sys};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -105,6 +108,7 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
+            procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -114,6 +118,10 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
+        for (program, tracepoint) in exec::PROGRAMS {
+            let pin = state.pins.host_link(program);
+            exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
+        }
         state.take_over()?;
         Ok(Self {
             listeners,

@@ -4,6 +4,7 @@
 //! What was downloaded and made stays below `target/kernels`, so that a second run needs no network.
 
 mod archive;
+mod deb;
 mod image;
 mod kernel;
 mod machine;

@@ -18,6 +18,8 @@ pub struct Payload {
     pub programs: Vec<PathBuf>,
     /// Other files, by their name below /payload.
     pub files: Vec<(String, PathBuf)>,
+    /// Small files, by their name below /payload.
+    pub texts: Vec<(&'static str, String)>,
     /// The shell script that is run.
     pub script: String,
 }

@@ -5,6 +5,7 @@ mod datagrams;
 mod doors;
 mod follow;
 mod guard;
+mod handover;
 mod lifecycle;
 mod processes;
 mod redirected;

@@ -227,6 +227,7 @@ impl State {
             0 => refuse("it is the root"),
             depth if depth >= abi::MAX_DEPTH as usize => refuse("it is too deep in the tree"),
             _ if self.agent.1.starts_with(directory) => refuse("the agent itself is within"),
+            _ if directory.starts_with(&self.agent.1) => refuse("it is within the agent's own cgroup"),
             _ => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::Ipv6Addr,
+    os::fd::BorrowedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -44,7 +45,7 @@ use self::{
     pin::Pins,
     resolver::{Dropped, Resolver},
 };
-use super::{RedirectError, Redirected, Redirector, cgroup, exec, sys};
+use super::{Kept, RedirectError, Redirected, Redirector, cgroup, exec, sys};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -80,12 +81,20 @@ impl BpfRedirector {
     /// # Errors
     /// When the port is used, or the kernel lacks or refuses something; the error names it.
     pub fn start(options: &Options) -> Result<Self, RedirectError> {
+        Self::start_with(options, &mut Kept::default())
+    }
+
+    /// As [`Self::start`], with the listeners that the service manager kept, if they are there.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(options: &Options, kept: &mut Kept) -> Result<Self, RedirectError> {
         // Before the listeners: a socket keeps the cgroup of its making, and accepted ones have the listener's.
         let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
-        let listeners = Listeners::bind(options.port)?;
-        let (dns4, dns6) = listen::resolver(options.port)?;
+        let listeners = Listeners::bind(options.port, agent.0, kept)?;
+        let (dns4, dns6) = listen::resolver(options.port, agent.0, kept)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -137,6 +146,14 @@ impl BpfRedirector {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The listeners and the resolver's sockets, for the service manager to keep while no agent runs, and the name to keep them under.
+    #[must_use]
+    pub fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let (name, mut all) = self.listeners.to_keep();
+        all.extend(self.resolver.sockets());
+        (name, all)
     }
 
     /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.

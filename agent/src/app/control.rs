@@ -127,6 +127,8 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .with_state(Arc::clone(&agent))
         .merge(super::retention::router(Arc::clone(&agent)))
         .merge(super::exporting::routes(&agent))
+        .merge(super::reconciling::routes(Arc::clone(&agent)))
+        .merge(super::selftesting::routes(Arc::clone(&agent)))
         .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))
         .merge(shipping::routes(Arc::clone(&agent)))

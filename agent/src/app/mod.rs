@@ -8,8 +8,10 @@ mod credentials;
 mod events;
 mod exporting;
 mod pulse;
+mod reconciling;
 mod reload;
 mod retention;
+mod selftesting;
 mod service;
 mod shipping;
 mod status;
@@ -33,6 +35,7 @@ use crate::{
     telemetry,
 };
 
+pub use reconciling::Reconcile;
 pub use report::{
     ApprovalStatus, DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus,
 };
@@ -77,8 +80,11 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let shipping = shipping::start(&core, &config)?;
     let retention = retention::make(&config, &core)?;
     retention.wait_for(shipping::untaken(&shipping));
+    // Before the first connection is taken.
+    let reconciler = reconciling::start(&core, &config, &control)?;
     let sides = Sides {
         approving,
+        reconciler,
         retention,
         shipping,
         truth: core.truth,
@@ -91,6 +97,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
     retention::start(&agent.retention, &drain);
+    agent.reconciler.run_each_minute(&drain);
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     if let Some(console) = console {
         tokio::spawn(console.serve(drain.clone()));

@@ -12,7 +12,9 @@ mod evidence;
 mod export;
 mod ledger;
 mod manual;
+mod reconcile;
 mod retention;
+mod selftest;
 mod sessions;
 mod ship;
 mod signals;
@@ -115,6 +117,17 @@ enum Command {
     #[command(subcommand)]
     Ship(ship::Command),
     Doctor(doctor::Args),
+    /// Hold what the kernel counted of each workload against the ledger, now; exit 1 when something differs.
+    Reconcile(reconcile::Args),
+    /// Really try every way out of a workload on this host, and record what came of it; exit 1 when one is open that
+    /// should be closed.
+    ///
+    /// In a throw-away workload, against a network namespace and processes of its own; needs root, the running daemon
+    /// and ip(8). It adds a device `pcst0` with addresses of RFC 5737 to this host while it runs.
+    Selftest(selftest::Args),
+    /// One attempt of a self-test, in a process of its own.
+    #[command(hide = true)]
+    SelftestAttempt,
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// Take all programs off this host: no workload is redirected or guarded any more.
@@ -169,6 +182,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::Doctor(args) => doctor::run(&args, &policy_config(&path)?),
+        Command::Reconcile(args) => reconcile::run(&args, &config()?),
+        Command::Selftest(args) => selftest::run(&args, &config()?),
+        Command::SelftestAttempt => selftest::attempt(),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
         Command::Unload => unload::run(&config()?),
         Command::Man(args) => manual::man(&args, Cli::command()),

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::redirect::{self, doors};
+use crate::redirect::{self, bpf::Tried, doors};
 
 /// How cgroups are laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +17,6 @@ pub enum Cgroups {
     Unified(PathBuf),
     /// cgroup2 here, beside v1 hierarchies.
     Hybrid(PathBuf),
-}
-
-/// One program, as the kernel took it or did not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trial {
-    /// Its name.
-    pub program: String,
-    /// Why the kernel refuses it, in its words.
-    pub refused: Option<String>,
 }
 
 /// What was found; `None` is what could not be read.
@@ -44,7 +35,7 @@ pub struct Facts {
     /// Whether there is, or can be, a bpf file system for pins.
     pub bpffs: Option<bool>,
     /// Every program by itself, or why it did not come to that.
-    pub programs: Result<Vec<Trial>, String>,
+    pub programs: Result<Vec<Tried>, String>,
     /// Whether sockets tell which network namespace they are of.
     pub netns: bool,
     /// The security modules in force.
@@ -150,13 +141,8 @@ fn cgroups() -> Cgroups {
     }
 }
 
-fn programs() -> Result<Vec<Trial>, String> {
-    let each = redirect::bpf::try_each().map_err(|e| e.to_string())?;
-    let trial = |(program, tried): (String, Result<_, redirect::RedirectError>)| Trial {
-        program,
-        refused: tried.err().map(|e| e.to_string()),
-    };
-    let mut all: Vec<Trial> = each.into_iter().map(trial).collect();
+fn programs() -> Result<Vec<Tried>, String> {
+    let mut all = redirect::bpf::try_each().map_err(|e| e.to_string())?;
     all.sort_by(|a, b| a.program.cmp(&b.program));
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! What the facts mean, and what to do about them.
 
 use super::{Cgroups, Facts};
-use crate::redirect::bpf;
+use crate::redirect::bpf::Tried;
 
 /// How it stands with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -147,60 +147,39 @@ fn bpffs(facts: &Facts) -> Finding {
     }
 }
 
-/// The programs of a workload's cgroup and of the agent's.
-fn needed() -> Vec<&'static str> {
-    let workload = bpf::programs().iter().copied();
-    workload.chain([bpf::AGENT]).collect()
-}
-
-/// The hooks without which a workload cannot be tagged.
+/// The programs without which the agent does not start.
 fn hooks(facts: &Facts) -> Finding {
     let trials = match &facts.programs {
         Ok(trials) => trials,
-        Err(why) => {
-            return bad(
-                "hooks",
-                State::Missing,
-                why.clone(),
-                "see btf and privileges above",
-            );
-        }
+        Err(why) => return bad("hooks", State::Missing, why.clone(), "see btf and privileges above"),
     };
-    let needed = needed();
-    let refused: Vec<String> = needed
-        .iter()
-        .filter_map(|name| match trials.iter().find(|t| t.program == **name) {
-            Some(trial) => trial.refused.as_deref().map(last_line),
-            None => Some(format!("no program {name}")),
-        })
-        .collect();
+    let (needed, refused) = refused(trials, false);
     if refused.is_empty() {
-        return good("hooks", format!("all {} load", needed.len()));
+        return good("hooks", format!("all {needed} load"));
     }
-    bad("hooks", State::Missing, refused.join("; "), "boot a newer kernel")
+    bad("hooks", State::Missing, refused, "boot a newer kernel")
 }
 
 /// The programs that close more doors where the kernel takes them.
 fn optional(facts: &Facts) -> Option<Finding> {
-    let needed = needed();
-    let trials = facts.programs.as_ref().ok()?;
-    let more: Vec<_> = trials
-        .iter()
-        .filter(|t| !needed.contains(&t.program.as_str()))
-        .collect();
-    let refused: Vec<String> = more
-        .iter()
-        .filter_map(|t| Some(format!("{}: {}", t.program, last_line(t.refused.as_deref()?))))
-        .collect();
-    if refused.is_empty() {
-        return (!more.is_empty()).then(|| good("more-hooks", format!("all {} load", more.len())));
+    let (all, refused) = refused(facts.programs.as_ref().ok()?, true);
+    if all == 0 {
+        return None;
     }
-    Some(bad(
-        "more-hooks",
-        State::Limited,
-        refused.join("; "),
-        "the doors below say what stays open",
-    ))
+    if refused.is_empty() {
+        return Some(good("more-hooks", format!("all {all} load")));
+    }
+    let advice = "other mechanisms answer for some of them; the doors below say what stays open";
+    Some(bad("more-hooks", State::Limited, refused, advice))
+}
+
+/// How many there are of a kind, and those that are refused.
+fn refused(trials: &[Tried], optional: bool) -> (usize, String) {
+    let of_kind: Vec<_> = trials.iter().filter(|t| t.optional == optional).collect();
+    let refused = of_kind
+        .iter()
+        .filter_map(|t| Some(format!("{}: {}", t.program, last_line(t.refused.as_deref()?))));
+    (of_kind.len(), refused.collect::<Vec<_>>().join("; "))
 }
 
 /// A verifier's log says at its end why.
@@ -346,14 +325,15 @@ fn systemd(facts: &Facts) -> Finding {
 mod tests {
     use super::*;
     use crate::{
-        doctor::{Trial, report},
-        redirect::doors,
+        doctor::report,
+        redirect::{bpf, doors},
     };
 
     fn facts() -> Facts {
-        let names = needed().into_iter().chain(["one_more"]);
-        let trial = |name: &str| Trial {
+        let needed = bpf::programs().iter().map(|name| (*name, false));
+        let trial = |(name, optional): (&str, bool)| Tried {
             program: name.to_owned(),
+            optional,
             refused: None,
         };
         Facts {
@@ -363,7 +343,7 @@ mod tests {
             btf: None,
             cgroups: Cgroups::Unified("/sys/fs/cgroup".into()),
             bpffs: Some(true),
-            programs: Ok(names.map(trial).collect()),
+            programs: Ok(needed.chain([("one_more", true)]).map(trial).collect()),
             netns: true,
             lsms: Some(vec!["lockdown".into(), "bpf".into()]),
             lsm_programs: Ok(true),

@@ -6,7 +6,7 @@
 mod facts;
 mod judge;
 
-pub use facts::{Cgroups, Facts, Trial};
+pub use facts::{Cgroups, Facts};
 pub use judge::{Finding, State, judge};
 
 use crate::redirect::doors;

@@ -151,7 +151,14 @@ fn bpffs(facts: &Facts) -> Finding {
 fn hooks(facts: &Facts) -> Finding {
     let trials = match &facts.programs {
         Ok(trials) => trials,
-        Err(why) => return bad("hooks", State::Missing, why.clone(), "see btf and privileges above"),
+        Err(why) => {
+            return bad(
+                "hooks",
+                State::Missing,
+                why.clone(),
+                "see btf and privileges above",
+            );
+        }
     };
     let (needed, refused) = refused(trials, false);
     if refused.is_empty() {

@@ -163,10 +163,12 @@ pub fn try_each() -> Result<Vec<Tried>, RedirectError> {
         .map(|(name, program)| Tried {
             program: name.to_owned(),
             optional: false,
-            refused: load_program(program).err().map(|error| match RedirectError::program(name, &error) {
-                RedirectError::Program { why, .. } => why,
-                other => other.to_string(),
-            }),
+            refused: load_program(program)
+                .err()
+                .map(|error| match RedirectError::program(name, &error) {
+                    RedirectError::Program { why, .. } => why,
+                    other => other.to_string(),
+                }),
         })
         .collect();
     let optional = guard::load(&ebpf, OBJECT)?;

@@ -234,17 +234,16 @@ impl Manager {
             let _here = runtime.enter();
             // A service manager keeps sockets of its own namespace only.
             let (agent, mut kept) = (CgroupId(0), Kept::default());
-            let made =
-                Listeners::bind(port, Loopback::Later, agent, &mut kept).and_then(|listeners| {
-                    let cookie = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
-                    Ok((
-                        cookie,
-                        (
-                            listeners,
-                            listen::resolver(port, Loopback::Later, agent, &mut kept)?,
-                        ),
-                    ))
-                });
+            let made = Listeners::bind(port, Loopback::Later, agent, &mut kept).and_then(|listeners| {
+                let cookie = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
+                Ok((
+                    cookie,
+                    (
+                        listeners,
+                        listen::resolver(port, Loopback::Later, agent, &mut kept)?,
+                    ),
+                ))
+            });
             made.map_err(std::io::Error::other)
         });
         let (namespace, (listeners, (v4, v6))) = entered.await.map_err(RedirectError::Netns)?;

@@ -19,35 +19,45 @@ const IPPROTO_ICMPV6: u32 = 58;
 /// Decides a packet.
 #[inline(always)]
 pub fn egress(ctx: &SkBuffContext) -> i32 {
-    let packet = packet::read(ctx).unwrap_or_else(|_| {
-        failed(ctx, Site::EgressHeader);
-        None
-    });
-    if let Some(packet) = &packet
-        && is_to_loopback(packet)
-        // A socket bound to a device after its connect would send 127.0.0.1 to that device.
-        && packet::is_on_loopback(ctx)
-    {
+    let verdict = match packet::read(ctx) {
+        Ok(packet) if packet.plain != 0 => plain(ctx, &packet),
+        Ok(_) => DENY,
+        Err(_) => {
+            failed(ctx, Site::EgressHeader);
+            DENY
+        }
+    };
+    if verdict == DENY {
+        match tagged::of_packet(ctx) {
+            Some(tagged) => tagged::count(ctx, tagged, Outcome::EgressDropped),
+            None => failed(ctx, Site::EgressUntagged),
+        }
+    }
+    verdict
+}
+
+#[inline(always)]
+fn plain(ctx: &SkBuffContext, packet: &Packet) -> i32 {
+    // A socket bound to a device after its connect would send 127.0.0.1 to that device.
+    if is_to_loopback(packet) && packet::is_on_loopback(ctx) {
         if packet.protocol != IPPROTO_UDP {
             return ALLOW;
         }
-        match udp::mark(ctx, packet.to_port) {
-            Ok(()) => return ALLOW,
-            Err(site) => failed(ctx, site),
+        return match udp::mark(ctx, packet.to_port) {
+            Ok(()) => ALLOW,
+            Err(site) => {
+                failed(ctx, site);
+                DENY
+            }
+        };
+    }
+    match tagged::of_packet(ctx) {
+        Some(tagged) if exempt::passes(tagged, &flow(packet), For::Packet) => {
+            tagged::count(ctx, tagged, Outcome::EgressExempt);
+            ALLOW
         }
+        _ => DENY,
     }
-    let Some(tagged) = tagged::of_packet(ctx) else {
-        failed(ctx, Site::EgressUntagged);
-        return DENY;
-    };
-    if let Some(packet) = &packet
-        && exempt::passes(tagged, &flow(packet), For::Packet)
-    {
-        tagged::count(ctx, tagged, Outcome::EgressExempt);
-        return ALLOW;
-    }
-    tagged::count(ctx, tagged, Outcome::EgressDropped);
-    DENY
 }
 
 #[inline(always)]

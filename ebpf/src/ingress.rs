@@ -16,24 +16,24 @@ pub fn ingress(ctx: &SkBuffContext) -> i32 {
     if packet::is_on_loopback(ctx) {
         return ALLOW;
     }
-    let packet = packet::read(ctx).unwrap_or_else(|_| {
-        failed(ctx, Site::IngressHeader);
-        None
-    });
     let Some(tagged) = tagged::of_packet(ctx) else {
         failed(ctx, Site::IngressUntagged);
         return DENY;
     };
-    if let Some(packet) = packet {
-        let flow = Flow {
-            protocol: packet.protocol,
-            addr: packet.from,
-            port: packet.from_port,
-            own: packet.to_port,
-        };
-        if exempt::passes(tagged, &flow, For::Packet) {
-            return ALLOW;
+    match packet::read(ctx) {
+        Ok(packet) if packet.plain != 0 => {
+            let flow = Flow {
+                protocol: packet.protocol,
+                addr: packet.from,
+                port: packet.from_port,
+                own: packet.to_port,
+            };
+            if exempt::passes(tagged, &flow, For::Packet) {
+                return ALLOW;
+            }
         }
+        Ok(_) => {}
+        Err(_) => failed(ctx, Site::IngressHeader),
     }
     tagged::count(ctx, tagged, Outcome::IngressDropped);
     DENY

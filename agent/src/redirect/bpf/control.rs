@@ -128,6 +128,12 @@ impl Control {
         .await;
     }
 
+    /// Cookies of the network namespaces, other than the agent's own, in which it listens now.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<u64> {
+        self.state().manage.prepared.borrow().clone()
+    }
+
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
     ///
     /// # Errors

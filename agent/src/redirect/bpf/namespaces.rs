@@ -28,6 +28,7 @@ use super::{
     listen::{self, Listeners, Loopback},
     resolver::{self, Dropped, Resolver},
 };
+use crate::model::CgroupId;
 use crate::redirect::{
     Kept, RedirectError, Redirected,
     netns::{self, Namespace},
@@ -54,6 +55,8 @@ pub(super) struct Manage {
     pub(super) prepare: mpsc::Sender<Prepare>,
     /// The directories of the tagged cgroups.
     pub(super) tagged: watch::Sender<Vec<PathBuf>>,
+    /// Cookies of the namespaces that are prepared.
+    pub(super) prepared: watch::Receiver<Vec<u64>>,
 }
 
 /// What the manager needs of the redirector.
@@ -99,6 +102,7 @@ impl Namespaces {
         let (send, connections) = mpsc::channel(WAITING);
         let (prepare, requests) = mpsc::channel(REQUESTS);
         let (tagged, tags) = watch::channel(Vec::new());
+        let (told, prepared) = watch::channel(Vec::new());
         let events = parts.events;
         let own_inode = netns::inode(Path::new("/proc/thread-self/ns/net")).map_err(RedirectError::Netns)?;
         let manager = Manager {
@@ -110,13 +114,18 @@ impl Namespaces {
             own_inode,
             send,
             tagged: tags,
+            told,
             known: BTreeMap::new(),
         };
         let events = sys::readable(events).map_err(RedirectError::Netns)?;
         let mounts = File::open("/proc/self/mountinfo").and_then(sys::changing);
         let mounts = mounts.map_err(RedirectError::Netns)?;
         let manager = tokio::spawn(manager.run(events, mounts, requests)).abort_handle();
-        Ok((Self { connections, manager }, Manage { prepare, tagged }))
+        Ok((Self { connections, manager }, Manage {
+                prepare,
+                tagged,
+                prepared,
+            }))
     }
 }
 
@@ -137,6 +146,7 @@ struct Manager {
     send: mpsc::Sender<Redirected>,
     /// The tagged cgroups.
     tagged: watch::Receiver<Vec<PathBuf>>,
+    told: watch::Sender<Vec<u64>>,
     /// By inode, which is no other namespace's while this one is held.
     known: BTreeMap<u64, Known>,
 }
@@ -266,15 +276,18 @@ impl Manager {
             .insert(cookie, resolver::ports(port), 0)
             .map_err(control::map_failed("NETNS"))?;
         tracing::info!(cookie, path = %path.display(), "listening in a network namespace");
-        self.known.insert(
-            inode,
-            Known {
-                namespace,
-                serving,
-                unused: false,
-            },
-        );
+        self.known.insert(inode, Known {
+            namespace,
+            serving,
+            unused: false,
+        });
+        self.tell();
         Ok(())
+    }
+
+    fn tell(&self) {
+        let cookies = self.known.values().map(|known| known.namespace.cookie());
+        self.told.send_replace(cookies.collect());
     }
 
     /// Prepares what appeared unnoticed, and lets go what two looks in a row found nobody in.
@@ -302,6 +315,7 @@ impl Manager {
                 tracing::error!(cookie, %error, "a network namespace stays in the map");
             }
             known.serving.shutdown().await;
+            self.tell();
             tracing::info!(cookie, "no longer listening in a network namespace");
         }
     }

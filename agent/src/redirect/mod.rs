@@ -13,6 +13,7 @@ pub mod doors;
 mod dummy;
 mod error;
 mod exec;
+pub mod features;
 pub mod guard;
 mod kept;
 mod netns;

@@ -295,7 +295,7 @@ fn postgres() -> Vec<Need> {
 }
 
 /// What only `cargo xtask kernels` needs.
-pub fn kernels() -> Vec<Need> {
+pub fn for_kernels() -> Vec<Need> {
     vec![
         Need {
             name: "qemu",

@@ -206,6 +206,28 @@ pub async fn send(rig: &Rig, dns: &Dns, pieces: &[&[u8]]) -> Went {
     }
 }
 
+/// How many bytes are taken of a message that is sent again and again while nothing is answered.
+pub async fn flood(rig: &Rig, dns: &Dns, message: &[u8]) -> usize {
+    let gate = rig.gate(ASKED.parse().unwrap(), None);
+    let (near, mut far) = tokio::io::duplex(1024);
+    let upstream = Upstream::default();
+    let served = dns.serve(Box::new(near), &upstream, &gate);
+    let flood = async {
+        let mut taken = 0;
+        while taken < 10 << 20 {
+            match tokio::time::timeout(Duration::from_millis(300), far.write(message)).await {
+                Ok(Ok(n)) => taken += n,
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        taken
+    };
+    tokio::select! {
+        taken = flood => taken,
+        ended = served => panic!("{ended:?}"),
+    }
+}
+
 /// The same with messages.
 pub async fn ask(rig: &Rig, dns: &Dns, messages: &[Message]) -> Went {
     let bytes = framed(messages);

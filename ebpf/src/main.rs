@@ -1,6 +1,7 @@
 //! The eBPF programs of Portcullis: one call each into the module that does the work.
 //!
-//! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup.
+//! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup, and the tracepoints, which
+//! are the host's.
 //! Invariant: a program that cannot do its work denies, and counts where it failed (`errors`).
 #![no_std]
 #![no_main]
@@ -10,15 +11,18 @@
 mod connect;
 mod egress;
 mod errors;
+mod kernel;
 mod maps;
 mod original_dst;
 mod socket;
+mod syscalls;
 mod tagged;
+mod task;
 mod udp;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops},
+    programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 
 /// connect(2) of an AF_INET socket.
@@ -79,6 +83,30 @@ pub fn workload_ops(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn agent_ops(ctx: SockOpsContext) -> u32 {
     original_dst::agent_ops(&ctx)
+}
+
+/// Every system call of the host, before it acts.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    syscalls::entered(&ctx)
+}
+
+/// A task was moved to another cgroup.
+#[raw_tracepoint(tracepoint = "cgroup_attach_task")]
+pub fn task_moved(ctx: RawTracePointContext) -> i32 {
+    task::moved(&ctx)
+}
+
+/// A task was started, and has not run yet.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn task_forked(ctx: RawTracePointContext) -> i32 {
+    task::forked(&ctx)
+}
+
+/// A task ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn task_exited(ctx: RawTracePointContext) -> i32 {
+    task::exited(&ctx)
 }
 
 #[panic_handler]

@@ -5,11 +5,16 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuHashMap, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuHashMap, RingBuf, SkStorage},
     helpers::generated::bpf_sk_storage_get,
     macros::btf_map,
 };
-use portcullis_abi::{Config, Counters, Flow, MAX_INFLIGHT, MAX_TAGGED, Record, SITE_SLOTS, Tag};
+use portcullis_abi::{
+    guard::{
+        GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey, UnixRule,
+    },
+    Config, Counters, Flow, MAX_INFLIGHT, MAX_TAGGED, Record, SITE_SLOTS, Tag,
+};
 
 /// Memory for what is there, not for what could be: only the agent inserts, and on many CPUs it would be much.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
@@ -41,6 +46,27 @@ pub static INFLIGHT: LruHashMap<Flow, Record, MAX_INFLIGHT> = LruHashMap::new();
 /// Per socket that the agent accepted: the same; the agent reads it by file descriptor.
 #[btf_map]
 pub static ACCEPTED: SkStorage<Record> = SkStorage::new();
+
+/// Which doors LSM programs answer, and how many processes are condemned.
+#[btf_map]
+pub static GUARD: Array<u64, GUARD_SLOTS> = Array::new();
+
+/// The processes of workloads, by thread group id: the tagged cgroup that each belongs to. What a process is moved out
+/// of is not to be seen any more when it is told of.
+#[btf_map]
+pub static MEMBERS: HashMap<u32, u64, MAX_MEMBERS, ON_DEMAND> = HashMap::new();
+
+/// Processes, by thread group id, that end at their next system call: the tagged cgroup that they got away from.
+#[btf_map]
+pub static CONDEMNED: HashMap<u32, u64, MAX_CONDEMNED, ON_DEMAND> = HashMap::new();
+
+/// What the guard did, for the ledger.
+#[btf_map]
+pub static GUARD_EVENTS: RingBuf<GuardEvent, GUARD_EVENT_BYTES> = RingBuf::new();
+
+/// UNIX sockets that may be connected or sent to, by tagged cgroup and exact address.
+#[btf_map]
+pub static UNIX_RULES: HashMap<UnixKey, UnixRule, MAX_UNIX_RULES, ON_DEMAND> = HashMap::new();
 
 /// Offset of `task_struct.group_leader`, bytes; written by the loader from the kernel's BTF.
 #[unsafe(no_mangle)]
@@ -87,5 +113,16 @@ pub unsafe fn record(
 pub unsafe fn increment(counter: *mut u64) {
     unsafe {
         core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1_u64);
+    }
+}
+
+/// Takes one away, atomically.
+///
+/// # Safety
+/// As [`increment`].
+#[inline(always)]
+pub unsafe fn decrement(counter: *mut u64) {
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) u64::MAX);
     }
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod demo;
+mod dist;
 mod setup;
 mod step;
 mod test;
@@ -60,6 +61,10 @@ enum Command {
     Bench(bench::Bench),
     /// Loads every eBPF program into this kernel and prints a table with instruction counts. Needs root.
     VerifyBpf,
+    /// Makes what is installed on hosts: .deb, .rpm, tarball, bill of materials, SHA256SUMS, in target/package/out.
+    ///
+    /// The same commit makes the same bytes, wherever and whenever (`--twice` shows it). Installs the packers first.
+    Dist(dist::Dist),
 }
 
 fn main() -> std::process::ExitCode {
@@ -82,5 +87,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check { only } => check::check(&only),
         Command::Bench(bench) => bench::bench(&bench),
         Command::VerifyBpf => verify_bpf::verify_bpf(),
+        Command::Dist(dist) => dist::dist(&dist),
     }
 }

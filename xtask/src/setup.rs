@@ -15,8 +15,18 @@ pub fn setup() -> anyhow::Result<()> {
         "setup",
         "what building and testing need beyond Rust; what is there already stays as it is",
     );
+    bring(needs::all())
+}
+
+/// What making packages needs: the toolchain, and what wraps.
+pub fn for_dist() -> anyhow::Result<()> {
+    say("setup", "what building and packing need beyond Rust itself");
+    bring(needs::for_dist())
+}
+
+fn bring(needs: Vec<Need>) -> anyhow::Result<()> {
     let mut missing = Vec::new();
-    for need in needs::all() {
+    for need in needs {
         if need.met() {
             eprintln!("    {:<18} there      {}", need.name, need.why);
             continue;

@@ -6,6 +6,7 @@
 #![no_std]
 #![warn(missing_docs)]
 
+pub mod guard;
 mod outcome;
 mod site;
 
@@ -41,7 +42,7 @@ pub struct Config {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// Zero; room for per-workload switches.
+    /// Per-workload switches: sockets have bits 0 to 7, the guard 8 to 15 ([`guard::flag`]), processes 16 to 23.
     pub flags: u64,
 }
 

@@ -37,6 +37,24 @@ pub enum Site {
     AcceptStorage = 14,
     /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
     AcceptEvicted = 15,
+    /// guard: a signal could not be sent.
+    GuardSignal = 40,
+    /// guard: the map of a workload's processes took no more.
+    GuardMembers = 41,
+    /// guard: the map of processes that must end took no more.
+    GuardCondemned = 42,
+    /// guard: the agent does not keep up with events; this one is counted only.
+    GuardEvent = 43,
+    /// guard: a task's cgroup could not be read.
+    GuardTask = 44,
+    /// guard: a system call's arguments could not be read.
+    GuardArguments = 45,
+    /// connect or sendmsg of a UNIX socket: no ancestor of the caller's cgroup is tagged.
+    UnixUntagged = 46,
+    /// connect or sendmsg of a UNIX socket: the address could not be read.
+    UnixAddress = 47,
+    /// connect of a UNIX socket: the agent's path could not be put in its place.
+    UnixRedirect = 48,
 }
 
 impl Site {
@@ -58,6 +76,15 @@ impl Site {
         Self::AcceptSocket,
         Self::AcceptStorage,
         Self::AcceptEvicted,
+        Self::GuardSignal,
+        Self::GuardMembers,
+        Self::GuardCondemned,
+        Self::GuardEvent,
+        Self::GuardTask,
+        Self::GuardArguments,
+        Self::UnixUntagged,
+        Self::UnixAddress,
+        Self::UnixRedirect,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -80,6 +107,15 @@ impl Site {
             Self::AcceptSocket => "accept_socket",
             Self::AcceptStorage => "accept_storage",
             Self::AcceptEvicted => "accept_evicted",
+            Self::GuardSignal => "guard_signal",
+            Self::GuardMembers => "guard_members",
+            Self::GuardCondemned => "guard_condemned",
+            Self::GuardEvent => "guard_event",
+            Self::GuardTask => "guard_task",
+            Self::GuardArguments => "guard_arguments",
+            Self::UnixUntagged => "unix_untagged",
+            Self::UnixAddress => "unix_address",
+            Self::UnixRedirect => "unix_redirect",
         }
     }
 }

@@ -48,6 +48,55 @@ pub fn all() -> Vec<Need> {
     all
 }
 
+/// What `cargo xtask dist` takes beside Rust: nothing of it is needed for anything else.
+pub fn for_dist() -> Vec<Need> {
+    let mut all = toolchain();
+    all.extend(vec![
+        Need {
+            name: "cargo-deb",
+            why: "makes the Debian package",
+            present: || packer("deb"),
+            remedy: Remedy::Run(&[|| install_packer("cargo-deb", "3.8.0")]),
+        },
+        Need {
+            name: "cargo-generate-rpm",
+            why: "makes the RPM package",
+            present: || packer("generate-rpm"),
+            remedy: Remedy::Run(&[|| install_packer("cargo-generate-rpm", "0.21.1")]),
+        },
+        Need {
+            name: "cargo-cyclonedx",
+            why: "writes the bill of materials",
+            present: || packer("cyclonedx"),
+            remedy: Remedy::Run(&[|| install_packer("cargo-cyclonedx", "0.5.9")]),
+        },
+        Need {
+            name: "dpkg-dev",
+            why: "finds the libraries that the binary needs, for the Debian package",
+            present: || succeeds("dpkg-shlibdeps", &["--version"]),
+            remedy: Remedy::Apt(&["dpkg-dev"]),
+        },
+    ]);
+    all
+}
+
+fn packer(name: &str) -> bool {
+    crate::step::cargo()
+        .args([name, "--help"])
+        .output()
+        .is_ok_and(|said| said.status.success())
+}
+
+fn install_packer(name: &str, version: &str) -> Command {
+    let mut command = crate::step::cargo();
+    command
+        .args(["install", name, "--version", version, "--locked"])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .current_dir("/");
+    command
+}
+
 fn host() -> Vec<Need> {
     vec![
         Need {

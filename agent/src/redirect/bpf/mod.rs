@@ -167,6 +167,12 @@ impl Redirector for BpfRedirector {
     }
 }
 
+/// The programs of a tagged cgroup, in the order in which they are attached.
+#[must_use]
+pub fn programs() -> &'static [&'static str] {
+    &load::WORKLOAD
+}
+
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

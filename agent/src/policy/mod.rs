@@ -19,6 +19,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 mod index;
+mod names;
 mod query;
 mod question;
 mod rule;

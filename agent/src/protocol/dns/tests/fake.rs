@@ -213,9 +213,10 @@ pub async fn flood(rig: &Rig, dns: &Dns, message: &[u8]) -> usize {
     let upstream = Upstream::default();
     let served = dns.serve(Box::new(near), &upstream, &gate);
     let flood = async {
+        let all = message.repeat((4 << 20) / message.len());
         let mut taken = 0;
-        while taken < 10 << 20 {
-            match tokio::time::timeout(Duration::from_millis(300), far.write(message)).await {
+        while taken < all.len() {
+            match tokio::time::timeout(Duration::from_millis(300), far.write(&all[taken..])).await {
                 Ok(Ok(n)) => taken += n,
                 Ok(Err(_)) | Err(_) => break,
             }

@@ -259,12 +259,6 @@ fn tests() -> Vec<Need> {
             remedy: Remedy::Apt(&["knot"]),
         },
         Need {
-            name: "Java",
-            why: "a real client with a resolver's cache of its own",
-            present: || succeeds("java", &["-version"]),
-            remedy: Remedy::Apt(&["default-jdk-headless"]),
-        },
-        Need {
             name: "wrk",
             why: "an independent load generator, to check the benchmark's own",
             // wrk has no option that succeeds without sending load.

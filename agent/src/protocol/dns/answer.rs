@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use hickory_resolver::proto::{
-    op::ResponseCode,
+    op::{Query, ResponseCode},
     rr::{Name, RData},
     serialize::binary::BinEncodable as _,
 };
@@ -28,6 +28,7 @@ const RECORDED: usize = 32;
 pub type Read = Result<Asked, (Asked, Fault)>;
 
 /// What a held query waits for.
+#[allow(clippy::large_enum_variant)] // mostly a permit, as in the gate's verdict
 enum Waited {
     Permit(Permit),
     Denied(Denied),
@@ -110,7 +111,7 @@ async fn look_up(
     up: usize,
     datagram: bool,
 ) -> Result<Vec<u8>, LedgerError> {
-    let kind = asked.question.as_ref().map(|q| q.query_type());
+    let kind = asked.question.as_ref().map(Query::query_type);
     let answer = match kind {
         Some(kind) => gate.look_up(&permit, name, kind).await,
         // There always is one: it was read.

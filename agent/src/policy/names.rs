@@ -46,7 +46,11 @@ impl Lookup {
     /// # Errors
     /// When it is no name.
     pub(super) fn operation(&self) -> Result<Operation, QuestionError> {
-        let name = self.name.strip_suffix('.').unwrap_or(&self.name).to_ascii_lowercase();
+        let name = self
+            .name
+            .strip_suffix('.')
+            .unwrap_or(&self.name)
+            .to_ascii_lowercase();
         let labels: Vec<&str> = name.split('.').collect();
         let fits = |label: &&str| (1..=63).contains(&label.len()) && label.is_ascii();
         if !labels.iter().all(fits) || name.len() > 253 {
@@ -56,7 +60,9 @@ impl Lookup {
         let measured = |measure: fn(&str) -> i64| labels.iter().map(|l| measure(l)).max().unwrap_or(0);
         let bytes = long(name.len());
         let id: Arc<str> = name.as_str().into();
-        let above = (1..labels.len()).filter_map(|n| labels.get(n..)).map(|l| l.join("."));
+        let above = (1..labels.len())
+            .filter_map(|n| labels.get(n..))
+            .map(|l| l.join("."));
         let recent = Value::record([
             ("bytes", self.bytes.unwrap_or(bytes).into()),
             ("names", self.names.into()),
@@ -68,7 +74,10 @@ impl Lookup {
             ("complete", true.into()),
             ("entropy", measured(|l| entropy(l.as_bytes())).into()),
             ("labels", long(labels.len()).into()),
-            ("longest_label", measured(|l| i64::try_from(l.len()).unwrap_or(i64::MAX)).into()),
+            (
+                "longest_label",
+                measured(|l| i64::try_from(l.len()).unwrap_or(i64::MAX)).into(),
+            ),
             ("name", id.clone().into()),
             ("recent", recent),
             ("transport", self.transport.clone().into()),
@@ -120,7 +129,10 @@ mod tests {
         assert_eq!(inputs["context"]["dns"], expected);
         let question = |text: &str| toml::from_str::<Question>(text).unwrap().ask();
         for bad in ["a..b", "", "a.é"] {
-            assert!(question(&format!("dns = {{ name = \"{bad}\" }}")).is_err(), "{bad}");
+            assert!(
+                question(&format!("dns = {{ name = \"{bad}\" }}")).is_err(),
+                "{bad}"
+            );
         }
         assert!(question("dns = { name = \"a\" }\nurl = \"https://a/\"").is_err());
     }

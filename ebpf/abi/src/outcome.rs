@@ -59,6 +59,8 @@ pub enum Outcome {
     EscapeKilled = 25,
     /// A process was moved out of the workload's cgroup by somebody else.
     EscapeMoved = 26,
+    /// The agent could not be told what a process did: the buffer was full.
+    ExecLost = 27,
 }
 
 impl Outcome {
@@ -91,6 +93,7 @@ impl Outcome {
         Self::ExecHeld,
         Self::EscapeKilled,
         Self::EscapeMoved,
+        Self::ExecLost,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -124,6 +127,7 @@ impl Outcome {
             Self::ExecHeld => "exec_held",
             Self::EscapeKilled => "escape_killed",
             Self::EscapeMoved => "escape_moved",
+            Self::ExecLost => "exec_lost",
         }
     }
 }

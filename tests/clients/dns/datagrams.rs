@@ -16,16 +16,28 @@ fn dig_over_udp_is_answered_by_whom_it_asked() {
         let v6 = dig(site, &["+short", "@2001:db8::53", "shop.internal", "AAAA"])?;
         assert_eq!(v6, "2001:db8::2\n");
         let server = dig(site, &[NOBODY, "shop.internal", "A"])?;
-        assert!(server.contains("SERVER: 192.0.2.53#53(192.0.2.53) (UDP)"), "{server}");
+        assert!(
+            server.contains("SERVER: 192.0.2.53#53(192.0.2.53) (UDP)"),
+            "{server}"
+        );
         // What does not fit is cut, and asked for again over TCP.
         let cut = dig(site, &["+notcp", "+ignore", NOBODY, "many.internal", "TXT"])?;
         assert!(cut.contains("flags: qr tc") && cut.contains("ANSWER: 0"), "{cut}");
         let whole = dig(site, &[NOBODY, "many.internal", "TXT"])?;
-        assert!(whole.contains("Truncated, retrying in TCP") && whole.contains("ANSWER: 1"), "{whole}");
+        assert!(
+            whole.contains("Truncated, retrying in TCP") && whole.contains("ANSWER: 1"),
+            "{whole}"
+        );
         let plain = dig(site, &["+noedns", NOBODY, "secret.internal", "A"])?;
-        assert!(plain.contains("status: REFUSED") && !plain.contains("EDE"), "{plain}");
+        assert!(
+            plain.contains("status: REFUSED") && !plain.contains("EDE"),
+            "{plain}"
+        );
         let denied = dig(site, &[NOBODY, "secret.internal", "A"])?;
-        assert!(denied.contains("status: REFUSED") && denied.contains("EDE: 15 (Blocked)"), "{denied}");
+        assert!(
+            denied.contains("status: REFUSED") && denied.contains("EDE: 15 (Blocked)"),
+            "{denied}"
+        );
         let sql = "SELECT DISTINCT json_extract(body, '$.context.dns.transport') FROM entry WHERE \
                    json_extract(body, '$.action') = 'dns:query' ORDER BY 1";
         assert_eq!(rows(site, sql, 2)?, ["tcp", "udp"]);
@@ -49,9 +61,23 @@ fn programs_over_udp() {
 #[test]
 fn a_static_resolver() {
     with_names("dns-static", "", |site| -> Result<()> {
-        let (source, program) = (concat!(env!("CARGO_MANIFEST_DIR"), "/clients/dns/static.c"), site.world.path("ask"));
-        Said::by(Command::new("cc").args(["-static", "-O1", "-o"]).arg(&program).arg(source))?.ok()?;
-        for (name, said) in [("shop.internal", "192.0.2.2"), ("www.internal", "192.0.2.2"), ("secret.internal", "rcode 5"), ("nobody.internal", "rcode 3")] {
+        let (source, program) = (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/clients/dns/static.c"),
+            site.world.path("ask"),
+        );
+        Said::by(
+            Command::new("cc")
+                .args(["-static", "-O1", "-o"])
+                .arg(&program)
+                .arg(source),
+        )?
+        .ok()?;
+        for (name, said) in [
+            ("shop.internal", "192.0.2.2"),
+            ("www.internal", "192.0.2.2"),
+            ("secret.internal", "rcode 5"),
+            ("nobody.internal", "rcode 3"),
+        ] {
             let ask = Said::by(site.workload().tagged(&program).args(["192.0.2.53", name]))?;
             assert_eq!(ask.out.trim(), said, "{name}: {ask:?}");
         }

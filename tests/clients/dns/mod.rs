@@ -55,7 +55,9 @@ pub fn dig(site: &Site<'_>, words: &[&str]) -> Result<String> {
 /// Rows of the live ledger, once there are `n`.
 pub fn rows(site: &Site<'_>, sql: &str, n: usize) -> Result<Vec<String>> {
     wait_for(sql, DEADLINE, || {
-        let rows = Reader::open(&site.daemon.ledger()).and_then(|r| r.column(sql)).ok()?;
+        let rows = Reader::open(&site.daemon.ledger())
+            .and_then(|r| r.column(sql))
+            .ok()?;
         (rows.len() >= n).then_some(rows)
     })
 }
@@ -74,23 +76,54 @@ fn dig_over_tcp_is_answered_whoever_it_asks() {
         assert_eq!(short(&["unknown.internal", "TYPE65280"])?, "\\# 4 01020304\n");
         assert!(short(&["many.internal", "TXT"])?.len() > 3000);
         let missing = dig(site, &["+tcp", NOBODY, "nobody.internal", "A"])?;
-        assert!(missing.contains("status: NXDOMAIN") && missing.contains("SOA"), "{missing}");
+        assert!(
+            missing.contains("status: NXDOMAIN") && missing.contains("SOA"),
+            "{missing}"
+        );
         let empty = dig(site, &["+tcp", NOBODY, "shop.internal", "TXT"])?;
-        assert!(empty.contains("status: NOERROR") && empty.contains("SOA"), "{empty}");
-        let pipelined = dig(site, &["+tcp", "+short", "+keepopen", NOBODY, "shop.internal", "short.internal"])?;
+        assert!(
+            empty.contains("status: NOERROR") && empty.contains("SOA"),
+            "{empty}"
+        );
+        let pipelined = dig(
+            site,
+            &[
+                "+tcp",
+                "+short",
+                "+keepopen",
+                NOBODY,
+                "shop.internal",
+                "short.internal",
+            ],
+        )?;
         assert_eq!(pipelined, "192.0.2.2\n192.0.2.2\n");
 
         let denied = dig(site, &["+tcp", NOBODY, "secret.internal", "A"])?;
-        assert!(denied.contains("status: REFUSED") && denied.contains("EDE: 15 (Blocked)"), "{denied}");
-        assert!(denied.contains("policy_forbid") && denied.contains("not that one"), "{denied}");
+        assert!(
+            denied.contains("status: REFUSED") && denied.contains("EDE: 15 (Blocked)"),
+            "{denied}"
+        );
+        assert!(
+            denied.contains("policy_forbid") && denied.contains("not that one"),
+            "{denied}"
+        );
         let sql = "SELECT json_extract(body, '$.id') FROM entry WHERE json_extract(body, '$.resource.id') = 'secret.internal'";
         let entry = &rows(site, sql, 1)?[0];
         assert!(denied.contains(entry), "{entry}: {denied}");
         let other = dig(site, &["+tcp", NOBODY, "list.example", "A"])?;
-        assert!(other.contains("status: REFUSED") && other.contains("EDE: 18 (Prohibited)"), "{other}");
+        assert!(
+            other.contains("status: REFUSED") && other.contains("EDE: 18 (Prohibited)"),
+            "{other}"
+        );
         let transfer = dig(site, &["+tcp", NOBODY, "internal", "AXFR"])?;
-        assert!(transfer.contains("Transfer failed") && !transfer.contains("192.0.2.2\n"), "{transfer}");
-        let version = dig(site, &["+tcp", "+edns=7", "+noednsneg", NOBODY, "shop.internal", "A"])?;
+        assert!(
+            transfer.contains("Transfer failed") && !transfer.contains("192.0.2.2\n"),
+            "{transfer}"
+        );
+        let version = dig(
+            site,
+            &["+tcp", "+edns=7", "+noednsneg", NOBODY, "shop.internal", "A"],
+        )?;
         assert!(version.contains("status: BADVERS"), "{version}");
 
         let sql = "SELECT json_extract(o.body, '$.answer.names') FROM entry AS o JOIN entry AS q ON \
@@ -110,7 +143,9 @@ fn the_ttl_is_the_servers_and_runs_down() {
         };
         let first = ttl()?;
         assert!((295..=300).contains(&first), "{first}");
-        wait_for("the TTL to run down", DEADLINE, || ttl().ok().filter(|now| *now < first))?;
+        wait_for("the TTL to run down", DEADLINE, || {
+            ttl().ok().filter(|now| *now < first)
+        })?;
         Ok(())
     });
 }
@@ -123,7 +158,11 @@ fn connections_are_known_by_the_names_that_were_resolved() {
             Said::by(site.workload().tagged("curl").args(all).args(arguments))
         };
         // The name is on record nowhere but in DNS, and nothing was asked yet.
-        let unasked = get(&["--resolve", "shop.internal:80:192.0.2.2", "http://shop.internal/customers"])?;
+        let unasked = get(&[
+            "--resolve",
+            "shop.internal:80:192.0.2.2",
+            "http://shop.internal/customers",
+        ])?;
         let own = Said::by(site.world.host("getent").args(["ahostsv4", "shop.internal"]))?;
         // The host's own look-up knows it, too: both go by the same resolvers.
         assert!(own.out.contains("192.0.2.2"), "{own:?}");
@@ -145,7 +184,10 @@ pub fn programs(site: &Site<'_>) -> Result<()> {
     let workload = site.workload();
     let run = |program: &str, words: &[&str]| Said::by(workload.tagged(program).args(words));
     let getent = run("getent", &["ahostsv4", "www.internal"])?.ok()?;
-    assert!(getent.contains("192.0.2.2") && getent.contains("shop.internal"), "{getent}");
+    assert!(
+        getent.contains("192.0.2.2") && getent.contains("shop.internal"),
+        "{getent}"
+    );
     let script = "import socket\n\
         print(sorted({a[4][0] for a in socket.getaddrinfo('shop.internal', 80, type=socket.SOCK_STREAM)}))\n\
         for name in 'secret.internal', 'nobody.internal', 'list.example':\n\
@@ -156,7 +198,11 @@ pub fn programs(site: &Site<'_>) -> Result<()> {
     assert_eq!(lines.next(), Some("['192.0.2.2', '2001:db8::2']"), "{python}");
     // EAI_AGAIN where the resolver refuses, EAI_NONAME where there is none.
     let rest: Vec<_> = lines.collect();
-    assert_eq!(rest, ["secret.internal -3", "nobody.internal -2", "list.example -3"], "{python}");
+    assert_eq!(
+        rest,
+        ["secret.internal -3", "nobody.internal -2", "list.example -3"],
+        "{python}"
+    );
     let script = "require('dns').lookup('www.internal', {all: true}, (e, a) => console.log(e ? e.code : a.map(x => x.address).sort().join()))";
     assert_eq!(run("node", &["-e", script])?.ok()?, "192.0.2.2,2001:db8::2\n");
     let source = site.world.path("Ask.java");

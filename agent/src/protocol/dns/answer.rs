@@ -37,13 +37,21 @@ enum Waited {
 }
 
 /// Answers one message of `up` bytes; `None` where there is no answer.
-pub async fn answer(gate: &Gate, rates: &Rates, read: Read, up: usize) -> Result<Option<Vec<u8>>, LedgerError> {
+pub async fn answer(
+    gate: &Gate,
+    rates: &Rates,
+    read: Read,
+    up: usize,
+) -> Result<Option<Vec<u8>>, LedgerError> {
     let datagram = gate.transport() == Transport::Udp;
     let asked = match read {
         Ok(asked) => asked,
         Err((asked, fault)) => return Ok(refuse(gate, &asked, fault, datagram).await),
     };
-    let name = asked.question.as_ref().map_or_else(Name::root, |q| q.name().clone());
+    let name = asked
+        .question
+        .as_ref()
+        .map_or_else(Name::root, |q| q.name().clone());
     let recent = rates.count(gate.workload(), &name, Instant::now());
     let operation = operation::of(&asked, recent, true, gate);
     let reply = if leaks(gate, &name) {
@@ -55,7 +63,9 @@ pub async fn answer(gate: &Gate, rates: &Rates, read: Read, up: usize) -> Result
             Verdict::Held(held) => wait(gate, held).await,
         };
         match waited {
-            Waited::Permit(permit) => return look_up(gate, &asked, &name, permit, up, datagram).await.map(Some),
+            Waited::Permit(permit) => {
+                return look_up(gate, &asked, &name, permit, up, datagram).await.map(Some);
+            }
             Waited::Denied(denied) => Reply::denied(&asked, &denied),
             Waited::Still(request) => still_held(&asked, request),
         }
@@ -163,7 +173,10 @@ fn facts(answered: &Answered, counts: bool) -> Value {
         all.dedup();
         Value::Set(all.into_iter().map(Value::from).collect())
     };
-    let addresses = set(&mut records.iter().filter_map(|r| r.data.ip_addr()).map(|a| a.to_string()));
+    let addresses = set(&mut records
+        .iter()
+        .filter_map(|r| r.data.ip_addr())
+        .map(|a| a.to_string()));
     let chain: Vec<Value> = (records.iter())
         .filter_map(|r| match &r.data {
             RData::CNAME(to) => Some(Value::String(written(&to.0))),
@@ -178,7 +191,10 @@ fn facts(answered: &Answered, counts: bool) -> Value {
         // Whether the name counts for connections to the addresses.
         ("counts", counts.into()),
         ("names", Value::Set(chain.into())),
-        ("records", Value::Long(i64::try_from(records.len()).unwrap_or(i64::MAX))),
+        (
+            "records",
+            Value::Long(i64::try_from(records.len()).unwrap_or(i64::MAX)),
+        ),
         ("ttl", Value::Long(ttl.unwrap_or(0).into())),
         ("types", types),
     ])

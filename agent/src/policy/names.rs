@@ -41,11 +41,24 @@ fn one() -> i64 {
 }
 
 impl Lookup {
+    /// The first query for a name's address.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: address(),
+            transport: datagram(),
+            queries: 1,
+            names: 1,
+            bytes: None,
+        }
+    }
+
     /// As the codec has it.
     ///
     /// # Errors
     /// When it is no name.
-    pub(super) fn operation(&self) -> Result<Operation, QuestionError> {
+    pub fn operation(&self) -> Result<Operation, QuestionError> {
         let name = self
             .name
             .strip_suffix('.')

@@ -11,6 +11,7 @@ pub mod haproxy;
 pub mod issuer;
 pub mod knot;
 pub mod ledger;
+pub mod manager;
 pub mod nginx;
 pub mod paths;
 pub mod pki;

@@ -24,7 +24,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{RedirectError, Redirected, Redirector, process},
+    redirect::{Processes, RedirectError, Redirected, Redirector},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -38,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Front {
     /// Clock, policy, ledger, metrics.
     pub shared: Shared,
+    /// What is known of their processes.
+    pub processes: std::sync::OnceLock<Processes>,
     /// Which tagged cgroup is which workload.
     pub workloads: Workloads,
     /// Who the workloads are.
@@ -119,7 +121,7 @@ impl Front {
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
-            process: process::resolve(&origin),
+            process: self.processes.get().cloned().unwrap_or_default().resolve(&origin),
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,

@@ -37,10 +37,35 @@ struct ProcessBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     exe: Option<std::borrow::Cow<'a, str>>,
     gid: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<AncestorBody<'a>>,
     pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
     start_ns: u64,
     tid: u32,
     uid: u32,
+}
+
+#[derive(Serialize)]
+struct AncestorBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<std::borrow::Cow<'a, str>>,
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
+    start_ns: u64,
+}
+
+impl<'a> From<&'a crate::model::Ancestor> for AncestorBody<'a> {
+    fn from(ancestor: &'a crate::model::Ancestor) -> Self {
+        Self {
+            exe: ancestor.exe.as_ref().map(|p| p.to_string_lossy()),
+            pid: ancestor.pid,
+            sha256: ancestor.sha256.as_deref(),
+            start_ns: ancestor.start_ns,
+        }
+    }
 }
 
 /// A process as entries have it.
@@ -50,7 +75,9 @@ pub fn process(process: &Process) -> Arc<RawValue> {
         cgroup: process.cgroup.as_deref(),
         exe: process.exe.as_ref().map(|p| p.to_string_lossy()),
         gid: process.gid,
+        parents: process.parents.iter().map(Into::into).collect(),
         pid: process.pid,
+        sha256: process.sha256.as_deref(),
         start_ns: process.start_ns,
         tid: process.tid,
         uid: process.uid,

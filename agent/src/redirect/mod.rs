@@ -22,6 +22,7 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 

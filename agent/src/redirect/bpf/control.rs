@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     model::CgroupId,
-    redirect::{RedirectError, cgroup, exec},
+    redirect::{Processes, RedirectError, cgroup, exec},
 };
 
 /// The kernel side of every tag. Clones share it.
@@ -59,6 +59,7 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) processes: Processes,
     pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
 }
@@ -146,6 +147,12 @@ impl Control {
         state.tags.keys().map(read).collect()
     }
 
+    /// The processes of workloads: what they do, and what may run.
+    #[must_use]
+    pub fn processes(&self) -> Processes {
+        self.state().processes.clone()
+    }
+
     /// The threads of workloads that the programs know, by id.
     ///
     /// # Errors
@@ -199,6 +206,9 @@ impl State {
     fn tag(&mut self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         let id = cgroup::id(directory)?;
         self.check(directory)?;
+        if switches.flags & abi::EXEC_ENFORCE != 0 {
+            self.hold_calls()?;
+        }
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
         if self.covered(directory) {
@@ -275,6 +285,16 @@ impl State {
         below
             .iter()
             .try_for_each(|(id, path)| exec::scan(&mut self.procs, *id, path))
+    }
+
+    /// Before the first process is held: the program that keeps held ones from doing anything.
+    fn hold_calls(&mut self) -> Result<(), RedirectError> {
+        let (program, tracepoint) = exec::HELD_CALLS;
+        let pin = self.pins.host_link(program);
+        if !exec::describe(&self.ebpf, program, &pin)?.2 {
+            exec::ensure(&mut self.ebpf, program, tracepoint, &pin)?;
+        }
+        Ok(())
     }
 
     /// The nearest tagged cgroup above.

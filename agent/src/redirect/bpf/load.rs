@@ -8,7 +8,7 @@ use crate::redirect::{RedirectError, btf::Btf, exec};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
-const PINNED: [&str; 8] = [
+const PINNED: [&str; 12] = [
     "CONFIG",
     "TAGGED",
     "COUNTERS",
@@ -17,6 +17,10 @@ const PINNED: [&str; 8] = [
     "INFLIGHT",
     "ACCEPTED",
     "PROCS",
+    "EVENTS",
+    "VERDICTS",
+    "HELD_PROCS",
+    "GENERATION",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no

@@ -34,7 +34,7 @@ pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 
 use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
-use super::{RedirectError, Redirected, Redirector, cgroup, exec, sys};
+use super::{Processes, RedirectError, Redirected, Redirector, cgroup, exec, sys};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -94,6 +94,12 @@ impl BpfRedirector {
             .set(0, config_value, 0)
             .map_err(control::map_failed("CONFIG"))?;
         let accepted = take(&mut ebpf, "ACCEPTED")?;
+        let processes = Processes::new(exec::Maps {
+            ring: take(&mut ebpf, "EVENTS")?,
+            verdicts: take::<HashMap<_, _, _>>(&mut ebpf, "VERDICTS")?,
+            held: take::<HashMap<_, _, _>>(&mut ebpf, "HELD_PROCS")?,
+            generation: take(&mut ebpf, "GENERATION")?,
+        })?;
         let mut state = State {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
@@ -104,6 +110,7 @@ impl BpfRedirector {
             agent,
             tags: BTreeMap::new(),
             pins,
+            processes,
         };
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();

@@ -19,14 +19,15 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use portcullis_abi::{
-    ARGS, EVENT_BYTES, EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, EXECUTED, EXITED, Event, ExecVerdict, FORKED,
-    FileKey, HELD, KILLED, MAX_HELD, MAX_VERDICTS, NAME, NO_ARGS, Outcome, REMEMBERED, Site, WRITERS,
+    ARGS, EVENT_BYTES, EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, EXECUTED, EXITED, Event, ExecVerdict,
+    FORKED, FileKey, HELD, KILLED, MAX_HELD, MAX_VERDICTS, NAME, NO_ARGS, Outcome, REMEMBERED, Site, WRITERS,
 };
 
 use crate::{
     errors::failed,
+    kernel::{SIGNAL_LIVE, TASK_PID, TASK_SIGNAL, TASK_TGID},
     maps,
-    process::{self, TASK_PID, TASK_SELF_EXEC_ID, TASK_TGID, member, start},
+    process::{self, TASK_SELF_EXEC_ID, member, start},
     tagged::{self, Tagged},
 };
 
@@ -75,12 +76,12 @@ macro_rules! offsets {
 }
 
 offsets! {
-    TASK_MM TASK_REAL_PARENT TASK_EXIT_CODE TASK_SIGNAL
+    TASK_MM TASK_REAL_PARENT TASK_EXIT_CODE
     MM_ARG_START MM_ARG_END
     BPRM_FILENAME BPRM_FILE FILE_INODE
     INODE_INO INODE_SB INODE_SIZE INODE_WRITECOUNT INODE_CTIME_SEC INODE_CTIME_NSEC
     SB_DEV
-    SIGNAL_LIVE SIGNAL_FLAGS SIGNAL_GROUP_EXIT_CODE
+    SIGNAL_FLAGS SIGNAL_GROUP_EXIT_CODE
 }
 
 /// A process was made by `current`. Threads are not told of.
@@ -95,14 +96,24 @@ pub fn forked(ctx: &RawTracePointContext, child: u64, tid: u32, tagged: Tagged) 
     event.parent = (bpf_get_current_pid_tgid() >> 32) as u32;
     event.parent_start_ns = start(maker).unwrap_or_default();
     // Nothing is killed for it: its exec will be.
-    let _sent = send(ctx, tagged, flags & !EXEC_LOSS_KILLS, (&raw const event).cast(), size_of::<Event>() as u64);
+    let _sent = send(
+        ctx,
+        tagged,
+        flags & !EXEC_LOSS_KILLS,
+        (&raw const event).cast(),
+        size_of::<Event>() as u64,
+    );
 }
 
 /// A process has ended, when the last of its threads has: then all of them are counted off.
 #[inline(always)]
 pub fn exited(ctx: &RawTracePointContext, task: u64) {
-    let Some(tid) = member::<u32>(task, &TASK_PID) else { return };
-    let Some(known) = process::PROCS.get_ptr(tid) else { return };
+    let Some(tid) = member::<u32>(task, &TASK_PID) else {
+        return;
+    };
+    let Some(known) = process::PROCS.get_ptr(tid) else {
+        return;
+    };
     let known = unsafe { *known };
     let _absent = HELD_PROCS.remove(&known.tgid);
     let tagged = Tagged(known.tagged);
@@ -121,14 +132,22 @@ pub fn exited(ctx: &RawTracePointContext, task: u64) {
         member::<u32>(leader, &TASK_EXIT_CODE)
     }
     .unwrap_or_default();
-    let _sent = send(ctx, tagged, flags & !EXEC_LOSS_KILLS, (&raw const event).cast(), size_of::<Event>() as u64);
+    let _sent = send(
+        ctx,
+        tagged,
+        flags & !EXEC_LOSS_KILLS,
+        (&raw const event).cast(),
+        size_of::<Event>() as u64,
+    );
 }
 
 /// A process has a new program. `task` is the caller.
 #[inline(always)]
 pub fn executed(ctx: &RawTracePointContext, task: u64, bprm: u64, tagged: Tagged) {
     let Some(flags) = flags(tagged) else { return };
-    let Some(record) = SCRATCH.get_ptr_mut(0) else { return };
+    let Some(record) = SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
     let record = unsafe { &mut *record };
     record.event = about(task, tagged, EXECUTED);
     let known = file(bprm, &mut record.event);
@@ -137,7 +156,8 @@ pub fn executed(ctx: &RawTracePointContext, task: u64, bprm: u64, tagged: Tagged
     }
     record.event.flags |= judge(ctx, tagged, flags, known, &record.event);
     let name: u64 = member(bprm, &BPRM_FILENAME).unwrap_or_default();
-    let read = unsafe { bpf_probe_read_kernel_str((&raw mut record.name).cast(), NAME as u32, name as *const _) };
+    let read =
+        unsafe { bpf_probe_read_kernel_str((&raw mut record.name).cast(), NAME as u32, name as *const _) };
     if read < 0 {
         record.name[0] = 0;
     }
@@ -251,7 +271,8 @@ fn about(task: u64, tagged: Tagged, kind: u32) -> Event {
 /// The executed file: of a script its interpreter, of `ld.so ./program` the loader.
 #[inline(always)]
 fn file(bprm: u64, event: &mut Event) -> bool {
-    let Some(inode) = member::<u64>(bprm, &BPRM_FILE).and_then(|file| member::<u64>(file, &FILE_INODE)) else {
+    let Some(inode) = member::<u64>(bprm, &BPRM_FILE).and_then(|file| member::<u64>(file, &FILE_INODE))
+    else {
         return false;
     };
     let dev = member::<u64>(inode, &INODE_SB).and_then(|sb| member::<u32>(sb, &SB_DEV));

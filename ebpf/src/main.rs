@@ -12,11 +12,14 @@ mod connect;
 mod egress;
 mod errors;
 mod exec;
+mod kernel;
 mod maps;
 mod original_dst;
 mod process;
 mod socket;
+mod syscalls;
 mod tagged;
+mod task;
 mod udp;
 
 use aya_ebpf::{
@@ -51,13 +54,25 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 /// sendto(2) and sendmsg(2) with an IPv4 address, from an unconnected or a connected UDP socket.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    udp::sendmsg(&ctx)
+    udp::sendmsg4(&ctx)
 }
 
 /// sendto(2) and sendmsg(2) with an IPv6 address.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    udp::sendmsg(&ctx)
+    udp::sendmsg6(&ctx)
+}
+
+/// recvfrom(2) and recvmsg(2) of an AF_INET UDP socket.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    udp::recvmsg4(&ctx)
+}
+
+/// recvfrom(2) and recvmsg(2) of an AF_INET6 UDP socket, also where the datagram came by IPv4.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    udp::recvmsg6(&ctx)
 }
 
 /// socket(2) of AF_INET and AF_INET6.
@@ -82,6 +97,30 @@ pub fn workload_ops(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn agent_ops(ctx: SockOpsContext) -> u32 {
     original_dst::agent_ops(&ctx)
+}
+
+/// Every system call of the host, before it acts.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    syscalls::entered(&ctx)
+}
+
+/// A task was moved to another cgroup.
+#[raw_tracepoint(tracepoint = "cgroup_attach_task")]
+pub fn task_moved(ctx: RawTracePointContext) -> i32 {
+    task::moved(&ctx)
+}
+
+/// A task was started, and has not run yet.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn task_forked(ctx: RawTracePointContext) -> i32 {
+    task::forked(&ctx)
+}
+
+/// A task ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn task_exited(ctx: RawTracePointContext) -> i32 {
+    task::exited(&ctx)
 }
 
 /// Every new thread of the host, before it runs.

@@ -15,7 +15,9 @@ use portcullis_abi::{MAX_DEPTH, MAX_PROCS, Proc, Site};
 
 use crate::{
     errors::failed,
-    exec, maps,
+    exec,
+    kernel::{CGROUP_KN, CSS_SET_DFL_CGRP, TASK_CGROUPS, TASK_PID, TASK_TGID},
+    maps,
     tagged::{self, Tagged},
 };
 
@@ -23,24 +25,9 @@ use crate::{
 #[btf_map]
 pub static PROCS: HashMap<u32, Proc, MAX_PROCS> = HashMap::new();
 
-/// Offset of `task_struct.pid`, bytes; written by the loader, as all of these.
-#[unsafe(no_mangle)]
-pub static TASK_PID: Global<u32> = Global::new(0);
-/// `task_struct.tgid`
-#[unsafe(no_mangle)]
-pub static TASK_TGID: Global<u32> = Global::new(0);
-/// `task_struct.cgroups`
-#[unsafe(no_mangle)]
-pub static TASK_CGROUPS: Global<u32> = Global::new(0);
-/// `task_struct.self_exec_id`
+/// Offset of `task_struct.self_exec_id`, bytes; written by the loader, as all of these.
 #[unsafe(no_mangle)]
 pub static TASK_SELF_EXEC_ID: Global<u32> = Global::new(0);
-/// `css_set.dfl_cgrp`
-#[unsafe(no_mangle)]
-pub static CSS_SET_DFL_CGRP: Global<u32> = Global::new(0);
-/// `cgroup.kn`
-#[unsafe(no_mangle)]
-pub static CGROUP_KN: Global<u32> = Global::new(0);
 /// `cgroup.self`
 #[unsafe(no_mangle)]
 pub static CGROUP_SELF: Global<u32> = Global::new(0);

@@ -202,7 +202,7 @@ fn two_agents_on_one_port_are_told() {
 #[test]
 fn the_kernel_takes_every_program() {
     let programs = verify().unwrap();
-    assert_eq!(programs.len(), 13);
+    assert_eq!(programs.len(), 18);
     for program in programs {
         println!("{program:?}");
         let instructions = program.verified_instructions.unwrap_or(0);

@@ -1,6 +1,7 @@
 //! Real eBPF, in cgroups and network namespaces of the test's own. Needs root; being unable to run is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod datagrams;
 mod doors;
 mod follow;
 mod guard;

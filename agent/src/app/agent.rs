@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
+    DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
     approving::Approving, control::Caller, events, shipping,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     identity::Actor,
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
-    redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, cgroup, tags},
+    redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors, tags},
     ship::{self, Shipping},
 };
 
@@ -423,6 +423,7 @@ impl Agent {
             approvals: self.approving.status(),
             ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
+            doors: self.doors(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
@@ -430,6 +431,13 @@ impl Agent {
             .problems
             .extend(super::retention::problems(&self.retention));
         status
+    }
+
+    /// Every way out, as things stand.
+    fn doors(&self) -> Vec<DoorStatus> {
+        let attached = self.control.attached().unwrap_or_default();
+        let facts = doors::Facts::of_kernel().with_attached(&attached, bpf::programs());
+        doors::judge(&facts).into_iter().map(Into::into).collect()
     }
 
     fn workloads(&self) -> Vec<WorkloadStatus> {

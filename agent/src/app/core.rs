@@ -90,7 +90,7 @@ impl Core {
                 policy,
                 ledger,
                 metrics: Metrics::default(),
-                names: Names::default(),
+                names: names(config),
                 drain: Drain::default(),
                 credentials,
                 secrets,
@@ -132,6 +132,12 @@ fn credentials(config: &Config, clock: &Clock, ledger: &Ledger, secrets: &Secret
         Arc::new(secrets.clone()),
         events,
     )
+}
+
+fn names(config: &Config) -> Names {
+    let names = Names::default();
+    names.configure(&config.dns);
+    names
 }
 
 fn approvals(

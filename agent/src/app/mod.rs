@@ -30,7 +30,9 @@ use crate::{
     telemetry,
 };
 
-pub use report::{ApprovalStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus};
+pub use report::{
+    ApprovalStatus, DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus,
+};
 
 /// Runs the agent until it is told to stop.
 ///

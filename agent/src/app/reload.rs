@@ -67,6 +67,7 @@ impl Agent {
         self.shipping.reload(&new.ship).await?;
         self.front.upstreams.store(Upstreams::new(&new.upstream).into());
         self.front.limits.store(new.limits.clone().into());
+        shared.names.configure(&new.dns);
         let globs = new.workload.iter().filter(|w| !w.cgroup.is_empty());
         let (present, events) = Tags::start(
             &self.mount,

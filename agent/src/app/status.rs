@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     console::TargetStatus,
     ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
+    redirect::doors,
     ship::SinkStatus,
 };
 
@@ -39,6 +40,9 @@ pub struct Status {
     pub ship: Vec<SinkStatus>,
     /// Connections open now.
     pub connections: usize,
+    /// Every way out, and what closes it on this host.
+    #[serde(default)]
+    pub doors: Vec<DoorStatus>,
     /// What is not as it should be; empty when everything is enforced.
     pub problems: Vec<String>,
 }
@@ -146,4 +150,31 @@ pub struct LedgerStatus {
     /// The time-stamping authority, where there is one.
     #[serde(default)]
     pub timestamps: Option<TimestampStatus>,
+}
+
+/// A way out of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// Its stable name.
+    pub door: String,
+    /// What a process would do.
+    pub what: String,
+    /// Whether only root gets through.
+    pub root: bool,
+    /// What closes it: `redirect`, `cgroup`, `guard`, `lsm`, `kill`, `sysctl` or `absent`; nothing when it is open.
+    pub closed: Option<String>,
+    /// What that is exactly, or why it is open and what to do.
+    pub why: String,
+}
+
+impl From<doors::Judged> for DoorStatus {
+    fn from(judged: doors::Judged) -> Self {
+        Self {
+            door: judged.door.into(),
+            what: judged.what.into(),
+            root: judged.root,
+            closed: judged.closed.map(|mechanism| mechanism.as_str().into()),
+            why: judged.why,
+        }
+    }
 }

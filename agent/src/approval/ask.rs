@@ -1,6 +1,6 @@
 //! What approvers are asked: a held operation, and the digest that an answer is bound to.
 
-use std::{io, sync::Arc};
+use std::{borrow::Cow, io, sync::Arc};
 
 use aws_lc_rs::hmac;
 use serde::Serialize;
@@ -38,6 +38,9 @@ pub struct Payload {
     /// Whether `shown` is not all of it.
     pub truncated: bool,
 }
+
+/// The member of a record that counts what came before.
+const RECENT: &str = "recent";
 
 /// What two requests must have in common to be the same.
 #[derive(Serialize)]
@@ -77,9 +80,10 @@ impl Ask {
         let operation = &self.operation;
         let to = &operation.destination;
         let named = to.name.as_ref().filter(|_| to.name_verified);
+        let context = lasting(&operation.context.1);
         let subject = Subject {
             action: operation.action,
-            context: (operation.context.0, &operation.context.1),
+            context: (operation.context.0, &context),
             credential: operation.credential.as_deref(),
             issuer: &self.identity.issuer,
             on_behalf_of: self.identity.on_behalf_of.as_deref(),
@@ -104,6 +108,19 @@ impl Ask {
         let mut digest = [0; 32];
         digest.copy_from_slice(signing.0.sign().as_ref());
         digest
+    }
+}
+
+/// A protocol's record without `recent`: how much was asked before is another number at each attempt, and nothing of
+/// what is asked.
+fn lasting(record: &Value) -> Cow<'_, Value> {
+    match record {
+        Value::Record(members) if members.contains_key(RECENT) => {
+            let mut members = members.clone();
+            members.remove(RECENT);
+            Cow::Owned(Value::Record(members))
+        }
+        other => Cow::Borrowed(other),
     }
 }
 

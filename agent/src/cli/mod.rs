@@ -10,6 +10,7 @@ mod enter;
 mod evidence;
 mod export;
 mod ledger;
+mod manual;
 mod retention;
 mod sessions;
 mod ship;
@@ -17,6 +18,7 @@ mod signals;
 mod status;
 mod tag;
 mod time;
+mod unload;
 mod verify;
 mod verify_bpf;
 mod workload;
@@ -31,7 +33,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::control::block_on;
 use crate::config::{self, Config};
@@ -112,6 +114,17 @@ enum Command {
     Ship(ship::Command),
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
+    /// Take all programs off this host: no workload is redirected or guarded any more.
+    ///
+    /// For the end of this host's life with Portcullis; removing the package does it. Programs outlive the daemon, so
+    /// stopping that is not enough. It refuses while the daemon runs. Ledger and keys stay.
+    Unload,
+    /// Write the manual pages into a directory (the packages' are made by this).
+    #[command(hide = true)]
+    Man(manual::ManArgs),
+    /// Print what completes these commands in a shell.
+    #[command(hide = true)]
+    Completions(manual::CompletionArgs),
     /// The second half of `run`, inside the fresh cgroup.
     #[command(hide = true)]
     Enter(enter::Args),
@@ -153,6 +166,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
+        Command::Unload => unload::run(&config()?),
+        Command::Man(args) => manual::man(&args, Cli::command()),
+        Command::Completions(args) => Ok(manual::completions(&args, &mut Cli::command())),
     }
 }
 

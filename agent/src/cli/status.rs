@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{block_on, control::Control};
 use crate::{
-    app::{ApprovalStatus, Status},
+    app::{ApprovalStatus, DoorStatus, Status},
     config::Config,
 };
 
@@ -62,6 +62,7 @@ fn print(s: &Status) {
     }
     let attached = s.programs.iter().filter(|p| p.attached).count();
     println!("\nPrograms   {attached} of {} attached", s.programs.len());
+    print_doors(&s.doors);
     println!(
         "Policy     {} ({} policies, generation {})",
         s.policy.hash, s.policy.policies, s.policy.generation
@@ -130,6 +131,20 @@ fn print_approvals(a: &ApprovalStatus) {
             target.failed,
             error.unwrap_or_default()
         );
+    }
+}
+
+/// How many are closed, and each that is not: none is silently open.
+fn print_doors(doors: &[DoorStatus]) {
+    let open: Vec<_> = doors.iter().filter(|door| door.closed.is_none()).collect();
+    println!(
+        "Doors      {} of {} closed",
+        doors.len() - open.len(),
+        doors.len()
+    );
+    for door in open {
+        let who = if door.root { " (to root)" } else { "" };
+        println!("  {:<20} open{who}: {}", door.door, door.why);
     }
 }
 

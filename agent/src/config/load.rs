@@ -118,6 +118,7 @@ fn check(config: &Config) -> Result<(), String> {
     super::console_check::check(config)?;
     super::ship::check(config)?;
     config.ledger.check()?;
+    config.dns.check()?;
     config.retention.check(config.approvals.issuer.is_some())?;
     if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
         return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());

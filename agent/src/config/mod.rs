@@ -3,6 +3,7 @@
 mod approvals;
 mod console_check;
 mod credential;
+mod dns;
 mod evidence;
 mod http_upstream;
 mod ledger;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
+pub use dns::Dns;
 pub use evidence::Evidence;
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
@@ -67,6 +69,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[dns]`
+    pub dns: Dns,
 }
 
 /// `[host]`

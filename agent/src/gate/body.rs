@@ -284,6 +284,8 @@ struct Payloads<'a> {
 
 #[derive(Serialize)]
 struct OutcomeBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a Value>,
     at: Rfc3339,
     bytes_down: u64,
     bytes_up: u64,
@@ -328,6 +330,8 @@ fn is_zero(n: &u64) -> bool {
 
 /// What an outcome's entry is made of.
 pub(crate) struct OutcomeParts<'a> {
+    /// The protocol's facts about the answer.
+    pub answer: Option<&'a Value>,
     pub at: i64,
     pub operation: OperationId,
     pub operation_seq: Seq,
@@ -347,6 +351,7 @@ pub(crate) struct OutcomeParts<'a> {
 pub(crate) fn outcome(p: &OutcomeParts<'_>) -> Entry {
     let id = Uuid::now_v7();
     let body = OutcomeBody {
+        answer: p.answer,
         at: Rfc3339(p.at),
         bytes_down: p.bytes_down,
         bytes_up: p.bytes_up,

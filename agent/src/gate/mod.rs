@@ -2,6 +2,8 @@
 //!
 //! [`Gate::authorize`] asks them in that order, and a [`Permit`] exists only when the operation's entry is durable.
 
+mod answers;
+mod asked;
 mod batch;
 mod body;
 mod credential;
@@ -11,7 +13,9 @@ mod hide;
 mod hold;
 mod names;
 mod permit;
+mod resolver;
 mod room;
+mod standing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod upstream;
@@ -31,8 +35,9 @@ pub use self::{
     body::{Closing, SessionParts, TlsBody, process as process_body, session as session_entry},
     dial::{Dial, DialError, Secured, StartTls},
     hold::{Asked, Held, Verdict, Verdicts, Waiting},
-    names::Names,
+    names::{Names, written},
     permit::Permit,
+    resolver::{Answered, LookUpError},
     room::{Room, Rooms},
     upstream::{Requested, Upstreams},
 };
@@ -313,7 +318,8 @@ impl Gate {
     }
 
     /// Whether `host` is proved for this connection: over TLS it must be the server name, whose certificate the
-    /// upstream leg verifies; over plain TCP the host's own look-up must include the original destination.
+    /// upstream leg verifies; over plain TCP the original destination must be what this workload was told for it, or
+    /// in the host's own look-up.
     pub async fn name_verified(&self, host: &str) -> bool {
         match self.tls().map(|t| t.server_name.as_deref()) {
             Some(Some(name)) => name.eq_ignore_ascii_case(host),
@@ -324,7 +330,7 @@ impl Gate {
                 if self.tls().is_some() {
                     is_literal(host, address)
                 } else {
-                    names.includes(host, address).await
+                    names.is(self.workload(), host, address).await
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! Whether a name that a workload speaks of really is the address it connected to.
 //!
-//! Over plain TCP a `Host` is only a claim. The host's own look-up decides; answers are kept for a short time.
+//! Over plain TCP a `Host` is only a claim. What the host's resolvers told this workload decides, while it lasts, or
+//! else the host's own look-up, kept for a short time. Neither lets a name stand for this host or its link, see
+//! `standing`.
 
 use std::{
     collections::HashMap,
@@ -8,6 +10,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use hickory_resolver::proto::rr::{Name, RecordType};
+
+use super::{
+    answers::Answers,
+    resolver::{Answered, LookUpError, Resolvers},
+    standing::may_stand,
+};
+use crate::{config::Dns, model::WorkloadName};
 
 /// How long an answer is used.
 const FRESH: Duration = Duration::from_secs(30);
@@ -18,8 +29,14 @@ const KEPT: usize = 4096;
 
 /// Look-ups by the host's resolver, kept for a while.
 #[derive(Clone, Default)]
-pub struct Names {
-    answers: Arc<Mutex<HashMap<Arc<str>, Answer>>>,
+pub struct Names(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    answers: Mutex<HashMap<Arc<str>, Answer>>,
+    /// What workloads were told.
+    told: Answers,
+    resolvers: Resolvers,
 }
 
 #[derive(Clone)]
@@ -29,6 +46,61 @@ struct Answer {
 }
 
 impl Names {
+    /// Asks whom the configuration says from now on.
+    pub fn configure(&self, settings: &Dns) {
+        let changed = *self.settings() != *settings;
+        self.0.resolvers.configure(Arc::new(settings.clone()));
+        if changed {
+            // Which addresses count may have changed with it.
+            self.lock().clear();
+        }
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Dns> {
+        self.0.resolvers.settings()
+    }
+
+    /// Asks the host's resolvers for a workload, and keeps what it is told: whether the name counts for the addresses
+    /// in the answer, too.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(crate) async fn look_up(
+        &self,
+        workload: &WorkloadName,
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<(Answered, bool), LookUpError> {
+        let answered = self.0.resolvers.look_up(workload, name, kind).await?;
+        let settings = self.settings();
+        let asked = written(name);
+        let told = answered.answers.iter().filter_map(|record| {
+            let address = record.data.ip_addr()?;
+            may_stand(&settings, &asked, address).then(|| (address, Duration::from_secs(record.ttl.into())))
+        });
+        let told: Vec<_> = told.collect();
+        let counts = !told.is_empty();
+        if counts {
+            let now = Instant::now();
+            let told = told.into_iter();
+            self.0.told.learn(workload, &asked, told, settings.grace, now);
+        }
+        Ok((answered, counts))
+    }
+
+    /// The names that a workload was told an address for, the one that it asked for last first.
+    #[must_use]
+    pub fn told(&self, workload: &WorkloadName, address: IpAddr) -> Vec<Arc<str>> {
+        self.0.told.names(workload, address, Instant::now())
+    }
+
+    /// Whether `name` is `address`: as a workload was told, or by the host's own look-up.
+    pub async fn is(&self, workload: &WorkloadName, name: &str, address: IpAddr) -> bool {
+        self.0.told.has(workload, name, address, Instant::now()) || self.includes(name, address).await
+    }
+
     /// Whether the host's own look-up of `name` includes `address`. A name that is an address is compared as one.
     pub async fn includes(&self, name: &str, address: IpAddr) -> bool {
         let literal = name
@@ -41,7 +113,7 @@ impl Names {
         let known = self.lock().get(name).filter(|a| a.at.elapsed() < FRESH).cloned();
         let answer = match known {
             Some(answer) => answer,
-            None => self.look_up(name).await,
+            None => self.own_look_up(name).await,
         };
         answer
             .addresses
@@ -49,10 +121,15 @@ impl Names {
             .any(|a| a.to_canonical() == address.to_canonical())
     }
 
-    async fn look_up(&self, name: &str) -> Answer {
+    async fn own_look_up(&self, name: &str) -> Answer {
         let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
         let addresses: Arc<[IpAddr]> = match found {
-            Ok(Ok(found)) => found.map(|a| a.ip()).collect(),
+            Ok(Ok(found)) => {
+                let settings = self.settings();
+                let asked = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+                let found = found.map(|a| a.ip());
+                found.filter(|a| may_stand(&settings, &asked, *a)).collect()
+            }
             // No answer proves nothing: the name stays unverified, for policy to judge.
             Ok(Err(_)) | Err(_) => Arc::from([]),
         };
@@ -72,7 +149,17 @@ impl Names {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Answer>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name as policies write it: lower case, in ASCII, no dot at the end; `.` for the root.
+#[must_use]
+pub fn written(name: &Name) -> Arc<str> {
+    let text = name.to_lowercase().to_ascii();
+    match text.strip_suffix('.') {
+        Some(text) if !text.is_empty() => text.into(),
+        _ => text.into(),
     }
 }
 

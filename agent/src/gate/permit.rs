@@ -12,7 +12,7 @@ use super::{Inner, body, credential::Used};
 use crate::{
     ledger::{FrameDigest, Ledger, LedgerError},
     mask::{Counts, INJECTED_SECRET, Secrets},
-    model::{Decision, Direction, Obligations, OperationId, Reason, Seq},
+    model::{Decision, Direction, Obligations, OperationId, Reason, Seq, Value},
 };
 
 /// A payload frame's most bytes.
@@ -35,6 +35,8 @@ pub struct Permit {
     masked: BTreeMap<u8, u64>,
     injected: u64,
     used: Vec<Used>,
+    /// What a protocol says of the answer beside its status.
+    answer: Option<Value>,
     finished: bool,
     /// The outcome, while the ledger is asked to take it.
     unsent: Option<crate::model::Entry>,
@@ -141,6 +143,7 @@ impl Permit {
             masked: BTreeMap::new(),
             injected: 0,
             used: Vec::new(),
+            answer: None,
             finished: false,
             unsent: None,
         }
@@ -203,6 +206,11 @@ impl Permit {
         self.uses(Used::named(reference));
     }
 
+    /// Says what the answer was, for the outcome: facts that are no payload, and hold nothing sensitive.
+    pub fn answered(&mut self, answer: Value) {
+        self.answer = Some(answer);
+    }
+
     /// Ends the operation and records how; `status` is the protocol's own word for it, e.g. `200`.
     ///
     /// # Errors
@@ -248,6 +256,7 @@ impl Permit {
         }
         let (up, down) = (payload(&mut self.up.digest), payload(&mut self.down.digest));
         body::outcome(&body::OutcomeParts {
+            answer: self.answer.as_ref(),
             at: shared.clock.now_ns(),
             operation: self.id,
             operation_seq: self.seq,

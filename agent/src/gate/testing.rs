@@ -62,6 +62,8 @@ pub struct Rig {
     pub mask: Arc<MaskRules>,
     /// Bounds.
     pub limits: Limits,
+    /// What every connection comes by.
+    pub transport: Transport,
     /// The destination that is known by name; every connection is to it.
     pub upstream: Option<Arc<Upstream>>,
     /// Where the ledger is: `ledger.db` in it.
@@ -115,6 +117,7 @@ impl Rig {
             identity: Held::new(&workload(), "agent-7", &["agents"]),
             mask: Arc::new(mask),
             limits: Limits::default(),
+            transport: Transport::Tcp,
             upstream: None,
             dir,
         }
@@ -140,7 +143,7 @@ impl Rig {
             identity: self.identity.handle(),
             process,
             original_dst: OriginalDst(to),
-            transport: Transport::Tcp,
+            transport: self.transport,
             upstream: self.upstream.clone(),
             upstreams: Upstreams::new(self.upstream.as_deref().map_or(&[], std::slice::from_ref)),
             tls: server_name.map(|n| TlsFacts {

@@ -19,7 +19,8 @@ impl Upstreams {
         Self(upstreams.iter().cloned().map(Arc::new).collect())
     }
 
-    /// The first one that is for this workload and whose host, by this host's own look-up, is where it wants to go.
+    /// The first one that is for this workload and whose host, as the workload was told or by this host's own look-up,
+    /// is where it wants to go.
     /// Those of HTTP are not among them: they are found for each request, by the name in it.
     pub async fn find(
         &self,
@@ -31,7 +32,7 @@ impl Upstreams {
             let fits = upstream.protocol != UpstreamProtocol::Http
                 && upstream.port == to.0.port()
                 && (upstream.workloads.is_empty() || upstream.workloads.contains(workload));
-            if fits && names.includes(&upstream.host, to.0.ip()).await {
+            if fits && names.is(workload, &upstream.host, to.0.ip()).await {
                 return Some(Arc::clone(upstream));
             }
         }

@@ -54,7 +54,7 @@ pub enum Reason {
     ProtocolAmbiguous,
     /// The bytes break the protocol.
     ProtocolError,
-    /// A statement cannot be parsed, so nobody can say what it would do.
+    /// A statement cannot be parsed, so nobody can say what it would do; or a message is of a kind that is not carried.
     NotUnderstood,
     /// Another operation of the same message was denied, so that none of it runs.
     BatchDenied,
@@ -190,7 +190,9 @@ impl Reason {
             Self::ProtocolAmbiguous | Self::ProtocolError => {
                 "Send a request that can be read in one way only."
             }
-            Self::NotUnderstood => "Send a statement that PostgreSQL's own grammar can parse, in UTF-8.",
+            Self::NotUnderstood => {
+                "Send a statement that PostgreSQL's own grammar can parse, in UTF-8; of DNS, a query for the records of one name."
+            }
             Self::BatchDenied => "Nothing was sent. Send the statements one by one, without the denied one.",
             Self::TooLarge => "Send a smaller request.",
             Self::Timeout => "Retry, and send or read without long pauses.",

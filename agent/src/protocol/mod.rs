@@ -6,6 +6,7 @@
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod conformance;
+pub mod dns;
 pub mod http;
 pub mod postgres;
 pub mod tcp;
@@ -128,7 +129,11 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            protocols: vec![Box::new(postgres::Postgres::default()), Box::new(http::Http)],
+            protocols: vec![
+                Box::new(postgres::Postgres::default()),
+                Box::new(http::Http),
+                Box::new(dns::Dns::default()),
+            ],
             fallback: tcp::Tcp,
         }
     }

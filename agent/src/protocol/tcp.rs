@@ -2,7 +2,7 @@
 //!
 //! Only metadata and byte counts are claimed of it; nothing but secrets in use is masked, and no payload is recorded.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -128,11 +128,17 @@ pub(super) async fn relay(wire: &mut Wire, mut permit: Permit, idle: Duration) -
 
 fn operation(gate: &Gate) -> Operation {
     let destination = gate.original_dst().0;
-    let name = gate.tls().and_then(|tls| tls.server_name.clone());
-    let context = match &name {
-        Some(name) => Value::record([("server_name", Value::String(Arc::clone(name)))]),
-        None => Value::record([]),
-    };
+    let server_name = gate.tls().and_then(|tls| tls.server_name.clone());
+    let told = gate.told_names();
+    let mut record = BTreeMap::new();
+    if let Some(name) = &server_name {
+        record.insert("server_name", Value::String(Arc::clone(name)));
+    }
+    if !told.is_empty() {
+        let names = told.iter().map(|name| Value::String(Arc::clone(name)));
+        record.insert("names", Value::Set(names.collect()));
+    }
+    let name = server_name.or_else(|| told.into_iter().next());
     Operation {
         id: OperationId::new(),
         protocol: "tcp",
@@ -146,10 +152,11 @@ fn operation(gate: &Gate) -> Operation {
         destination: Destination {
             address: destination.ip(),
             port: destination.port(),
+            // By the certificate, or by the host's resolvers.
             name_verified: name.is_some(),
             name,
         },
-        context: ("tcp", context),
+        context: ("tcp", Value::Record(record)),
         recorded_context: None,
         recorded_resource: None,
         credential: None,

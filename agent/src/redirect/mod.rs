@@ -9,6 +9,7 @@
 pub mod bpf;
 mod btf;
 pub mod cgroup;
+pub mod doors;
 mod dummy;
 mod error;
 mod exec;

@@ -5,7 +5,7 @@
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
-    /// The agent has not written `CONFIG`.
+    /// Not used any more: the agent has not said where it listens.
     Config = 0,
     /// connect: no ancestor of the caller's cgroup is tagged (a socket used outside of the workload that made it).
     ConnectUntagged = 1,
@@ -37,6 +37,30 @@ pub enum Site {
     AcceptStorage = 14,
     /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
     AcceptEvicted = 15,
+    /// sendmsg: no socket storage.
+    SendStorage = 16,
+    /// sendmsg: the map of datagrams being sent did not take the entry.
+    SendSending = 17,
+    /// egress: the datagram got no token.
+    EgressToken = 18,
+    /// guard: a signal could not be sent.
+    GuardSignal = 40,
+    /// guard: the map of a workload's processes took no more.
+    GuardMembers = 41,
+    /// guard: the map of processes that must end took no more.
+    GuardCondemned = 42,
+    /// guard: the agent does not keep up with events; this one is counted only.
+    GuardEvent = 43,
+    /// guard: a task's cgroup could not be read.
+    GuardTask = 44,
+    /// guard: a system call's arguments could not be read.
+    GuardArguments = 45,
+    /// connect or sendmsg of a UNIX socket: no ancestor of the caller's cgroup is tagged.
+    UnixUntagged = 46,
+    /// connect or sendmsg of a UNIX socket: the address could not be read.
+    UnixAddress = 47,
+    /// connect of a UNIX socket: the agent's path could not be put in its place.
+    UnixRedirect = 48,
     /// fork: the new thread could not be read.
     ForkTask = 60,
     /// exec: the thread could not be read.
@@ -72,6 +96,18 @@ impl Site {
         Self::AcceptSocket,
         Self::AcceptStorage,
         Self::AcceptEvicted,
+        Self::SendStorage,
+        Self::SendSending,
+        Self::EgressToken,
+        Self::GuardSignal,
+        Self::GuardMembers,
+        Self::GuardCondemned,
+        Self::GuardEvent,
+        Self::GuardTask,
+        Self::GuardArguments,
+        Self::UnixUntagged,
+        Self::UnixAddress,
+        Self::UnixRedirect,
         Self::ForkTask,
         Self::ExecTask,
         Self::ProcRead,
@@ -101,6 +137,18 @@ impl Site {
             Self::AcceptSocket => "accept_socket",
             Self::AcceptStorage => "accept_storage",
             Self::AcceptEvicted => "accept_evicted",
+            Self::SendStorage => "send_storage",
+            Self::SendSending => "send_sending",
+            Self::EgressToken => "egress_token",
+            Self::GuardSignal => "guard_signal",
+            Self::GuardMembers => "guard_members",
+            Self::GuardCondemned => "guard_condemned",
+            Self::GuardEvent => "guard_event",
+            Self::GuardTask => "guard_task",
+            Self::GuardArguments => "guard_arguments",
+            Self::UnixUntagged => "unix_untagged",
+            Self::UnixAddress => "unix_address",
+            Self::UnixRedirect => "unix_redirect",
             Self::ForkTask => "fork_task",
             Self::ExecTask => "exec_task",
             Self::ProcRead => "proc_read",

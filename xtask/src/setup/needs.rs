@@ -48,6 +48,55 @@ pub fn all() -> Vec<Need> {
     all
 }
 
+/// What `cargo xtask dist` takes beside Rust: nothing of it is needed for anything else.
+pub fn for_dist() -> Vec<Need> {
+    let mut all = toolchain();
+    all.extend(vec![
+        Need {
+            name: "cargo-deb",
+            why: "makes the Debian package",
+            present: || packer("deb"),
+            remedy: Remedy::Run(&[|| install_packer("cargo-deb", "3.8.0")]),
+        },
+        Need {
+            name: "cargo-generate-rpm",
+            why: "makes the RPM package",
+            present: || packer("generate-rpm"),
+            remedy: Remedy::Run(&[|| install_packer("cargo-generate-rpm", "0.21.1")]),
+        },
+        Need {
+            name: "cargo-cyclonedx",
+            why: "writes the bill of materials",
+            present: || packer("cyclonedx"),
+            remedy: Remedy::Run(&[|| install_packer("cargo-cyclonedx", "0.5.9")]),
+        },
+        Need {
+            name: "dpkg-dev",
+            why: "finds the libraries that the binary needs, for the Debian package",
+            present: || succeeds("dpkg-shlibdeps", &["--version"]),
+            remedy: Remedy::Apt(&["dpkg-dev"]),
+        },
+    ]);
+    all
+}
+
+fn packer(name: &str) -> bool {
+    crate::step::cargo()
+        .args([name, "--help"])
+        .output()
+        .is_ok_and(|said| said.status.success())
+}
+
+fn install_packer(name: &str, version: &str) -> Command {
+    let mut command = crate::step::cargo();
+    command
+        .args(["install", name, "--version", version, "--locked"])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .current_dir("/");
+    command
+}
+
 fn host() -> Vec<Need> {
     vec![
         Need {
@@ -241,6 +290,40 @@ fn postgres() -> Vec<Need> {
             why: "a plain TCP relay, to compare with in the benchmark",
             present: || succeeds("/usr/sbin/haproxy", &["-v"]),
             remedy: Remedy::Apt(&["haproxy"]),
+        },
+    ]
+}
+
+/// What only `cargo xtask kernels` needs.
+pub fn kernels() -> Vec<Need> {
+    vec![
+        Need {
+            name: "qemu",
+            why: "emulates the machines that other kernels run in",
+            present: || succeeds("qemu-system-x86_64", &["--version"]),
+            remedy: Remedy::Apt(&["qemu-system-x86"]),
+        },
+        Need {
+            name: "mmdebstrap",
+            why: "makes the Debian root that they start",
+            present: || succeeds("mmdebstrap", &["--version"]),
+            remedy: Remedy::Apt(&["mmdebstrap"]),
+        },
+        Need {
+            name: "mkfs.ext4",
+            why: "makes their disks",
+            present: || succeeds("mkfs.ext4", &["-V"]),
+            remedy: Remedy::Apt(&["e2fsprogs"]),
+        },
+        Need {
+            name: "busybox, depmod, xz",
+            why: "make the initramfs that finds the disks",
+            present: || {
+                succeeds("/bin/busybox", &["true"])
+                    && succeeds("depmod", &["--version"])
+                    && succeeds("xz", &["--version"])
+            },
+            remedy: Remedy::Apt(&["busybox-static", "kmod", "xz-utils"]),
         },
     ]
 }

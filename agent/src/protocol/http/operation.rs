@@ -6,6 +6,7 @@ use super::{inject::leak, mask, request::Request};
 use crate::{
     gate::Gate,
     model::{Destination, Operation, OperationId, Resource, Value},
+    protocol::dns::encrypted,
 };
 
 /// The operation that a request, or what was understood of one, asks for.
@@ -42,6 +43,7 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
         .as_deref()
         .map(|q| (q, mask::query(gate.mask(), q)));
     let content_type = request.content_type.as_deref();
+    let dns = encrypted::is_dns(gate, &host, &path, request.target.query.as_deref(), content_type);
     let masked_type = content_type.map(|t| (t, mask::text(gate.mask(), t)));
     let context = |path: Arc<str>, query: Option<&str>, content_type: Option<&str>| {
         let mut record = std::collections::BTreeMap::from([
@@ -52,6 +54,9 @@ pub fn of(request: &Request, host_verified: bool, gate: &Gate) -> Operation {
             ("path", Value::String(path)),
             ("host_verified", Value::Bool(host_verified)),
         ]);
+        if dns {
+            record.insert("dns", Value::Bool(true));
+        }
         if request.target.encoded_slash {
             record.insert("complete", Value::Bool(false));
         }

@@ -309,7 +309,7 @@ impl State {
     fn hook(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
         let pins = self.pins.tag(id);
         std::fs::create_dir_all(&pins).map_err(pin::failed(&pins))?;
-        for program in WORKLOAD {
+        for &program in WORKLOAD {
             let pin = self.pins.link(id, program);
             attach::ensure(&mut self.ebpf, program, (id, directory), &pin)?;
         }
@@ -375,7 +375,7 @@ impl State {
             });
         }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
-            for program in WORKLOAD {
+            for &program in WORKLOAD {
                 all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
             }
         }

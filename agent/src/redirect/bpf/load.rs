@@ -8,14 +8,17 @@ use crate::redirect::{RedirectError, btf::Btf, exec};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
-const PINNED: [&str; 12] = [
-    "CONFIG",
+const PINNED: &[&str] = &[
+    "NETNS",
     "TAGGED",
     "COUNTERS",
     "ERRORS",
     "ORIGINAL_DST",
     "INFLIGHT",
     "ACCEPTED",
+    "ASKED",
+    "SENDING",
+    "DATAGRAMS",
     "PROCS",
     "EVENTS",
     "VERDICTS",
@@ -25,11 +28,13 @@ const PINNED: [&str; 12] = [
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
-pub(super) const WORKLOAD: [&str; 9] = [
+pub(super) const WORKLOAD: &[&str] = &[
     "egress",
     "workload_ops",
     "getpeername4",
     "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
     "connect4",
     "connect6",
     "sendmsg4",
@@ -83,7 +88,7 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for map in PINNED {
+        for &map in PINNED {
             loader.map_pin_path(map, pins.map(map));
         }
     }

@@ -2,9 +2,12 @@
 
 mod attach;
 mod control;
+mod datagram;
+mod flow;
 mod listen;
 mod load;
 mod pin;
+mod resolver;
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +22,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap, SkStorage},
+    maps::{HashMap, Map, MapData, MapError, PerCpuHashMap, SkStorage},
 };
 use futures_util::future::BoxFuture;
 use portcullis_abi as abi;
@@ -33,7 +36,14 @@ pub(super) use pin::failed as pin_failed;
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 
-use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
+use self::{
+    control::State,
+    datagram::Tokens,
+    listen::Listeners,
+    load::Logging,
+    pin::Pins,
+    resolver::{Dropped, Resolver},
+};
 use super::{Processes, RedirectError, Redirected, Redirector, cgroup, exec, sys};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
@@ -42,7 +52,7 @@ use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 pub struct Options {
     /// bpffs directory for links and maps; agents beside each other need one each.
     pub pin_dir: PathBuf,
-    /// TCP port of the listeners on 127.0.0.1 and `::1`.
+    /// TCP port of the listeners, and UDP port of the resolver, on 127.0.0.1 and `::1`.
     pub port: u16,
     /// Where cgroup2 is mounted ([`cgroup::find_mount`]).
     pub cgroup_mount: PathBuf,
@@ -53,6 +63,8 @@ pub struct Options {
 /// Listeners, and the programs that send workloads' connections to them.
 pub struct BpfRedirector {
     listeners: Listeners,
+    resolver: Resolver,
+    dropped: Arc<Dropped>,
     accepted: SkStorage<MapData, abi::Record>,
     control: Control,
     refused: Arc<AtomicU64>,
@@ -73,6 +85,7 @@ impl BpfRedirector {
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
         let listeners = Listeners::bind(options.port)?;
+        let (dns4, dns6) = listen::resolver(options.port)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -84,15 +97,12 @@ impl BpfRedirector {
         if logging == Logging::On {
             forward_log(&mut ebpf);
         }
-        let mut config: Array<_, abi::Config> = take(&mut ebpf, "CONFIG")?;
-        let config_value = abi::Config {
-            netns,
-            port: options.port,
-            reserved: [0; 3],
-        };
-        config
-            .set(0, config_value, 0)
-            .map_err(control::map_failed("CONFIG"))?;
+        let mut namespaces: HashMap<_, u64, abi::Ports> = take(&mut ebpf, "NETNS")?;
+        namespaces
+            .insert(netns, resolver::ports(options.port), 0)
+            .map_err(control::map_failed("NETNS"))?;
+        let tokens = Tokens::new(take(&mut ebpf, "DATAGRAMS")?);
+        let dropped = Arc::<Dropped>::default();
         let accepted = take(&mut ebpf, "ACCEPTED")?;
         let processes = Processes::new(exec::Maps {
             ring: take(&mut ebpf, "EVENTS")?,
@@ -122,6 +132,8 @@ impl BpfRedirector {
         state.take_over()?;
         Ok(Self {
             listeners,
+            resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
+            dropped,
             accepted,
             control: Control::new(state),
             refused: Arc::default(),
@@ -140,6 +152,22 @@ impl BpfRedirector {
         Arc::clone(&self.refused)
     }
 
+    /// Datagrams to the resolver that no workload had sent to a resolver, or that are no query; and queries beyond the
+    /// bounds.
+    #[must_use]
+    pub fn dropped(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.dropped.refused), count(&self.dropped.overloaded))
+    }
+}
+
+/// What reads the records of accepted connections.
+struct Records<'a> {
+    accepted: &'a SkStorage<MapData, abi::Record>,
+    refused: &'a AtomicU64,
+}
+
+impl Records<'_> {
     /// `None`: not redirected by our programs.
     fn redirected(&self, stream: TcpStream) -> Option<Redirected> {
         let record = match self.accepted.get(&stream, 0) {
@@ -166,19 +194,36 @@ impl BpfRedirector {
 impl Redirector for BpfRedirector {
     fn next_connection(&mut self) -> BoxFuture<'_, Result<Redirected, RedirectError>> {
         Box::pin(async {
-            loop {
-                match self.listeners.accept().await {
-                    Ok(stream) => {
-                        if let Some(redirected) = self.redirected(stream) {
-                            return Ok(redirected);
-                        }
-                    }
-                    // The connection's own failure (accept(2)): the next one is not concerned.
-                    Err(error) if is_of_connection(&error) => {}
-                    Err(error) => return Err(RedirectError::Accept(error)),
-                }
+            let records = Records {
+                accepted: &self.accepted,
+                refused: &self.refused,
+            };
+            tokio::select! {
+                redirected = accept(&self.listeners, &records) => redirected,
+                redirected = self.resolver.next() => redirected.map_err(RedirectError::Accept),
             }
         })
+    }
+}
+
+/// The programs of a tagged cgroup, in the order in which they are attached.
+#[must_use]
+pub fn programs() -> &'static [&'static str] {
+    &load::WORKLOAD
+}
+
+async fn accept(listeners: &Listeners, records: &Records<'_>) -> Result<Redirected, RedirectError> {
+    loop {
+        match listeners.accept().await {
+            Ok(stream) => {
+                if let Some(redirected) = records.redirected(stream) {
+                    return Ok(redirected);
+                }
+            }
+            // The connection's own failure (accept(2)): the next one is not concerned.
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => return Err(RedirectError::Accept(error)),
+        }
     }
 }
 

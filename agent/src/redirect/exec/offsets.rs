@@ -35,7 +35,11 @@ const OFFSETS: &[(&str, &str, &str)] = &[
 
 /// Seconds, and how far behind them the nanoseconds are where that is no member of its own: since Linux 6.11, 6.6, and
 /// before.
-const CTIME: [(&str, Option<u32>); 3] = [("i_ctime_sec", None), ("__i_ctime", Some(8)), ("i_ctime", Some(8))];
+const CTIME: [(&str, Option<u32>); 3] = [
+    ("i_ctime_sec", None),
+    ("__i_ctime", Some(8)),
+    ("i_ctime", Some(8)),
+];
 
 /// The offsets in bytes, by the programs' constants.
 ///

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The server's name in the configuration, else the TLS server name that its certificate is verified against, else
-    /// address and port.
+    /// the name that the workload resolved to its address, else address and port.
     pub server: Arc<str>,
     /// The database.
     pub database: Arc<str>,
@@ -39,6 +39,16 @@ impl Target {
         };
         // By the host's own look-up, or by the certificate.
         let verified = gate.upstream().is_some() || (name.is_some() && route.tls == Tls::Require);
+        // Or by what the host's resolvers told this workload.
+        let told = gate.told_names();
+        let (name, verified) = match (name, verified) {
+            (Some(name), false) => {
+                let told = told.iter().any(|t| t.eq_ignore_ascii_case(&name));
+                (Some(name), told)
+            }
+            (None, _) => (told.first().cloned(), !told.is_empty()),
+            proved => proved,
+        };
         let server = match (gate.upstream(), &name) {
             (Some(upstream), _) => upstream.name.as_str().into(),
             // What a workload calls its destination is not taken for one that the configuration calls so.

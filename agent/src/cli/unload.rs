@@ -1,0 +1,34 @@
+//! `portcullis unload`
+
+use std::{os::unix::net::UnixStream, process::ExitCode};
+
+use anyhow::bail;
+
+use crate::{app::control, config::Config, redirect};
+
+/// Takes all links and maps away. With the daemon running they would only come back, and until then a workload's
+/// connections would go out unseen.
+pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("only root can take programs off");
+    }
+    let pins = &config.redirect.pin_dir;
+    if !pins.exists() {
+        println!("nothing is attached: {} is not there", pins.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let socket = control::socket(&config.host.run_dir);
+    if UnixStream::connect(&socket).is_ok() {
+        bail!(
+            "{} answers: stop the daemon and its socket first (systemctl stop portcullis.socket portcullis.service)",
+            socket.display()
+        );
+    }
+    redirect::remove(pins)?;
+    println!("all programs are taken off: workloads on this host are neither redirected nor guarded now");
+    println!(
+        "The ledger and the keys stay in {}.",
+        config.host.data_dir.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}

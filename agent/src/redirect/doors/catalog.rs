@@ -1,0 +1,353 @@
+//! The doors, and for each what can close it. Order: sockets, io_uring, UNIX sockets, processes, the host itself.
+
+use super::{
+    Door,
+    Mechanism::{Absent, Cgroup, Guard, Redirect, Sysctl},
+    Need::{self, IoUringOff, NoProtocol, Program},
+    Way,
+};
+
+const fn way(mechanism: super::Mechanism, needs: &'static [Need]) -> Way {
+    Way { mechanism, needs }
+}
+
+const CONNECTS: Way = way(
+    Redirect,
+    &[Program("connect4"), Program("connect6"), Program("workload_ops")],
+);
+const SENDS: Way = way(
+    Cgroup,
+    &[
+        Program("sendmsg4"),
+        Program("sendmsg6"),
+        Program("connect4"),
+        Program("connect6"),
+    ],
+);
+const SOCKETS: Way = way(Cgroup, &[Program("sock_create")]);
+const EGRESS: Way = way(Guard, &[Program("egress")]);
+const NO_IO_URING: Way = way(Sysctl, &[IoUringOff]);
+
+const NO_HOOK: &str = "no hook and no guard is in place: restart the daemon";
+const NOT_ROOT: &str = "run the workload without root and without capabilities";
+const UNSEEN: &str = "no hook of a cgroup sees sockets of this family, and no LSM program or tracepoint looks at it: run the workload without CAP_NET_RAW, or with RestrictAddressFamilies=";
+const PATHS: &str = "connects to UNIX sockets are not looked at: daemons of this host (a container runtime, D-Bus, systemd) may act for the workload if the socket's mode lets it in";
+const TRACE: &str =
+    "access to other processes of the same user is not looked at: run the workload under a user of its own";
+
+/// Every door.
+pub const DOORS: &[Door] = &[
+    Door {
+        id: "tcp",
+        what: "TCP connect, IPv4, IPv6 and v4-mapped, blocking or not",
+        root: false,
+        ways: &[CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "tcp-fastopen",
+        what: "TCP fast open: data in the SYN (MSG_FASTOPEN, TCP_FASTOPEN_CONNECT)",
+        root: false,
+        ways: &[CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "tcp-repair",
+        what: "TCP_REPAIR: a connection made up without a handshake",
+        root: true,
+        ways: &[CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "tcp-reconnect",
+        what: "AF_UNSPEC: a connected socket dissolved and connected elsewhere",
+        root: false,
+        ways: &[CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "tcp-bind-device",
+        what: "SO_BINDTODEVICE: a socket that sends by a device, before or after its connect",
+        root: false,
+        ways: &[
+            way(
+                Redirect,
+                &[Program("connect4"), Program("connect6"), Program("egress")],
+            ),
+            EGRESS,
+        ],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "ip-transparent",
+        what: "IP_TRANSPARENT: a foreign source address",
+        root: true,
+        ways: &[CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "udp",
+        what: "UDP send with an address, IPv4, IPv6 and v4-mapped",
+        root: false,
+        ways: &[SENDS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "udp-connected",
+        what: "UDP connect and send",
+        root: false,
+        ways: &[SENDS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "quic",
+        what: "UDP to port 443",
+        root: false,
+        ways: &[SENDS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "dns",
+        what: "names asked of a resolver, which can carry data out",
+        root: false,
+        ways: &[way(
+            Redirect,
+            &[
+                Program("sendmsg4"),
+                Program("sendmsg6"),
+                Program("recvmsg4"),
+                Program("recvmsg6"),
+            ],
+        )],
+        open: "UDP to port 53 passes as a counted exemption: what is asked of a resolver is not looked at",
+    },
+    Door {
+        id: "raw",
+        what: "raw IP sockets, also with a header of their own (IP_HDRINCL)",
+        root: true,
+        ways: &[SOCKETS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "ping",
+        what: "ICMP datagram sockets",
+        root: false,
+        ways: &[SOCKETS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "mptcp",
+        what: "multipath TCP",
+        root: false,
+        ways: &[SOCKETS, CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "sctp",
+        what: "SCTP",
+        root: false,
+        ways: &[SOCKETS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "udplite",
+        what: "UDP-Lite",
+        root: false,
+        ways: &[SOCKETS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "packet",
+        what: "AF_PACKET: frames written to a device",
+        root: true,
+        ways: &[way(Absent, &[NoProtocol("PACKET")])],
+        open: UNSEEN,
+    },
+    Door {
+        id: "vsock",
+        what: "AF_VSOCK: the host of this virtual machine, or guests of this one",
+        root: false,
+        ways: &[way(Absent, &[NoProtocol("AF_VSOCK")])],
+        open: UNSEEN,
+    },
+    Door {
+        id: "xdp",
+        what: "AF_XDP: frames written to a device's queue",
+        root: true,
+        ways: &[way(Absent, &[NoProtocol("XDP")])],
+        open: UNSEEN,
+    },
+    Door {
+        id: "other-family",
+        what: "sockets of any other family (AF_ALG, AF_CAN, AF_TIPC, AF_BLUETOOTH, AF_RDS, AF_SMC ...)",
+        root: false,
+        ways: &[],
+        open: UNSEEN,
+    },
+    Door {
+        id: "listen-tcp",
+        what: "a TCP server that answers to others than this host",
+        root: false,
+        ways: &[EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "listen-udp",
+        what: "a UDP socket that hears others than this host",
+        root: false,
+        ways: &[way(Guard, &[Program("ingress")])],
+        open: "what arrives for a bound UDP socket is heard, though nothing can be answered: a firewall can drop it",
+    },
+    Door {
+        id: "io-uring-connect",
+        what: "IORING_OP_CONNECT",
+        root: false,
+        ways: &[NO_IO_URING, CONNECTS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "io-uring-send",
+        what: "IORING_OP_SENDMSG and IORING_OP_SEND, also by the kernel's own thread (SQPOLL)",
+        root: false,
+        ways: &[NO_IO_URING, SENDS, EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "io-uring-socket",
+        what: "IORING_OP_SOCKET of a family that only system calls are watched for",
+        root: false,
+        ways: &[NO_IO_URING],
+        open: "io_uring makes sockets of any family, unseen by what watches system calls: sysctl kernel.io_uring_disabled=2",
+    },
+    Door {
+        id: "unix-path",
+        what: "a UNIX stream socket with a path: docker.sock, containerd, D-Bus, systemd, ssh-agent",
+        root: false,
+        ways: &[],
+        open: PATHS,
+    },
+    Door {
+        id: "unix-abstract",
+        what: "a UNIX socket in the abstract name space",
+        root: false,
+        ways: &[],
+        open: PATHS,
+    },
+    Door {
+        id: "unix-dgram",
+        what: "a UNIX datagram sent to a path or an abstract name",
+        root: false,
+        ways: &[],
+        open: PATHS,
+    },
+    Door {
+        id: "unix-known",
+        what: "a database on this host by its UNIX socket (.s.PGSQL.5432)",
+        root: false,
+        ways: &[],
+        open: "not redirected: what is said on it is neither decided nor recorded; have the database listen on TCP alone",
+    },
+    Door {
+        id: "fd-passing",
+        what: "a socket made outside and handed in (SCM_RIGHTS)",
+        root: false,
+        ways: &[],
+        open: "a socket keeps the cgroup of its making, and UNIX sockets, by which one comes, are open",
+    },
+    Door {
+        id: "older-sockets",
+        what: "sockets made before the process was moved into the workload's cgroup",
+        root: false,
+        ways: &[],
+        open: "a process that is moved in keeps the sockets that it has: start it inside (portcullis run, or a tagged unit)",
+    },
+    Door {
+        id: "ptrace",
+        what: "ptrace of a process outside, which then connects",
+        root: false,
+        ways: &[],
+        open: TRACE,
+    },
+    Door {
+        id: "process-vm",
+        what: "process_vm_writev into a process outside",
+        root: false,
+        ways: &[],
+        open: TRACE,
+    },
+    Door {
+        id: "pidfd-getfd",
+        what: "pidfd_getfd: a socket taken from a process outside",
+        root: false,
+        ways: &[],
+        open: TRACE,
+    },
+    Door {
+        id: "leave-cgroup",
+        what: "the process moves itself to another cgroup",
+        root: true,
+        ways: &[],
+        open: "root can move itself to another cgroup, and sockets that it makes there are not the workload's: run the workload without root",
+    },
+    Door {
+        id: "moved-out",
+        what: "somebody else moves the process to another cgroup",
+        root: true,
+        ways: &[],
+        open: "root outside can move a process out, and nobody is told",
+    },
+    Door {
+        id: "user-namespace",
+        what: "a user namespace, for capabilities within",
+        root: false,
+        ways: &[way(Cgroup, &[Program("sock_create"), Program("egress")]), EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "network-namespace",
+        what: "another network namespace, with devices of its own",
+        root: false,
+        ways: &[
+            way(
+                Cgroup,
+                &[
+                    Program("connect4"),
+                    Program("connect6"),
+                    Program("sendmsg4"),
+                    Program("sendmsg6"),
+                    Program("egress"),
+                ],
+            ),
+            EGRESS,
+        ],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "mount-namespace",
+        what: "mounts that change what a path means",
+        root: false,
+        ways: &[],
+        open: "mounts are not looked at; they matter where UNIX sockets are allowed by their path",
+    },
+    Door {
+        id: "setuid",
+        what: "a set-user-id helper that makes the socket",
+        root: false,
+        ways: &[way(Cgroup, &[Program("sock_create"), Program("egress")]), EGRESS],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "bpf",
+        what: "bpf(2): programs detached, maps changed, pins removed",
+        root: true,
+        ways: &[],
+        open: NOT_ROOT,
+    },
+    Door {
+        id: "host-network",
+        what: "the host's routes, devices, traffic control and firewall changed by netlink",
+        root: true,
+        ways: &[],
+        open: NOT_ROOT,
+    },
+];

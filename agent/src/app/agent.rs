@@ -226,8 +226,10 @@ impl Agent {
     }
 
     /// What the programs are told of a workload beside that it is one.
-    fn switches(&self, _workload: &WorkloadName) -> portcullis_abi::Tag {
-        portcullis_abi::Tag::default()
+    pub(super) fn switches(&self, workload: &WorkloadName) -> portcullis_abi::Tag {
+        portcullis_abi::Tag {
+            flags: self.exec_switches(workload),
+        }
     }
 
     /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.
@@ -280,7 +282,7 @@ impl Agent {
         }
     }
 
-    async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
+    pub(super) async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
         let entry = json!({ "workload": workload, "event": event, "detail": detail });
         if let Err(e) = self.record(EntryKind::Workload, entry).await {
             tracing::error!(workload = %workload, event, "not recorded: {e:#}");

@@ -6,6 +6,7 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod execs;
 mod exporting;
 mod reload;
 mod retention;
@@ -69,7 +70,10 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
     let agent = Arc::new(agent);
     agent.record_started().await?;
+    // Once, and before anything of a workload is served.
+    let _first = agent.front.processes.set(agent.control.processes());
     agent.lapse_orphans();
+    let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
@@ -105,6 +109,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     accepting.abort();
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
+    // They saw the drain begin; what they hold is recorded before the ledger closes.
+    let _ended = following.await;
     answering.abort();
     // Before the end is on record, which the next run ships: otherwise it would wait for itself.
     agent.shipping.close().await;

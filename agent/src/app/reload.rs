@@ -38,6 +38,7 @@ impl Agent {
                 self.note(entry).await;
                 // What was asked and granted under the former set ends with it.
                 shared.approvals.sweep();
+                self.control.processes().forget_verdicts();
             }
             Err(e) => {
                 tracing::error!("the policy set before stays in force: {e}");
@@ -78,6 +79,7 @@ impl Agent {
         if let Ok(mut config) = self.config.lock() {
             *config = new;
         }
+        self.apply_switches().await;
         self.note(json!({ "subject": "config", "after": self.config_hash() }))
             .await;
         tracing::info!("configuration reloaded");

@@ -5,6 +5,7 @@ mod console_check;
 mod credential;
 mod dns;
 mod evidence;
+mod exec;
 mod http_upstream;
 mod ledger;
 mod load;
@@ -20,6 +21,7 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use dns::Dns;
 pub use evidence::Evidence;
+pub use exec::{ExecLoss, ExecMode};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
@@ -182,6 +184,12 @@ pub struct Workload {
     /// Scopes to ask for.
     #[serde(default)]
     pub scope: Option<String>,
+    /// What is done with the programs that it runs.
+    #[serde(default)]
+    pub exec: ExecMode,
+    /// What becomes of a process of which the agent could not be told.
+    #[serde(default)]
+    pub exec_loss: ExecLoss,
 }
 
 /// `[policy]`

@@ -185,7 +185,8 @@ struct OperationBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
     decision: &'a str,
-    destination: DestinationBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<DestinationBody<'a>>,
     host: &'a str,
     id: OperationId,
     identity: Option<&'a RawValue>,
@@ -240,7 +241,8 @@ pub(super) fn operation(p: OperationParts<'_>) -> Entry {
         } else {
             "deny"
         },
-        destination: (&p.operation.destination).into(),
+        // A program goes nowhere.
+        destination: (p.operation.protocol != "exec").then(|| (&p.operation.destination).into()),
         host: p.host,
         id: p.operation.id,
         identity: p.identity,

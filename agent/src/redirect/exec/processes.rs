@@ -142,12 +142,17 @@ impl Processes {
 
     /// Remembers in the kernel what was decided on a file, where that is the whole question. Not of files that have just
     /// changed, that can be written while they run, or that could not be read.
-    pub fn remember(&self, executed: &Executed, program: &Program, allow: bool, holds: Duration) {
+    /// `under` is the generation in which it was asked, and how long the answer holds.
+    pub fn remember(&self, executed: &Executed, program: &Program, allow: bool, under: (u32, Duration)) {
         let Some(shared) = &self.0 else { return };
         if executed.writers || program.memfd || program.sha256.is_none() || !file::settled(executed.file) {
             return;
         }
+        let (generation, holds) = under;
         let mut state = shared.state();
+        if state.generation != generation {
+            return;
+        }
         let key = abi::FileKey {
             tagged: executed.tagged.0,
             ino: executed.file.ino,
@@ -158,7 +163,7 @@ impl Processes {
         let until = boot_ns().saturating_add(u64::try_from(holds.as_nanos()).unwrap_or(u64::MAX));
         let verdict = abi::ExecVerdict {
             until_ns: until,
-            generation: state.generation,
+            generation,
             effect: if allow { 1 } else { 2 },
         };
         // Not remembered, it is asked again.

@@ -188,10 +188,7 @@ pub struct Above {
 /// Climbs from `cgroup` to the root: the nearest tag, and whether it is at or below the cgroup with the id `other`.
 #[inline(always)]
 pub fn climb(cgroup: u64, other: u64) -> Option<Above> {
-    let mut above = Above {
-        nearest: 0,
-        below: 0,
-    };
+    let mut above = Above { nearest: 0, below: 0 };
     let mut at = cgroup;
     for _ in 0..MAX_CLIMB {
         let id = cgroup_id(at)?;

@@ -249,10 +249,13 @@ impl Agent {
 
     /// What the programs are told of a workload beside that it is one.
     pub(super) fn switches(&self, workload: &WorkloadName) -> portcullis_abi::Tag {
+        let exec = self.exec_switches(workload);
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let found = config.workload.iter().find(|w| w.name == *workload);
         let guard = found.map(|w| w.guard).unwrap_or_default();
-        portcullis_abi::Tag { flags: guard.flags() }
+        portcullis_abi::Tag {
+            flags: guard.flags() | exec,
+        }
     }
 
     /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.
@@ -311,7 +314,7 @@ impl Agent {
         }
     }
 
-    async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
+    pub(super) async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
         let entry = json!({ "workload": workload, "event": event, "detail": detail });
         if let Err(e) = self.record(EntryKind::Workload, entry).await {
             tracing::error!(workload = %workload, event, "not recorded: {e:#}");

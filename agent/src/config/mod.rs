@@ -5,6 +5,7 @@ mod console_check;
 mod credential;
 mod dns;
 mod evidence;
+mod exec;
 mod guard;
 mod http_upstream;
 mod ledger;
@@ -21,6 +22,7 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use dns::Dns;
 pub use evidence::Evidence;
+pub use exec::{ExecLoss, ExecMode};
 pub use guard::{Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
@@ -190,6 +192,12 @@ pub struct Workload {
     /// Doors that are opened for it.
     #[serde(default)]
     pub guard: Guard,
+    /// What is done with the programs that it runs.
+    #[serde(default)]
+    pub exec: ExecMode,
+    /// What becomes of a process of which the agent could not be told.
+    #[serde(default)]
+    pub exec_loss: ExecLoss,
 }
 
 /// `[policy]`

@@ -28,7 +28,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{Namespace, RedirectError, Redirected, Redirector, UnixDestination, process},
+    redirect::{Namespace, Processes, RedirectError, Redirected, Redirector, UnixDestination},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -42,6 +42,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Front {
     /// Clock, policy, ledger, metrics.
     pub shared: Shared,
+    /// What is known of their processes.
+    pub processes: std::sync::OnceLock<Processes>,
     /// Which tagged cgroup is which workload.
     pub workloads: Workloads,
     /// What became of their connections, for the reconciliation with the kernel's counters.
@@ -133,7 +135,7 @@ impl Front {
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
-            process: process::resolve(&origin),
+            process: self.processes.get().cloned().unwrap_or_default().resolve(&origin),
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,

@@ -9,6 +9,7 @@ mod body;
 mod credential;
 mod dial;
 mod ending;
+mod exec;
 mod hide;
 mod hold;
 mod names;

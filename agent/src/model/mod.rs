@@ -27,7 +27,7 @@ pub use entry::{Entry, EntryKind};
 pub use identity::Identity;
 pub use ids::{CgroupId, OperationId, OriginalDst, Seq, SessionId, WorkloadName};
 pub use operation::{Destination, Operation, Resource};
-pub use origin::{Origin, Process, Transport};
+pub use origin::{Ancestor, Origin, Process, Transport};
 pub use reason::Reason;
 pub use secrets::SecretSink;
 pub use time::Rfc3339;

@@ -289,6 +289,8 @@ impl Question {
                 start_ns: 0,
                 exe: self.exe.clone().map(Arc::new),
                 cgroup: None,
+                sha256: None,
+                parents: Vec::new(),
             },
             now_ns,
             approval: self.approval.as_ref().map(|a| Approval {

@@ -107,6 +107,7 @@ mod tests {
             [
                 "aws:call",
                 "dns:query",
+                "exec:run",
                 "http:request",
                 "reveal",
                 "sql:cancel",

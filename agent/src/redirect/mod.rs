@@ -29,6 +29,7 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
 pub use kept::Kept;
 pub use netns::Namespace;
 pub use sys::unacknowledged;

@@ -24,6 +24,10 @@ const PINNED: &[&str] = &[
     "EXEMPT",
     "EXEMPT_USED",
     "EXEMPT_OF",
+    "EVENTS",
+    "VERDICTS",
+    "HELD_PROCS",
+    "GENERATION",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no

@@ -1,7 +1,7 @@
 //! The eBPF programs of Portcullis: one call each into the module that does the work.
 //!
 //! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup, and the tracepoints, which
-//! are the host's.
+//! see every process of the host and return at once for those that are no workload's.
 //! Invariant: a program that cannot do its work denies, and counts where it failed (`errors`).
 #![no_std]
 #![no_main]
@@ -14,12 +14,14 @@ mod egress;
 mod errors;
 mod exempt;
 mod ingress;
+mod exec;
 mod kernel;
 mod lsm;
 mod maps;
 mod netns;
 mod original_dst;
 mod packet;
+mod process;
 mod socket;
 mod syscalls;
 mod tagged;
@@ -29,7 +31,9 @@ mod unix;
 
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
-    programs::{LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    programs::{
+        LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+    },
 };
 
 /// connect(2) of an AF_INET socket.
@@ -144,6 +148,38 @@ pub fn task_forked(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn task_exited(ctx: RawTracePointContext) -> i32 {
     task::exited(&ctx)
+}
+
+/// Every new thread of the host, before it runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(&ctx);
+    0
+}
+
+/// Every exec of the host: the old program is gone, no instruction of the new one has run.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg(0);
+    if let Some(tagged) = process::exec(&ctx, task, ctx.arg::<u64>(1) as u32) {
+        exec::executed(&ctx, task, ctx.arg(2), tagged);
+    }
+    0
+}
+
+/// Every thread of the host that ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
+    exec::exited(&ctx, ctx.arg(0));
+    process::exit(&ctx);
+    0
+}
+
+/// Every system call of the host; attached only where a workload's execs are held.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
+    exec::held_call();
+    0
 }
 
 /// connect(2) of a UNIX socket. The section's name is one that aya knows: the agent loads it as what it is.

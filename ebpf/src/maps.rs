@@ -10,11 +10,12 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use portcullis_abi::{
+    Counters, Exempt, Flow, MAX_DATAGRAMS, MAX_EXEMPT, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED, Ports,
+    Record, SITE_SLOTS, STRANGE_BYTES, Strange, Tag,
     guard::{
-        GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey, UnixRule,
+        GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey,
+        UnixRule,
     },
-    Counters, Exempt, Flow, MAX_DATAGRAMS, MAX_EXEMPT, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED, Ports, Record,
-    SITE_SLOTS, STRANGE_BYTES, Strange, Tag,
 };
 
 /// Memory for what is there, not for what could be: only the agent inserts, and on many CPUs it would be much.
@@ -47,19 +48,6 @@ pub static INFLIGHT: LruHashMap<Flow, Record, MAX_INFLIGHT> = LruHashMap::new();
 /// Per socket that the agent accepted: the same; the agent reads it by file descriptor.
 #[btf_map]
 pub static ACCEPTED: SkStorage<Record> = SkStorage::new();
-
-/// Per UDP socket of a workload: what the last datagram with an address asked for. Not `ORIGINAL_DST`, which is the peer
-/// of a connected one.
-#[btf_map]
-pub static ASKED: SkStorage<Record> = SkStorage::new();
-
-/// Between the hook and the packet: what a thread's datagram asked for, by the address of its task.
-#[btf_map]
-pub static SENDING: LruHashMap<u64, Record, MAX_SENDING> = LruHashMap::new();
-
-/// Between the packet and the agent: the same, by the token in the packet's mark.
-#[btf_map]
-pub static DATAGRAMS: LruHashMap<u32, Record, MAX_DATAGRAMS> = LruHashMap::new();
 
 /// Network namespaces that the agent should listen in.
 #[btf_map]
@@ -97,6 +85,19 @@ pub static GUARD_EVENTS: RingBuf<GuardEvent, GUARD_EVENT_BYTES> = RingBuf::new()
 /// UNIX sockets that may be connected or sent to, by tagged cgroup and exact address.
 #[btf_map]
 pub static UNIX_RULES: HashMap<UnixKey, UnixRule, MAX_UNIX_RULES, ON_DEMAND> = HashMap::new();
+
+/// Per UDP socket of a workload: what the last datagram with an address asked for. Not `ORIGINAL_DST`, which is the peer
+/// of a connected one.
+#[btf_map]
+pub static ASKED: SkStorage<Record> = SkStorage::new();
+
+/// Between the hook and the packet: what a thread's datagram asked for, by the address of its task.
+#[btf_map]
+pub static SENDING: LruHashMap<u64, Record, MAX_SENDING> = LruHashMap::new();
+
+/// Between the packet and the agent: the same, by the token in the packet's mark.
+#[btf_map]
+pub static DATAGRAMS: LruHashMap<u32, Record, MAX_DATAGRAMS> = LruHashMap::new();
 
 /// Offset of `task_struct.group_leader`, bytes; written by the loader from the kernel's BTF.
 #[unsafe(no_mangle)]

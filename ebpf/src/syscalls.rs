@@ -154,7 +154,9 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
     let flags = maps::TAGGED
         .get_ptr(tagged.0)
         .map_or(0, |tag| unsafe { (*tag).flags });
-    let by_lsm = maps::GUARD.get_ptr(GUARD_BY_LSM).map_or(0, |doors| unsafe { *doors });
+    let by_lsm = maps::GUARD
+        .get_ptr(GUARD_BY_LSM)
+        .map_or(0, |doors| unsafe { *doors });
     let (door, outcome) = match call {
         Call::None => return,
         Call::Socket | Call::Socketcall => (flag::FAMILIES, Outcome::FamilyDenied),
@@ -164,7 +166,11 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
         Call::Setns | Call::Mount => (flag::MOUNT, Outcome::MountDenied),
     };
     // No hook of LSM programs is asked for these as they are asked here.
-    let by_lsm = if matches!(call, Call::Setns | Call::Perf) { 0 } else { by_lsm };
+    let by_lsm = if matches!(call, Call::Setns | Call::Perf) {
+        0
+    } else {
+        by_lsm
+    };
     if (flags | by_lsm) & door != 0 {
         return;
     }
@@ -178,7 +184,13 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
     if !pass {
         task::kill(ctx);
         tagged::count(ctx, tagged, outcome);
-        task::tell(ctx, tagged, outcome, (kernel::current(), task::caller()), (0, number));
+        task::tell(
+            ctx,
+            tagged,
+            outcome,
+            (kernel::current(), task::caller()),
+            (0, number),
+        );
     }
 }
 
@@ -187,7 +199,10 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
 fn arguments(ctx: &RawTracePointContext, is_compat: bool) -> Option<Arguments> {
     let registers = task::argument(ctx, 0);
     let (first, second) = if is_compat { (40, 88) } else { (112, 104) };
-    let mut arguments = [kernel::read(registers + first)?, kernel::read(registers + second)?];
+    let mut arguments = [
+        kernel::read(registers + first)?,
+        kernel::read(registers + second)?,
+    ];
     if is_compat {
         arguments[0] &= 0xffff_ffff;
         arguments[1] &= 0xffff_ffff;

@@ -140,7 +140,9 @@ fn ask(ctx: &SockAddrContext, tagged: Tagged, netns: u64, addr: [u32; 4]) -> Res
         let asked = unsafe { maps::record(&maps::ASKED, sk, true) }.ok_or(Site::SendStorage)?;
         *asked = record;
         let task = unsafe { bpf_get_current_task() };
-        maps::SENDING.insert(task, record, 0).map_err(|_| Site::SendSending)
+        maps::SENDING
+            .insert(task, record, 0)
+            .map_err(|_| Site::SendSending)
     });
     kept.map_err(|site| {
         failed(ctx, site);
@@ -237,7 +239,11 @@ fn asks(ctx: &SkBuffContext) -> Option<Record> {
 fn token(record: &Record) -> Option<u32> {
     for _ in 0..TRIES {
         let token = unsafe { bpf_get_prandom_u32() };
-        if token != 0 && maps::DATAGRAMS.insert(token, record, u64::from(BPF_NOEXIST)).is_ok() {
+        if token != 0
+            && maps::DATAGRAMS
+                .insert(token, record, u64::from(BPF_NOEXIST))
+                .is_ok()
+        {
             return Some(token);
         }
     }

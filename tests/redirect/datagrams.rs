@@ -72,7 +72,11 @@ fn a_question_arrives_with_who_and_whom_and_the_answer_is_from_there() {
                 assert_eq!(answer, format!("ok answer {asked}"), "{what}");
                 workload = back;
                 // A second one comes by the same flow.
-                let again = if connected { "udp-say again".into() } else { format!("udp-ask {asked} again") };
+                let again = if connected {
+                    "udp-say again".into()
+                } else {
+                    format!("udp-ask {asked} again")
+                };
                 assert_eq!(workload.ask(&again), "ok 5");
                 assert_eq!(meanwhile(&mut agent, message(&mut redirected)).await, "again");
                 workload.ask("udp-drop");

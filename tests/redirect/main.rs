@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod datagrams;
+mod counted;
 mod doors;
 mod escapes;
 mod follow;
 mod guard;
 mod exempt;
+mod handover;
 mod lifecycle;
 mod namespaces;
+mod processes;
 mod redirected;
 mod storm;

@@ -214,6 +214,20 @@ impl State {
                 Socket::new(domain.into(), kind.into(), Some(protocol.into()))?;
                 Ok(String::new())
             }
+            // A process, a thread and a program that do nothing but wait for the end of this one's input.
+            ["child"] => Ok(spawn("cat")?.to_string()),
+            ["thread"] => {
+                let (send, receive) = std::sync::mpsc::channel();
+                std::thread::spawn(move || {
+                    let _nobody = send.send(nix::unistd::gettid());
+                    std::thread::park();
+                });
+                Ok(receive.recv()?.to_string())
+            }
+            ["kill", pid] => {
+                let status = std::process::Command::new("kill").args(["-9", pid]).status()?;
+                Ok(status.to_string())
+            }
             ["storm", from, count] => storm(from.parse()?, count.parse()?),
             ["hammer", address] => hammer(address.parse()?),
             ["time", count, address] => time(count.parse()?, address.parse()?),
@@ -224,6 +238,20 @@ impl State {
     fn open(&mut self) -> anyhow::Result<&mut TcpStream> {
         self.tcp.as_mut().context("not connected")
     }
+}
+
+/// Starts a program whose input stays open as long as this process has not ended.
+fn spawn(program: &str) -> anyhow::Result<u32> {
+    let mut child = std::process::Command::new(program)
+        .stdin(std::process::Stdio::piped())
+        .spawn()?;
+    let id = child.id();
+    let stdin = child.stdin.take();
+    std::thread::spawn(move || {
+        let _ended = child.wait();
+        drop(stdin);
+    });
+    Ok(id)
 }
 
 fn udp(to: &str) -> anyhow::Result<UdpSocket> {

@@ -58,9 +58,9 @@ impl Dns {
     pub fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
         let one = |text: &String| {
             let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-            plain
-                .or_else(|_| text.parse::<SocketAddr>())
-                .map_err(|_| format!("[dns]: servers has '{text}', which is neither address nor address:port"))
+            plain.or_else(|_| text.parse::<SocketAddr>()).map_err(|_| {
+                format!("[dns]: servers has '{text}', which is neither address nor address:port")
+            })
         };
         self.servers.iter().map(one).collect()
     }

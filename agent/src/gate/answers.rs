@@ -155,7 +155,14 @@ mod tests {
     fn an_answer_ends_after_its_ttl_and_the_grace() {
         let (answers, now) = (Answers::default(), Instant::now());
         learn(&answers, "one", "a.example", "192.0.2.7", 5, now);
-        learn(&answers, "one", "b.example", "192.0.2.7", u64::from(u32::MAX), now);
+        learn(
+            &answers,
+            "one",
+            "b.example",
+            "192.0.2.7",
+            u64::from(u32::MAX),
+            now,
+        );
         let names = |after: u64| {
             let at = now + Duration::from_secs(after);
             answers.names(&workload("one"), address("192.0.2.7"), at).len()
@@ -168,14 +175,28 @@ mod tests {
         let (answers, now) = (Answers::default(), Instant::now());
         learn(&answers, "two", "kept.example", "192.0.2.7", 1, now);
         for n in 0..40 {
-            learn(&answers, "one", &format!("{n}.example"), "192.0.2.7", 300 + n, now);
+            learn(
+                &answers,
+                "one",
+                &format!("{n}.example"),
+                "192.0.2.7",
+                300 + n,
+                now,
+            );
         }
         let names = answers.names(&workload("one"), address("192.0.2.7"), now);
         assert_eq!((names.len(), &*names[0]), (NAMES, "39.example"));
         for n in 0..3 * ADDRESSES as u32 {
             let to = std::net::Ipv4Addr::from(0xC612_0000 + n).to_string();
             // Half of them at the same moment, so that neither way of making room is left out.
-            learn(&answers, "one", "many.example", &to, u64::from(n % 2) * u64::from(n), now);
+            learn(
+                &answers,
+                "one",
+                "many.example",
+                &to,
+                u64::from(n % 2) * u64::from(n),
+                now,
+            );
         }
         let all = answers.lock();
         assert!(all[&workload("one")].by_address.len() <= ADDRESSES);

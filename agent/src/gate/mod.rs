@@ -36,8 +36,8 @@ pub use self::{
     dial::{Dial, DialError, Secured, StartTls},
     hold::{Asked, Held, Verdict, Verdicts, Waiting},
     names::{Names, written},
-    resolver::{Answered, LookUpError},
     permit::Permit,
+    resolver::{Answered, LookUpError},
     room::{Room, Rooms},
     upstream::{Requested, Upstreams},
 };

@@ -78,8 +78,7 @@ impl Names {
         let asked = written(name);
         let told = answered.answers.iter().filter_map(|record| {
             let address = record.data.ip_addr()?;
-            may_stand(&settings, &asked, address)
-                .then(|| (address, Duration::from_secs(record.ttl.into())))
+            may_stand(&settings, &asked, address).then(|| (address, Duration::from_secs(record.ttl.into())))
         });
         let told: Vec<_> = told.collect();
         let counts = !told.is_empty();

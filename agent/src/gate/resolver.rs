@@ -216,7 +216,10 @@ fn whom(settings: &Dns) -> Result<(ResolverConfig, ResolverOpts), String> {
     let servers = settings.addresses()?;
     if !servers.is_empty() {
         let servers = servers.into_iter().map(server).collect();
-        return Ok((ResolverConfig::from_name_servers(servers), ResolverOpts::default()));
+        return Ok((
+            ResolverConfig::from_name_servers(servers),
+            ResolverOpts::default(),
+        ));
     }
     let path = settings.resolv_conf.display();
     let text = std::fs::read(&settings.resolv_conf).map_err(|e| format!("{path}: {e}"))?;
@@ -250,9 +253,7 @@ fn tuned(mut options: ResolverOpts, patience: Duration) -> ResolverOpts {
     options
 }
 
-fn understood(
-    answer: Result<hickory_resolver::lookup::Lookup, NetError>,
-) -> Result<Answered, LookUpError> {
+fn understood(answer: Result<hickory_resolver::lookup::Lookup, NetError>) -> Result<Answered, LookUpError> {
     match answer {
         Ok(lookup) => Ok(Answered {
             code: lookup.message().metadata.response_code,

@@ -71,9 +71,7 @@ fn is_private(address: IpAddr) -> bool {
             let [a, b, ..] = v4.octets();
             v4.is_private() || (a == 100 && (64..128).contains(&b))
         }
-        IpAddr::V6(v6) => {
-            v6.is_unique_local() || embedded(v6).is_some_and(|v4| is_private(v4.into()))
-        }
+        IpAddr::V6(v6) => v6.is_unique_local() || embedded(v6).is_some_and(|v4| is_private(v4.into())),
     }
 }
 
@@ -134,7 +132,14 @@ mod tests {
         ] {
             assert!(!may(&settings, "rebound.example", address), "{address}");
         }
-        for address in ["192.0.2.7", "10.0.0.5", "100.64.0.1", "2001:db8::1", "fd00::1", "64:ff9b::c000:207"] {
+        for address in [
+            "192.0.2.7",
+            "10.0.0.5",
+            "100.64.0.1",
+            "2001:db8::1",
+            "fd00::1",
+            "64:ff9b::c000:207",
+        ] {
             assert!(may(&settings, "api.example", address), "{address}");
         }
         assert!(may(&settings, "localhost", "127.0.0.1") && may(&settings, "a.localhost", "::1"));
@@ -148,7 +153,14 @@ mod tests {
             private: Some(vec!["corp.example".into()]),
             ..Dns::default()
         };
-        for address in ["10.0.0.5", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "64:ff9b::a00:5"] {
+        for address in [
+            "10.0.0.5",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd00::1",
+            "64:ff9b::a00:5",
+        ] {
             assert!(may(&settings, "db.corp.example", address), "{address}");
             assert!(may(&settings, "corp.example", address), "{address}");
             assert!(!may(&settings, "evilcorp.example", address), "{address}");

@@ -33,7 +33,7 @@ pub enum Outcome {
     IngressDropped = 12,
     /// A redirected connection reached the agent's listener with its record.
     TcpAccepted = 13,
-    /// A redirected connection ended before the agent's listener had it.
+    /// A redirected connection whose SYN had left ended before the agent's listener had it.
     TcpAbandoned = 14,
     /// A connect or send to a UNIX socket passed by its exact path.
     UnixAllowed = 15,
@@ -59,6 +59,10 @@ pub enum Outcome {
     EscapeKilled = 25,
     /// A process was moved out of the workload's cgroup by somebody else.
     EscapeMoved = 26,
+    /// The agent could not be told what a process did: the buffer was full.
+    ExecLost = 27,
+    /// The SYN of a redirected connection left for the agent's listener, with its record.
+    TcpSent = 28,
 }
 
 impl Outcome {
@@ -91,6 +95,8 @@ impl Outcome {
         Self::ExecHeld,
         Self::EscapeKilled,
         Self::EscapeMoved,
+        Self::ExecLost,
+        Self::TcpSent,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -124,6 +130,8 @@ impl Outcome {
             Self::ExecHeld => "exec_held",
             Self::EscapeKilled => "escape_killed",
             Self::EscapeMoved => "escape_moved",
+            Self::ExecLost => "exec_lost",
+            Self::TcpSent => "tcp_sent",
         }
     }
 }

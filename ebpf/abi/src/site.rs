@@ -67,6 +67,20 @@ pub enum Site {
     UnixAddress = 47,
     /// connect of a UNIX socket: the agent's path could not be put in its place.
     UnixRedirect = 48,
+    /// fork: the new thread could not be read.
+    ForkTask = 60,
+    /// exec: the thread could not be read.
+    ExecTask = 61,
+    /// fork or exec: the process's id or start could not be read.
+    ProcRead = 62,
+    /// fork or exec: there are more threads of workloads than are remembered.
+    ProcsFull = 63,
+    /// exec: the executed file could not be read.
+    ExecFile = 64,
+    /// exec: the process could not be held; it was ended.
+    ExecHold = 65,
+    /// exec: the process could not be ended.
+    ExecKill = 66,
 }
 
 impl Site {
@@ -103,6 +117,13 @@ impl Site {
         Self::UnixUntagged,
         Self::UnixAddress,
         Self::UnixRedirect,
+        Self::ForkTask,
+        Self::ExecTask,
+        Self::ProcRead,
+        Self::ProcsFull,
+        Self::ExecFile,
+        Self::ExecHold,
+        Self::ExecKill,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -140,6 +161,13 @@ impl Site {
             Self::UnixUntagged => "unix_untagged",
             Self::UnixAddress => "unix_address",
             Self::UnixRedirect => "unix_redirect",
+            Self::ForkTask => "fork_task",
+            Self::ExecTask => "exec_task",
+            Self::ProcRead => "proc_read",
+            Self::ProcsFull => "procs_full",
+            Self::ExecFile => "exec_file",
+            Self::ExecHold => "exec_hold",
+            Self::ExecKill => "exec_kill",
         }
     }
 }

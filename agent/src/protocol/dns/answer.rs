@@ -48,7 +48,10 @@ pub async fn answer(gate: &Gate, rates: &Rates, message: Bytes) -> Result<Done, 
         Ok(asked) => asked,
         Err((asked, fault)) => return Ok(refuse(gate, &asked, fault, datagram).await),
     };
-    let name = asked.question.as_ref().map_or_else(Name::root, |q| q.name().clone());
+    let name = asked
+        .question
+        .as_ref()
+        .map_or_else(Name::root, |q| q.name().clone());
     let recent = rates.count(gate.workload(), &name, Instant::now());
     let operation = operation::of(&asked, recent, true, gate);
     let reply = if leaks(gate, &name) {
@@ -183,7 +186,10 @@ fn facts(answered: &Answered, counts: bool) -> Value {
         all.dedup();
         Value::Set(all.into_iter().map(Value::from).collect())
     };
-    let addresses = set(&mut records.iter().filter_map(|r| r.data.ip_addr()).map(|a| a.to_string()));
+    let addresses = set(&mut records
+        .iter()
+        .filter_map(|r| r.data.ip_addr())
+        .map(|a| a.to_string()));
     let chain: Vec<Value> = (records.iter())
         .filter_map(|r| match &r.data {
             RData::CNAME(to) => Some(Value::String(written(&to.0))),
@@ -198,7 +204,10 @@ fn facts(answered: &Answered, counts: bool) -> Value {
         // Whether the name counts for connections to the addresses.
         ("counts", counts.into()),
         ("names", Value::Set(chain.into())),
-        ("records", Value::Long(i64::try_from(records.len()).unwrap_or(i64::MAX))),
+        (
+            "records",
+            Value::Long(i64::try_from(records.len()).unwrap_or(i64::MAX)),
+        ),
         ("ttl", Value::Long(ttl.unwrap_or(0).into())),
         ("types", types),
     ])

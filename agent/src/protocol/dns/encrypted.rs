@@ -68,7 +68,11 @@ const ADDRESSES: &[&str] = &[
 ];
 
 /// Media types of DNS in HTTP (RFC 8484 section 6, RFC 8427), and the one before them.
-const TYPES: &[&str] = &["application/dns-message", "application/dns-json", "application/dns-udpwireformat"];
+const TYPES: &[&str] = &[
+    "application/dns-message",
+    "application/dns-json",
+    "application/dns-udpwireformat",
+];
 
 /// Whether a request carries DNS, or goes to a resolver. `host` is in lower case, without port.
 #[must_use]
@@ -78,11 +82,18 @@ pub fn is_dns(gate: &Gate, host: &str, path: &str, query: Option<&str>, content_
     }
     let settings = gate.dns();
     let to = gate.original_dst().0.ip().to_canonical().to_string();
-    is_resolver(&to) || settings.encrypted.iter().any(|own| below(host, own) || to == *own)
+    is_resolver(&to)
+        || settings
+            .encrypted
+            .iter()
+            .any(|own| below(host, own) || to == *own)
 }
 
 fn by_form(path: &str, query: Option<&str>, content_type: Option<&str>) -> bool {
-    let kind = content_type.and_then(|t| t.split(';').next()).unwrap_or_default().trim();
+    let kind = content_type
+        .and_then(|t| t.split(';').next())
+        .unwrap_or_default()
+        .trim();
     if TYPES.iter().any(|t| kind.eq_ignore_ascii_case(t)) {
         return true;
     }
@@ -115,10 +126,22 @@ mod tests {
 
     #[test]
     fn resolvers_by_name_address_and_form() {
-        for host in ["dns.google", "abc123.dns.nextdns.io", "cloudflare-dns.com.", "1.1.1.1", "[2620:fe::fe]"] {
+        for host in [
+            "dns.google",
+            "abc123.dns.nextdns.io",
+            "cloudflare-dns.com.",
+            "1.1.1.1",
+            "[2620:fe::fe]",
+        ] {
             assert!(is_resolver(host), "{host}");
         }
-        for host in ["google.com", "notdns.google", "dns.google.example", "1.1.1.10", "api.example"] {
+        for host in [
+            "google.com",
+            "notdns.google",
+            "dns.google.example",
+            "1.1.1.10",
+            "api.example",
+        ] {
             assert!(!is_resolver(host), "{host}");
         }
         for (path, query, kind) in [

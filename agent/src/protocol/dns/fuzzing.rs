@@ -31,7 +31,12 @@ pub fn fuzz_dns_message(input: &[u8]) {
         assert!(features.labels < 128 && features.longest < 64 && features.bytes < 256);
         assert!((0..=600).contains(&features.entropy));
         let name = written(question.name());
-        assert!(name.is_ascii() && !name.bytes().any(|b| b.is_ascii_uppercase() || b.is_ascii_control()));
+        assert!(
+            name.is_ascii()
+                && !name
+                    .bytes()
+                    .any(|b| b.is_ascii_uppercase() || b.is_ascii_control())
+        );
     }
     for datagram in [true, false] {
         let reply = Reply::code(&asked, code).with(Extended::Blocked, "\u{e9}".repeat(600));

@@ -40,7 +40,9 @@ pub fn of(asked: &Asked, recent: Recent, complete: bool, gate: &Gate) -> Operati
         ("transport", transport(gate).into()),
         (
             "type",
-            question.map_or_else(String::new, |q| query::kind(q.query_type())).into(),
+            question
+                .map_or_else(String::new, |q| query::kind(q.query_type()))
+                .into(),
         ),
     ]);
     Operation {

@@ -114,12 +114,7 @@ pub fn read(bytes: &[u8]) -> Result<Asked, (Asked, Fault)> {
     }
 }
 
-fn body(
-    bytes: &[u8],
-    response: bool,
-    word: impl Fn(usize) -> u16,
-    asked: &mut Asked,
-) -> Result<(), Fault> {
+fn body(bytes: &[u8], response: bool, word: impl Fn(usize) -> u16, asked: &mut Asked) -> Result<(), Fault> {
     if response {
         return Err(Fault::Response);
     }

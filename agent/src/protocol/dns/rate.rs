@@ -129,7 +129,11 @@ mod tests {
     #[test]
     fn queries_names_and_bytes_of_a_minute() {
         let (rates, now) = (Rates::default(), Instant::now());
-        let recent = |queries, names, bytes| Recent { queries, names, bytes };
+        let recent = |queries, names, bytes| Recent {
+            queries,
+            names,
+            bytes,
+        };
         assert_eq!(ask(&rates, "one", "a.evil.example.", now), recent(1, 1, 15));
         assert_eq!(ask(&rates, "one", "A.evil.example.", now), recent(2, 1, 30));
         assert_eq!(ask(&rates, "one", "b.c.Evil.example.", now), recent(3, 2, 47));

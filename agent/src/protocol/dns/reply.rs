@@ -6,10 +6,7 @@ use hickory_resolver::proto::{
 };
 
 use super::query::Asked;
-use crate::{
-    gate::Denied,
-    model::Reason,
-};
+use crate::{gate::Denied, model::Reason};
 
 /// What an answer over UDP takes at least (RFC 1035 section 2.3.4), and what it is given at most (DNS flag day 2020).
 const SMALLEST: u16 = 512;
@@ -130,7 +127,8 @@ impl<'a> Reply<'a> {
             if let Some((extended, words)) = self.extended {
                 let mut option = (extended as u16).to_be_bytes().to_vec();
                 option.extend_from_slice(cut(&words).as_bytes());
-                edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, option));
+                edns.options_mut()
+                    .insert(EdnsOption::Unknown(EXTENDED_ERROR, option));
             }
             message.set_edns(edns);
         }
@@ -150,5 +148,6 @@ impl<'a> Reply<'a> {
 fn cut(text: &str) -> &str {
     let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= WORDS;
     let end = text.char_indices().take_while(fits).last();
-    text.get(..end.map_or(0, |(at, c)| at + c.len_utf8())).unwrap_or_default()
+    text.get(..end.map_or(0, |(at, c)| at + c.len_utf8()))
+        .unwrap_or_default()
 }

@@ -61,7 +61,9 @@ async fn carry(wire: &mut Wire, gate: &Gate, rates: &Rates) -> Result<(), Protoc
             return match (ended, wire.down.input.is_empty() || is_stopping) {
                 (Some(reason), _) => Err(ProtocolError::Refused(reason)),
                 (None, true) => Ok(()),
-                (None, false) => Err(ProtocolError::Downstream(std::io::ErrorKind::UnexpectedEof.into())),
+                (None, false) => Err(ProtocolError::Downstream(
+                    std::io::ErrorKind::UnexpectedEof.into(),
+                )),
             };
         }
         let reading = Reading {

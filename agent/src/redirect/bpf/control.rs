@@ -31,7 +31,7 @@ use super::{
 use crate::{
     model::CgroupId,
     redirect::{
-        RedirectError, cgroup,
+        RedirectError, cgroup, exec,
         guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
     },
 };
@@ -46,7 +46,7 @@ pub struct Control(Arc<Mutex<State>>);
 /// One program on one cgroup, as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedProgram {
-    /// The tagged cgroup, or the agent's own.
+    /// The tagged cgroup, or the agent's own; that, too, for programs that are on the host.
     pub cgroup: CgroupId,
     /// Its directory.
     pub path: PathBuf,
@@ -69,6 +69,7 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
     pub(super) exempt: Exemptions,
@@ -179,6 +180,19 @@ impl Control {
         state.tags.keys().map(read).collect()
     }
 
+    /// The threads of workloads that the programs know, by id.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn threads(&self) -> Result<BTreeMap<u32, abi::Proc>, RedirectError> {
+        let state = self.state();
+        state
+            .procs
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(map_failed("PROCS"))
+    }
+
     /// How often each program failed, by site; all zero on a healthy host.
     ///
     /// # Errors
@@ -254,6 +268,7 @@ impl State {
         for (below, _) in self.below(directory) {
             self.pins.remove_tag(below)?;
         }
+        self.remember(id, directory)?;
         Ok(id)
     }
 
@@ -276,6 +291,7 @@ impl State {
             0 => refuse("it is the root"),
             depth if depth >= abi::MAX_DEPTH as usize => refuse("it is too deep in the tree"),
             _ if self.agent.1.starts_with(directory) => refuse("the agent itself is within"),
+            _ if directory.starts_with(&self.agent.1) => refuse("it is within the agent's own cgroup"),
             _ => Ok(()),
         }
     }
@@ -318,6 +334,25 @@ impl State {
             .collect()
     }
 
+    /// Writes the threads that are there; those of tagged descendants last, parents first, as theirs.
+    fn remember(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
+        let mut below = self.below(directory);
+        below.sort_by_key(|(_, path)| path.components().count());
+        exec::scan(&mut self.procs, id, directory)?;
+        below
+            .iter()
+            .try_for_each(|(id, path)| exec::scan(&mut self.procs, *id, path))
+    }
+
+    /// The nearest tagged cgroup above.
+    fn outer(&self, directory: &Path) -> Option<(CgroupId, PathBuf)> {
+        self.tags
+            .iter()
+            .filter(|(_, path)| *path != directory && directory.starts_with(path))
+            .max_by_key(|(_, path)| path.components().count())
+            .map(|(id, path)| (*id, path.clone()))
+    }
+
     fn hook(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
         let pins = self.pins.tag(id);
         std::fs::create_dir_all(&pins).map_err(pin::failed(&pins))?;
@@ -342,6 +377,10 @@ impl State {
         self.pins.remove_tag(id)?;
         self.leave(id);
         self.tell();
+        exec::forget(&mut self.procs, id);
+        if let Some((outer, path)) = self.outer(&directory) {
+            self.remember(outer, &path)?;
+        }
         Ok(())
     }
 
@@ -375,6 +414,17 @@ impl State {
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
+        for (program, _) in exec::PROGRAMS {
+            let (link, program_id, ok) = exec::describe(&self.ebpf, program, &self.pins.host_link(program))?;
+            all.push(AttachedProgram {
+                cgroup: *agent,
+                path: path.clone(),
+                program,
+                link,
+                program_id,
+                ok,
+            });
+        }
         let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
         for program in on_host.chain(self.guard.on_host()) {
             let pin = self.pins.host_link(program);

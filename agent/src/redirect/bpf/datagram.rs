@@ -73,7 +73,9 @@ pub(super) async fn receive(socket: &UdpSocket, tokens: &Tokens) -> io::Result<O
     let Some(record) = tokens.take(received.mark).filter(|_| received.mark != 0) else {
         return Ok(None);
     };
-    let from = received.from.filter(|from| from.ip().to_canonical().is_loopback());
+    let from = received
+        .from
+        .filter(|from| from.ip().to_canonical().is_loopback());
     let message = buffer
         .get(..received.length)
         .filter(|message| received.whole && !message.is_empty());
@@ -112,5 +114,8 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
 
 fn address(from: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = from.as_sockaddr_in().map(|v4| (v4.ip(), v4.port()).into());
-    v4.or_else(|| from.as_sockaddr_in6().map(|v6| (Ipv6Addr::from(v6.ip()), v6.port()).into()))
+    v4.or_else(|| {
+        from.as_sockaddr_in6()
+            .map(|v6| (Ipv6Addr::from(v6.ip()), v6.port()).into())
+    })
 }

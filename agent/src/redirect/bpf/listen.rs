@@ -3,12 +3,16 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::redirect::{RedirectError, sys};
+use crate::{
+    model::CgroupId,
+    redirect::{Kept, RedirectError, kept, sys},
+};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -18,6 +22,8 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Listeners {
     v4: TcpListener,
     v6: Option<TcpListener>,
+    /// Under which name the service manager keeps both.
+    name: String,
 }
 
 /// Whether loopback has its addresses yet: in a new network namespace it is down.
@@ -28,12 +34,23 @@ pub(super) enum Loopback {
 }
 
 impl Listeners {
-    pub(super) fn bind(port: u16, loopback: Loopback) -> Result<Self, RedirectError> {
+    /// Those that were kept while no agent ran, with the connections that wait in them, or new ones.
+    pub(super) fn bind(
+        port: u16,
+        agent: CgroupId,
+        kept: &mut Kept,
+        loopback: Loopback,
+    ) -> Result<Self, RedirectError> {
         let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
         let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
+        let name = kept::name(port, agent);
+        let mut open = |address| match kept.tcp(&name, address) {
+            Some(listener) => adopt(listener),
+            None => listen(address, loopback),
+        };
         Ok(Self {
-            v4: listen(v4, loopback).map_err(|source| refused(v4, source))?,
-            v6: match listen(v6, loopback) {
+            v4: open(v4).map_err(|source| refused(v4, source))?,
+            v6: match open(v6) {
                 Ok(listener) => Some(listener),
                 // A host without IPv6: a workload's IPv6 connects are refused there.
                 Err(error) if is_without_ipv6(&error) => {
@@ -42,7 +59,14 @@ impl Listeners {
                 }
                 Err(source) => return Err(refused(v6, source)),
             },
+            name,
         })
+    }
+
+    /// What the service manager is asked to keep, and under which name.
+    pub(super) fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let v6 = self.v6.as_ref().map(AsFd::as_fd);
+        (&self.name, [self.v4.as_fd()].into_iter().chain(v6).collect())
     }
 
     pub(super) fn v4(&self) -> &TcpListener {
@@ -65,32 +89,44 @@ impl Listeners {
 /// The resolver's sockets, on the same addresses and with the same port number.
 pub(super) fn resolver(
     port: u16,
+    agent: CgroupId,
+    kept: &mut Kept,
     loopback: Loopback,
 ) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+    let name = kept::name(port, agent);
+    let mut datagrams = |address| match kept.udp(&name, address) {
+        Some(socket) => receiving(socket),
+        None => datagrams(address, loopback).and_then(receiving),
+    };
     let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
     let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
-    let v6 = match datagrams(v6, loopback) {
+    let v6 = match datagrams(v6) {
         Ok(socket) => Some(socket),
         // Said above.
         Err(error) if is_without_ipv6(&error) => None,
         Err(source) => return Err(refused(v6, source)),
     };
-    Ok((datagrams(v4, loopback).map_err(|source| refused(v4, source))?, v6))
+    Ok((datagrams(v4).map_err(|source| refused(v4, source))?, v6))
 }
 
 /// Without SO_REUSEADDR, by which another process could take the port of a UDP socket.
-fn datagrams(address: SocketAddr, loopback: Loopback) -> io::Result<UdpSocket> {
+fn datagrams(address: SocketAddr, loopback: Loopback) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
     if loopback == Loopback::Later {
         freebind(&socket, address)?;
     }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    sys::receive_marks(&socket)?;
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
+}
+
+/// One that was kept has the datagrams that came meanwhile.
+fn receiving(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+    socket.set_nonblocking(true)?;
+    sys::receive_marks(&socket)?;
+    UdpSocket::from_std(socket)
 }
 
 /// Lets a socket have an address that the namespace has not yet (ip(7), IP_FREEBIND).
@@ -114,6 +150,11 @@ fn listen(address: SocketAddr, loopback: Loopback) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, guard};
+use crate::redirect::{RedirectError, btf::Btf, exec, guard};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -23,6 +23,7 @@ const PINNED: &[&str] = &[
     "EXEMPT",
     "EXEMPT_USED",
     "EXEMPT_OF",
+    "PROCS",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
@@ -80,17 +81,18 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = guard::offsets(&btf)?;
+    let mut offsets = exec::offsets(&btf)?;
+    offsets.extend(guard::offsets(&btf)?);
     let mut loader = EbpfLoader::new();
-    for (name, offset) in &offsets {
-        loader.override_global(name, offset, true);
+    for (constant, offset) in &offsets {
+        loader.override_global(constant, offset, true);
     }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for map in PINNED.iter().chain(&guard::PINNED) {
+        for &map in PINNED.iter().chain(&guard::PINNED) {
             loader.map_pin_path(map, pins.map(map));
         }
     }

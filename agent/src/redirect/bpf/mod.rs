@@ -10,11 +10,13 @@ mod load;
 mod namespaces;
 mod pin;
 mod resolver;
+mod settle;
 
 use std::{
     collections::BTreeMap,
     io,
     net::Ipv6Addr,
+    os::fd::BorrowedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -30,13 +32,16 @@ use futures_util::future::BoxFuture;
 use portcullis_abi as abi;
 use tokio::net::TcpStream;
 
+pub(super) use attach::open as open_link;
+pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
 pub use portcullis_abi::Exempt;
 pub use load::{ProgramInfo, verify};
+pub(super) use pin::failed as pin_failed;
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
+pub use settle::Counted;
 
-pub(in crate::redirect) use self::control::map_failed;
 use self::{
     control::State,
     exempt::Exemptions,
@@ -48,7 +53,7 @@ use self::{
     resolver::{Dropped, Resolver},
 };
 use super::{
-    RedirectError, Redirected, Redirector, cgroup,
+    Kept, RedirectError, Redirected, Redirector, cgroup, exec,
     guard::{self, Guard},
     sys,
 };
@@ -87,12 +92,20 @@ impl BpfRedirector {
     /// # Errors
     /// When the port is used, or the kernel lacks or refuses something; the error names it.
     pub fn start(options: &Options) -> Result<Self, RedirectError> {
+        Self::start_with(options, &mut Kept::default())
+    }
+
+    /// As [`Self::start`], with the listeners that the service manager kept, if they are there.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(options: &Options, kept: &mut Kept) -> Result<Self, RedirectError> {
         // Before the listeners: a socket keeps the cgroup of its making, and accepted ones have the listener's.
         let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
-        let listeners = Listeners::bind(options.port, Loopback::Up)?;
-        let (dns4, dns6) = listen::resolver(options.port, Loopback::Up)?;
+        let listeners = Listeners::bind(options.port, agent.0, kept, Loopback::Up)?;
+        let (dns4, dns6) = listen::resolver(options.port, agent.0, kept, Loopback::Up)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -129,6 +142,7 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
+            procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -145,6 +159,10 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
+        for (program, tracepoint) in exec::PROGRAMS {
+            let pin = state.pins.host_link(program);
+            exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
+        }
         let pins = &state.pins;
         // Before tags: what is started in between must be remembered.
         guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
@@ -164,6 +182,14 @@ impl BpfRedirector {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The listeners and the resolver's sockets, for the service manager to keep while no agent runs, and the name to keep them under.
+    #[must_use]
+    pub fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let (name, mut all) = self.listeners.to_keep();
+        all.extend(self.resolver.sockets());
+        (name, all)
     }
 
     /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.
@@ -225,6 +251,12 @@ impl Redirector for BpfRedirector {
     }
 }
 
+/// The programs of a tagged cgroup, in the order in which they are attached.
+#[must_use]
+pub fn programs() -> &'static [&'static str] {
+    load::WORKLOAD
+}
+
 async fn accept(listeners: &Listeners, records: &Records) -> Result<Redirected, RedirectError> {
     loop {
         match listeners.accept().await {
@@ -238,12 +270,6 @@ async fn accept(listeners: &Listeners, records: &Records) -> Result<Redirected, 
             Err(error) => return Err(RedirectError::Accept(error)),
         }
     }
-}
-
-/// The programs of a tagged cgroup, in the order in which they are attached.
-#[must_use]
-pub fn programs() -> &'static [&'static str] {
-    load::WORKLOAD
 }
 
 fn is_of_connection(error: &io::Error) -> bool {

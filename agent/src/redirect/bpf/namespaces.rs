@@ -28,7 +28,14 @@ use super::{
     listen::{self, Listeners, Loopback},
     resolver::{self, Dropped, Resolver},
 };
-use crate::redirect::{RedirectError, Redirected, netns::{self, Namespace}, sys};
+use crate::{
+    model::CgroupId,
+    redirect::{
+        Kept, RedirectError, Redirected,
+        netns::{self, Namespace},
+        sys,
+    },
+};
 
 /// Namespaces prepared at once. Each costs a thread and four sockets; who may make namespaces could ask for many.
 const MAX: usize = 256;
@@ -224,12 +231,13 @@ impl Manager {
         if inode == self.own_inode || self.known.contains_key(&inode) {
             return Ok(());
         }
+        // Nothing of these is kept while no agent runs: then connects there are refused.
         let (port, runtime) = (self.port, tokio::runtime::Handle::current());
         let entered = Namespace::enter(file, move || {
             let _here = runtime.enter();
-            let made = Listeners::bind(port, Loopback::Later).and_then(|listeners| {
+            let made = Listeners::bind(port, CgroupId(0), &mut Kept::of(Vec::new()), Loopback::Later).and_then(|listeners| {
                 let cookie = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
-                Ok((cookie, (listeners, listen::resolver(port, Loopback::Later)?)))
+                Ok((cookie, (listeners, listen::resolver(port, CgroupId(0), &mut Kept::of(Vec::new()), Loopback::Later)?)))
             });
             made.map_err(std::io::Error::other)
         });

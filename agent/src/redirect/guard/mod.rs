@@ -21,12 +21,12 @@ use aya::{
 };
 use portcullis_abi::guard as abi;
 
-pub(super) use self::{load::Loaded, offsets::offsets, tracepoints::attach};
 pub use self::{
     events::{GuardEvents, outcome},
     tracepoints::TRACEPOINTS,
     unix::UnixAddress,
 };
+pub(super) use self::{load::Loaded, offsets::offsets, tracepoints::attach};
 use super::{RedirectError, btf::Btf};
 
 /// Maps that outlive the agent.
@@ -58,10 +58,7 @@ pub(super) fn load(ebpf: &Ebpf, object: &[u8]) -> Result<Optional, RedirectError
     for Unavailable { program, why } in &unavailable {
         tracing::info!(program, "not loaded on this host: {why}");
     }
-    Ok(Optional {
-        loaded,
-        unavailable,
-    })
+    Ok(Optional { loaded, unavailable })
 }
 
 impl Optional {

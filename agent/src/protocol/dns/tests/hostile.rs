@@ -35,26 +35,111 @@ async fn each_fault_has_its_answer_and_its_entry() {
     let twice = [&a[..], &opt(0), &opt(0)].concat();
     let deep = [&b"\x3f"[..], &[b'a'; 63]].concat().repeat(5);
     for (what, message, code, reason) in [
-        ("no question", raw(0x100, [0, 0, 0, 0], b""), 1, "protocol_ambiguous"),
-        ("two questions", raw(0x100, [2, 0, 0, 0], &[&a[..], &a].concat()), 1, "protocol_ambiguous"),
-        ("cut off", raw(0x100, [1, 0, 0, 0], &a[..a.len() - 1]), 1, "protocol_error"),
-        ("bytes after it", raw(0x100, [1, 0, 0, 0], &[&a[..], b"tunnel"].concat()), 1, "protocol_error"),
-        ("a loop", raw(0x100, [1, 0, 0, 0], b"\xc0\x0c\0\x01\0\x01"), 1, "protocol_error"),
-        ("a pointer to nowhere", raw(0x100, [1, 0, 0, 0], b"\xff\xff\0\x01\0\x01"), 1, "protocol_error"),
-        ("a label of another kind", raw(0x100, [1, 0, 0, 0], b"\x41a\0\0\x01\0\x01"), 1, "protocol_error"),
-        ("a name that is too long", raw(0x100, [1, 0, 0, 0], &[&deep[..], b"\0\0\x01\0\x01"].concat()), 1, "protocol_error"),
-        ("an answer in it", raw(0x100, [1, 1, 0, 0], &a), 1, "protocol_error"),
-        ("authority in it", raw(0x100, [1, 0, 1, 0], &a), 1, "protocol_error"),
+        (
+            "no question",
+            raw(0x100, [0, 0, 0, 0], b""),
+            1,
+            "protocol_ambiguous",
+        ),
+        (
+            "two questions",
+            raw(0x100, [2, 0, 0, 0], &[&a[..], &a].concat()),
+            1,
+            "protocol_ambiguous",
+        ),
+        (
+            "cut off",
+            raw(0x100, [1, 0, 0, 0], &a[..a.len() - 1]),
+            1,
+            "protocol_error",
+        ),
+        (
+            "bytes after it",
+            raw(0x100, [1, 0, 0, 0], &[&a[..], b"tunnel"].concat()),
+            1,
+            "protocol_error",
+        ),
+        (
+            "a loop",
+            raw(0x100, [1, 0, 0, 0], b"\xc0\x0c\0\x01\0\x01"),
+            1,
+            "protocol_error",
+        ),
+        (
+            "a pointer to nowhere",
+            raw(0x100, [1, 0, 0, 0], b"\xff\xff\0\x01\0\x01"),
+            1,
+            "protocol_error",
+        ),
+        (
+            "a label of another kind",
+            raw(0x100, [1, 0, 0, 0], b"\x41a\0\0\x01\0\x01"),
+            1,
+            "protocol_error",
+        ),
+        (
+            "a name that is too long",
+            raw(0x100, [1, 0, 0, 0], &[&deep[..], b"\0\0\x01\0\x01"].concat()),
+            1,
+            "protocol_error",
+        ),
+        (
+            "an answer in it",
+            raw(0x100, [1, 1, 0, 0], &a),
+            1,
+            "protocol_error",
+        ),
+        (
+            "authority in it",
+            raw(0x100, [1, 0, 1, 0], &a),
+            1,
+            "protocol_error",
+        ),
         ("two OPT", raw(0x100, [1, 0, 0, 2], &twice), 1, "protocol_error"),
         ("UPDATE", raw(0x2800, [1, 0, 0, 0], &a), 4, "not_understood"),
         ("NOTIFY", raw(0x2000, [1, 0, 0, 0], &a), 4, "not_understood"),
-        ("an unknown opcode", raw(0x7800, [1, 0, 0, 0], &a), 4, "not_understood"),
-        ("EDNS 5", raw(0x100, [1, 0, 0, 1], &[&a[..], &opt(5)].concat()), 16, "not_understood"),
-        ("CH", raw(0x100, [1, 0, 0, 0], &question(16, 3)), 5, "not_understood"),
-        ("AXFR", raw(0x100, [1, 0, 0, 0], &question(252, 1)), 5, "not_understood"),
-        ("IXFR", raw(0x100, [1, 0, 0, 0], &question(251, 1)), 5, "not_understood"),
-        ("TKEY", raw(0x100, [1, 0, 0, 0], &question(249, 1)), 5, "not_understood"),
-        ("OPT as a type", raw(0x100, [1, 0, 0, 0], &question(41, 1)), 5, "not_understood"),
+        (
+            "an unknown opcode",
+            raw(0x7800, [1, 0, 0, 0], &a),
+            4,
+            "not_understood",
+        ),
+        (
+            "EDNS 5",
+            raw(0x100, [1, 0, 0, 1], &[&a[..], &opt(5)].concat()),
+            16,
+            "not_understood",
+        ),
+        (
+            "CH",
+            raw(0x100, [1, 0, 0, 0], &question(16, 3)),
+            5,
+            "not_understood",
+        ),
+        (
+            "AXFR",
+            raw(0x100, [1, 0, 0, 0], &question(252, 1)),
+            5,
+            "not_understood",
+        ),
+        (
+            "IXFR",
+            raw(0x100, [1, 0, 0, 0], &question(251, 1)),
+            5,
+            "not_understood",
+        ),
+        (
+            "TKEY",
+            raw(0x100, [1, 0, 0, 0], &question(249, 1)),
+            5,
+            "not_understood",
+        ),
+        (
+            "OPT as a type",
+            raw(0x100, [1, 0, 0, 0], &question(41, 1)),
+            5,
+            "not_understood",
+        ),
     ] {
         let rig = resolver.rig(ALLOW);
         let went = send(&rig, &Dns::default(), &[&in_frame(&message)]).await;
@@ -62,7 +147,11 @@ async fn each_fault_has_its_answer_and_its_entry() {
         assert_eq!(u16::from(answer.metadata.response_code), code, "{what}");
         assert_eq!((answer.metadata.id, went.operations), (0xbeef, 1), "{what}");
         let entry = &entries(&rig, "json_extract(body, '$.kind') = 'operation'", 1).await[0];
-        assert_eq!((&entry["reason"], &entry["decision"]), (&reason.into(), &"deny".into()), "{what}");
+        assert_eq!(
+            (&entry["reason"], &entry["decision"]),
+            (&reason.into(), &"deny".into()),
+            "{what}"
+        );
     }
     assert_eq!(resolver.count(), 0);
 }
@@ -71,7 +160,11 @@ async fn each_fault_has_its_answer_and_its_entry() {
 async fn what_has_no_answer_gets_none_and_ends_a_stream() {
     let resolver = Resolver::start(TABLE).await;
     let good = framed(&[query(1, "db.internal.", RecordType::A)]);
-    for bad in [raw(0x8180, [1, 1, 0, 0], &question(1, 1)), b"short".to_vec(), Vec::new()] {
+    for bad in [
+        raw(0x8180, [1, 1, 0, 0], &question(1, 1)),
+        b"short".to_vec(),
+        Vec::new(),
+    ] {
         let mut rig = resolver.rig(ALLOW);
         let bytes = [in_frame(&bad), good.clone()].concat();
         let went = send(&rig, &Dns::default(), &[&bytes]).await;
@@ -91,9 +184,17 @@ async fn what_has_no_answer_gets_none_and_ends_a_stream() {
 #[tokio::test]
 async fn what_is_no_dns_ends_and_goes_nowhere() {
     let resolver = Resolver::start(TABLE).await;
-    let whole = framed(&[query(1, "db.internal.", RecordType::A), query(2, "www.example.", RecordType::A)]);
+    let whole = framed(&[
+        query(1, "db.internal.", RecordType::A),
+        query(2, "www.example.", RecordType::A),
+    ]);
     let rig = resolver.rig(ALLOW);
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-x\r\n", &[0; 40], &[0xff; 70_000]] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"SSH-2.0-x\r\n",
+        &[0; 40],
+        &[0xff; 70_000],
+    ] {
         let went = send(&rig, &Dns::default(), &[garbage]).await;
         assert!(went.operations <= 1 && went.result.is_err(), "{went:?}");
     }
@@ -107,7 +208,8 @@ async fn what_is_no_dns_ends_and_goes_nowhere() {
 #[tokio::test]
 async fn names_are_what_they_are_however_they_are_written() {
     let resolver = Resolver::start(TABLE).await;
-    let policy = r#"@id("below") permit (principal, action == Action::"dns:query", resource in DnsName::"internal");"#;
+    let policy =
+        r#"@id("below") permit (principal, action == Action::"dns:query", resource in DnsName::"internal");"#;
     let rig = resolver.rig(policy);
     // One label with a dot in it is not in the domain that it looks like.
     let dotted = b"\x0bdb.internal\0\0\x01\0\x01";
@@ -149,7 +251,11 @@ when { ["NULL", "ANY", "TYPE65399"].contains(context.dns.type) };
         ("a.test.", RecordType::Unknown(65_399)),
     ] {
         let went = ask(&rig, &dns, &[query(1, text, kind)]).await.only();
-        assert_eq!(went.metadata.response_code, ResponseCode::Refused, "{text} {kind}");
+        assert_eq!(
+            went.metadata.response_code,
+            ResponseCode::Refused,
+            "{text} {kind}"
+        );
     }
 }
 

@@ -36,9 +36,15 @@ async fn what_is_allowed_is_answered_by_the_hosts_resolvers() {
     let answer = went.only();
     assert_eq!((answer.metadata.id, went.operations), (7, 1));
     assert!(answer.metadata.recursion_available && answer.metadata.recursion_desired);
-    assert_eq!(answer.queries[0].name().to_string(), "Db.Internal.", "as it was asked");
+    assert_eq!(
+        answer.queries[0].name().to_string(),
+        "Db.Internal.",
+        "as it was asked"
+    );
     assert_eq!(answer.answers[0].data.to_string(), "192.0.2.7");
-    let chain = ask(&rig, &dns, &[query(8, "www.example.", RecordType::A)]).await.only();
+    let chain = ask(&rig, &dns, &[query(8, "www.example.", RecordType::A)])
+        .await
+        .only();
     let data: Vec<_> = chain.answers.iter().map(|r| r.data.to_string()).collect();
     assert_eq!(data, ["cdn.example.", "192.0.2.8"]);
     let operation = &entries(&rig, "json_extract(body, '$.kind') = 'operation'", 2).await[1];
@@ -46,10 +52,19 @@ async fn what_is_allowed_is_answered_by_the_hosts_resolvers() {
     assert_eq!(operation["resource"]["id"], "www.example");
     assert_eq!(operation["destination"]["address"], "192.0.2.53");
     let record = &operation["context"]["dns"];
-    assert_eq!((&record["type"], &record["transport"]), (&"A".into(), &"tcp".into()));
-    assert_eq!((&record["labels"], &record["recent"]["queries"]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&record["type"], &record["transport"]),
+        (&"A".into(), &"tcp".into())
+    );
+    assert_eq!(
+        (&record["labels"], &record["recent"]["queries"]),
+        (&2.into(), &2.into())
+    );
     let outcome = &entries(&rig, "json_extract(body, '$.kind') = 'outcome'", 2).await[1];
-    assert_eq!((&outcome["status"], &outcome["reason"]), (&"NOERROR".into(), &"completed".into()));
+    assert_eq!(
+        (&outcome["status"], &outcome["reason"]),
+        (&"NOERROR".into(), &"completed".into())
+    );
     let expected = serde_json::json!({
         "addresses": ["192.0.2.8"], "counts": true, "names": ["cdn.example"], "records": 2, "ttl": 20,
         "types": ["A", "CNAME"],
@@ -93,10 +108,17 @@ async fn answers_are_cached_for_as_long_as_they_last_and_for_one_workload() {
     }
     assert_eq!(resolver.count(), 1);
     for _ in 0..2 {
-        let none = ask(&rig, &dns, &[query(2, "nobody.example.", RecordType::A)]).await.only();
+        let none = ask(&rig, &dns, &[query(2, "nobody.example.", RecordType::A)])
+            .await
+            .only();
         assert_eq!(none.metadata.response_code, ResponseCode::NXDomain);
-        assert!(matches!(none.authorities[0].data, RData::SOA(_)), "so that others can keep it, too");
-        let empty = ask(&rig, &dns, &[query(3, "db.internal.", RecordType::AAAA)]).await.only();
+        assert!(
+            matches!(none.authorities[0].data, RData::SOA(_)),
+            "so that others can keep it, too"
+        );
+        let empty = ask(&rig, &dns, &[query(3, "db.internal.", RecordType::AAAA)])
+            .await
+            .only();
         assert_eq!(empty.metadata.response_code, ResponseCode::NoError);
         assert_eq!((empty.answers.len(), empty.authorities.len()), (0, 1));
     }
@@ -120,14 +142,22 @@ async fn a_denied_name_is_refused_and_nobody_is_asked() {
     let entry = &entries(&rig, "json_extract(body, '$.kind') = 'operation'", 1).await[0];
     let said = extended(&answer);
     let id = entry["id"].as_str().unwrap();
-    assert!(said.starts_with("15 denied by Portcullis: policy_forbid") && said.contains(id), "{said}");
+    assert!(
+        said.starts_with("15 denied by Portcullis: policy_forbid") && said.contains(id),
+        "{said}"
+    );
     assert!(said.contains("not here"), "{said}");
     // By default, and in the tree of domains.
-    let policy = r#"@id("below") permit (principal, action == Action::"dns:query", resource in DnsName::"internal");"#;
+    let policy =
+        r#"@id("below") permit (principal, action == Action::"dns:query", resource in DnsName::"internal");"#;
     let rig = resolver.rig(policy);
-    let went = ask(&rig, &dns, &[query(1, "www.example.", RecordType::A)]).await.only();
+    let went = ask(&rig, &dns, &[query(1, "www.example.", RecordType::A)])
+        .await
+        .only();
     assert!(extended(&went).starts_with("18 "), "{}", extended(&went));
-    let went = ask(&rig, &dns, &[query(2, "db.internal.", RecordType::A)]).await.only();
+    let went = ask(&rig, &dns, &[query(2, "db.internal.", RecordType::A)])
+        .await
+        .only();
     assert_eq!(went.metadata.response_code, ResponseCode::NoError);
     assert_eq!(resolver.count(), 1);
     // Who does not speak EDNS is told without it.
@@ -154,7 +184,9 @@ unless { context has approval };
     });
     let mut requests = std::collections::BTreeSet::new();
     for id in 1..4 {
-        let went = ask(&rig, &dns, &[query(id, "db.internal.", RecordType::A)]).await.only();
+        let went = ask(&rig, &dns, &[query(id, "db.internal.", RecordType::A)])
+            .await
+            .only();
         assert_eq!(went.metadata.response_code, ResponseCode::ServFail);
         let said = extended(&went);
         assert!(said.starts_with("18 held by Portcullis"), "{said}");
@@ -163,7 +195,9 @@ unless { context has approval };
     // Asked again it is the same request, though more was asked before it.
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!(resolver.count(), 0);
-    let went = ask(&rig, &dns, &[query(9, "cdn.example.", RecordType::A)]).await.only();
+    let went = ask(&rig, &dns, &[query(9, "cdn.example.", RecordType::A)])
+        .await
+        .only();
     assert_eq!(went.metadata.response_code, ResponseCode::NoError);
 }
 
@@ -191,24 +225,41 @@ async fn credentials_pass_neither_way() {
 async fn nobody_answers() {
     let resolver = Resolver::start(TABLE).await;
     let (rig, dns) = (resolver.rig(ALLOW), Dns::default());
-    let went = ask(&rig, &dns, &[query(1, "silent.example.", RecordType::A)]).await.only();
+    let went = ask(&rig, &dns, &[query(1, "silent.example.", RecordType::A)])
+        .await
+        .only();
     assert_eq!(went.metadata.response_code, ResponseCode::ServFail);
-    assert!(extended(&went).starts_with("22 no resolver answered in time"), "{}", extended(&went));
+    assert!(
+        extended(&went).starts_with("22 no resolver answered in time"),
+        "{}",
+        extended(&went)
+    );
     let missing = crate::config::Dns {
         resolv_conf: rig.dir.path().join("resolv.conf"),
         ..Default::default()
     };
     rig.shared.names.configure(&missing);
-    let went = ask(&rig, &dns, &[query(1, "db.internal.", RecordType::A)]).await.only();
+    let went = ask(&rig, &dns, &[query(1, "db.internal.", RecordType::A)])
+        .await
+        .only();
     assert_eq!(went.metadata.response_code, ResponseCode::ServFail);
-    assert!(extended(&went).contains("there is no resolver to ask"), "{}", extended(&went));
+    assert!(
+        extended(&went).contains("there is no resolver to ask"),
+        "{}",
+        extended(&went)
+    );
     let outcome = &entries(&rig, "json_extract(body, '$.kind') = 'outcome'", 2).await[0];
-    assert_eq!((&outcome["reason"], &outcome["status"]), (&"timeout".into(), &"SERVFAIL".into()));
+    assert_eq!(
+        (&outcome["reason"], &outcome["status"]),
+        (&"timeout".into(), &"SERVFAIL".into())
+    );
     // Written later, it is read: nothing has to be restarted.
     std::fs::write(&missing.resolv_conf, "nameserver 127.0.0.1\noptions timeout:1\n").unwrap();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {
-        let went = ask(&rig, &dns, &[query(1, "db.internal.", RecordType::A)]).await.only();
+        let went = ask(&rig, &dns, &[query(1, "db.internal.", RecordType::A)])
+            .await
+            .only();
         if !extended(&went).contains("there is no resolver to ask") {
             break;
         }
@@ -231,10 +282,20 @@ async fn memory_is_bounded_and_datagrams_are_short() {
     let mut plain = query(2, "many.example.", RecordType::A);
     plain.edns = None;
     let went = ask(&rig, &dns, &[query(1, "many.example.", RecordType::A), plain]).await;
-    let mut sizes: Vec<_> = (0..2).map(|at| (went.message(at), went.answers[at].len())).collect();
+    let mut sizes: Vec<_> = (0..2)
+        .map(|at| (went.message(at), went.answers[at].len()))
+        .collect();
     sizes.sort_by_key(|(m, _)| m.metadata.id);
-    let [(whole, long), (cut, short)] = &sizes[..] else { panic!() };
-    assert!(!whole.metadata.truncation && whole.answers.len() == 60 && *long <= 1232, "{long}");
-    assert!(cut.metadata.truncation && cut.answers.is_empty() && *short <= 512, "{short}");
+    let [(whole, long), (cut, short)] = &sizes[..] else {
+        panic!()
+    };
+    assert!(
+        !whole.metadata.truncation && whole.answers.len() == 60 && *long <= 1232,
+        "{long}"
+    );
+    assert!(
+        cut.metadata.truncation && cut.answers.is_empty() && *short <= 512,
+        "{short}"
+    );
     assert_eq!(cut.queries[0].name(), &name("many.example."));
 }

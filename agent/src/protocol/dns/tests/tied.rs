@@ -4,7 +4,7 @@ use super::{
     fake::{Resolver, ask, query},
     *,
 };
-use crate::protocol::{conformance::Turn, conformance::Upstream, http::Http, tcp::Tcp, Protocol};
+use crate::protocol::{Protocol, conformance::Turn, conformance::Upstream, http::Http, tcp::Tcp};
 
 /// A connection of the rig's workload to an address, and whether it went upstream.
 async fn connects(rig: &Rig, protocol: &dyn Protocol, to: &str, sent: &[u8]) -> bool {
@@ -37,18 +37,30 @@ async fn a_connection_is_known_by_the_name_that_was_resolved() {
     let resolver = Resolver::start(TABLE).await;
     let (rig, dns) = (resolver.rig(BY_NAME), Dns::default());
     let get = b"GET / HTTP/1.1\r\nHost: db.internal\r\nConnection: close\r\n\r\n";
-    assert!(!connects(&rig, &Tcp, "192.0.2.7:5432", b"x").await, "nothing was resolved");
-    assert!(!connects(&rig, &Http, "192.0.2.7:80", get).await, "nothing was resolved");
+    assert!(
+        !connects(&rig, &Tcp, "192.0.2.7:5432", b"x").await,
+        "nothing was resolved"
+    );
+    assert!(
+        !connects(&rig, &Http, "192.0.2.7:80", get).await,
+        "nothing was resolved"
+    );
     let went = ask(&rig, &dns, &[query(1, "DB.internal.", RecordType::A)]).await;
     assert_eq!(went.only().answers.len(), 1);
     assert!(connects(&rig, &Tcp, "192.0.2.7:5432", b"x").await);
     assert!(connects(&rig, &Tcp, "[::ffff:192.0.2.7]:5432", b"x").await);
     assert!(connects(&rig, &Http, "192.0.2.7:80", get).await);
-    assert!(!connects(&rig, &Tcp, "192.0.2.8:5432", b"x").await, "another address");
+    assert!(
+        !connects(&rig, &Tcp, "192.0.2.8:5432", b"x").await,
+        "another address"
+    );
     // Asked for last, another name of the address is what it is known by.
     let sql = "json_extract(body, '$.action') = 'tcp:connect'";
     let entry = entries(&rig, sql, 2).await.remove(1);
-    assert_eq!(entry["context"]["tcp"]["names"], serde_json::json!(["db.internal"]));
+    assert_eq!(
+        entry["context"]["tcp"]["names"],
+        serde_json::json!(["db.internal"])
+    );
     assert_eq!(entry["destination"]["name"], "db.internal");
     assert_eq!(entry["destination"]["name_verified"], true);
 }
@@ -78,7 +90,11 @@ async fn a_name_that_stands_for_this_host_proves_nothing() {
     let resolver = Resolver::start(TABLE).await;
     let (rig, dns) = (resolver.rig(LOOP), Dns::default());
     let went = ask(&rig, &dns, &[query(1, "loop.example.", RecordType::A)]).await;
-    assert_eq!(went.only().answers[0].data.to_string(), "127.0.0.1", "it is passed on");
+    assert_eq!(
+        went.only().answers[0].data.to_string(),
+        "127.0.0.1",
+        "it is passed on"
+    );
     let outcome = &entries(&rig, "json_extract(body, '$.kind') = 'outcome'", 1).await[0];
     assert_eq!(outcome["answer"]["counts"], false);
     assert!(!connects(&rig, &Tcp, "127.0.0.1:5432", b"x").await);
@@ -106,12 +122,30 @@ async fn dns_over_https_can_be_told_from_other_requests() {
 "#;
     let rig = Rig::new(NO_DNS);
     for (request, goes) in [
-        ("GET /dns-query?dns=AAAB HTTP/1.1\r\nHost: 192.0.2.8\r\n\r\n", false),
-        ("POST /x HTTP/1.1\r\nHost: 192.0.2.8\r\nContent-Type: application/dns-message\r\nContent-Length: 0\r\n\r\n", false),
+        (
+            "GET /dns-query?dns=AAAB HTTP/1.1\r\nHost: 192.0.2.8\r\n\r\n",
+            false,
+        ),
+        (
+            "POST /x HTTP/1.1\r\nHost: 192.0.2.8\r\nContent-Type: application/dns-message\r\nContent-Length: 0\r\n\r\n",
+            false,
+        ),
         ("GET /resolve HTTP/1.1\r\nHost: dns.google\r\n\r\n", false),
         ("GET /other HTTP/1.1\r\nHost: 192.0.2.8\r\n\r\n", true),
     ] {
-        assert_eq!(connects(&rig, &Http, "192.0.2.8:80", request.as_bytes()).await, goes, "{request}");
+        assert_eq!(
+            connects(&rig, &Http, "192.0.2.8:80", request.as_bytes()).await,
+            goes,
+            "{request}"
+        );
     }
-    assert!(!connects(&rig, &Http, "9.9.9.9:80", b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await);
+    assert!(
+        !connects(
+            &rig,
+            &Http,
+            "9.9.9.9:80",
+            b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+        )
+        .await
+    );
 }

@@ -1,4 +1,4 @@
-//! TCP connects go to the agent; what was asked for is kept with the socket.
+//! Connects go to the agent; what was asked for is kept with the socket.
 //!
 //! Fields of the context are read and written volatile, four bytes each: the verifier refuses the wider and the partial
 //! accesses that the compiler would otherwise make of them.
@@ -16,7 +16,7 @@ use aya_ebpf::{
     },
     programs::SockAddrContext,
 };
-use portcullis_abi::{Config, Outcome, Record, Site};
+use portcullis_abi::{Outcome, Record, Site};
 
 use crate::{
     errors::failed,
@@ -44,42 +44,32 @@ const SO_BINDTODEVICE: i32 = 25;
 
 /// `::ffff:0:0/96`, the third word.
 pub const MAPPED: u32 = 0xffff_u32.to_be();
-const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
-const LOOPBACK6: [u32; 4] = [0, 0, 0, 1_u32.to_be()];
+/// 127.0.0.1
+pub const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
+/// `::1`
+pub const LOOPBACK6: [u32; 4] = [0, 0, 0, 1_u32.to_be()];
 
 /// Decides a connect of an AF_INET socket.
 #[inline(always)]
 pub fn connect4(ctx: &SockAddrContext) -> i32 {
-    let sa = ctx.sock_addr;
-    let addr = [0, 0, MAPPED, unsafe { read_volatile(&raw const (*sa).user_ip4) }];
-    let Some(port) = decide(ctx, addr) else {
-        return DENY;
-    };
-    if port.redirect {
-        unsafe { write_volatile(&raw mut (*sa).user_ip4, LOOPBACK4) };
+    let addr = unsafe { user_ip4(ctx.sock_addr) };
+    match decide(ctx, addr) {
+        Verdict::Deny => DENY,
+        Verdict::Pass => ALLOW,
+        Verdict::Redirect(port) => unsafe { redirect4(ctx.sock_addr, port) },
     }
-    port.verdict(sa)
 }
 
 /// Decides a connect of an AF_INET6 socket. `connect4` does not run for a v4-mapped destination: it is sent to the
 /// listener on 127.0.0.1 from here, which works where IPv6 has no loopback, too.
 #[inline(always)]
 pub fn connect6(ctx: &SockAddrContext) -> i32 {
-    let sa = ctx.sock_addr;
-    let addr = unsafe { user_ip6(sa) };
-    let Some(port) = decide(ctx, addr) else {
-        return DENY;
-    };
-    if port.redirect {
-        let mapped = addr[0] == 0 && addr[1] == 0 && addr[2] == MAPPED;
-        let to = if mapped {
-            [0, 0, MAPPED, LOOPBACK4]
-        } else {
-            LOOPBACK6
-        };
-        unsafe { set_user_ip6(sa, to) };
+    let addr = unsafe { user_ip6(ctx.sock_addr) };
+    match decide(ctx, addr) {
+        Verdict::Deny => DENY,
+        Verdict::Pass => ALLOW,
+        Verdict::Redirect(port) => unsafe { redirect6(ctx.sock_addr, addr, port) },
     }
-    port.verdict(sa)
 }
 
 /// Shows the workload the peer that it asked for.
@@ -110,34 +100,22 @@ pub fn getpeername6(ctx: &SockAddrContext) -> i32 {
     ALLOW
 }
 
-/// What is left to write once a connect may pass.
-struct Passed {
-    redirect: bool,
-    port: u16,
+/// What becomes of a connect or a send; it has been counted.
+pub enum Verdict {
+    /// EPERM.
+    Deny,
+    /// As it was asked for.
+    Pass,
+    /// To this port of the agent, on loopback.
+    Redirect(u16),
 }
 
-impl Passed {
-    #[inline(always)]
-    fn verdict(self, sa: *mut bpf_sock_addr) -> i32 {
-        if self.redirect {
-            unsafe { write_volatile(&raw mut (*sa).user_port, u32::from(self.port.to_be())) };
-        }
-        ALLOW
-    }
-}
-
-/// `None` denies; it has been counted then.
 #[inline(always)]
-fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Option<Passed> {
+fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Verdict {
     let sa = ctx.sock_addr;
     let Some(tagged) = tagged::of_current() else {
         failed(ctx, Site::ConnectUntagged);
-        return None;
-    };
-    let Some(config) = maps::config() else {
-        failed(ctx, Site::Config);
-        tagged::count(ctx, tagged, Outcome::Failed);
-        return None;
+        return Verdict::Deny;
     };
     let (kind, protocol) = unsafe {
         (
@@ -145,47 +123,51 @@ fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Option<Passed> {
             read_volatile(&raw const (*sa).protocol),
         )
     };
-    if kind == SOCK_DGRAM && protocol == IPPROTO_UDP {
-        let passed = Passed {
-            redirect: false,
-            port: 0,
-        };
-        return (udp::decide(ctx, tagged, config) == ALLOW).then_some(passed);
-    }
-    let outcome = if kind == SOCK_STREAM && protocol == IPPROTO_TCP {
-        tcp(ctx, tagged, config, addr)
+    let (outcome, verdict) = if kind == SOCK_STREAM && protocol == IPPROTO_TCP {
+        tcp(ctx, tagged, addr)
+    } else if kind == SOCK_DGRAM && protocol == IPPROTO_UDP {
+        udp::connect(ctx, tagged, addr)
     } else {
-        Outcome::TypeDenied
+        (Outcome::TypeDenied, Verdict::Deny)
     };
     tagged::count(ctx, tagged, outcome);
-    matches!(outcome, Outcome::TcpRedirected).then_some(Passed {
-        redirect: true,
-        port: config.port,
-    })
+    verdict
 }
 
 #[inline(always)]
-fn tcp(ctx: &SockAddrContext, tagged: Tagged, config: &Config, addr: [u32; 4]) -> Outcome {
+fn tcp(ctx: &SockAddrContext, tagged: Tagged, addr: [u32; 4]) -> (Outcome, Verdict) {
+    let netns = unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast()) };
+    let Some(ports) = maps::ports(netns) else {
+        return (Outcome::NetnsUnknown, Verdict::Deny);
+    };
+    match keep(ctx, tagged, netns, addr) {
+        Ok(()) => (Outcome::TcpRedirected, Verdict::Redirect(ports.tcp)),
+        Err(site) => {
+            failed(ctx, site);
+            (Outcome::Failed, Verdict::Deny)
+        }
+    }
+}
+
+/// Keeps who connects where with the socket.
+#[inline(always)]
+pub fn keep(ctx: &SockAddrContext, tagged: Tagged, netns: u64, addr: [u32; 4]) -> Result<(), Site> {
     let sa = ctx.sock_addr;
-    let netns = unsafe { bpf_get_netns_cookie(sa.cast()) };
-    if netns != config.netns {
-        return Outcome::NetnsUnknown;
-    }
     let sk = unsafe { read_volatile(&raw const (*sa).__bindgen_anon_1.sk) };
-    if let Err(site) = unsafe { unbind(sa, sk) } {
-        failed(ctx, site);
-        return Outcome::Failed;
-    }
-    let Some(start_ns) = start_of_current() else {
-        failed(ctx, Site::ConnectStart);
-        return Outcome::Failed;
-    };
-    let Some(record) = (unsafe { maps::record(&maps::ORIGINAL_DST, sk, true) }) else {
-        failed(ctx, Site::ConnectStorage);
-        return Outcome::Failed;
-    };
+    unsafe { unbind(sa, sk) }?;
+    let record = record(ctx, tagged, netns, addr)?;
+    let kept = unsafe { maps::record(&maps::ORIGINAL_DST, sk, true) }.ok_or(Site::ConnectStorage)?;
+    *kept = record;
+    Ok(())
+}
+
+/// Who asks, and for what.
+#[inline(always)]
+pub fn record(ctx: &SockAddrContext, tagged: Tagged, netns: u64, addr: [u32; 4]) -> Result<Record, Site> {
+    let sa = ctx.sock_addr;
+    let start_ns = start_of_current().ok_or(Site::ConnectStart)?;
     let (pid_tid, gid_uid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
-    *record = Record {
+    Ok(Record {
         tagged: tagged.0,
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         start_ns,
@@ -196,10 +178,9 @@ fn tcp(ctx: &SockAddrContext, tagged: Tagged, config: &Config, addr: [u32; 4]) -
         uid: gid_uid as u32,
         gid: (gid_uid >> 32) as u32,
         addr,
-        port: u16::from_be(unsafe { read_volatile(&raw const (*sa).user_port) } as u16),
+        port: unsafe { user_port(sa) },
         reserved: [0; 3],
-    };
-    Outcome::TcpRedirected
+    })
 }
 
 /// Clears SO_BINDTODEVICE: 127.0.0.1 would be sent to that device.
@@ -231,8 +212,51 @@ fn read_kernel(at: u64) -> Option<u64> {
     (read == 0).then_some(value)
 }
 
+/// The destination's port, host order.
 #[inline(always)]
-unsafe fn user_ip6(sa: *mut bpf_sock_addr) -> [u32; 4] {
+pub unsafe fn user_port(sa: *mut bpf_sock_addr) -> u16 {
+    u16::from_be(unsafe { read_volatile(&raw const (*sa).user_port) } as u16)
+}
+
+/// The destination of an AF_INET socket, v4-mapped.
+#[inline(always)]
+pub unsafe fn user_ip4(sa: *mut bpf_sock_addr) -> [u32; 4] {
+    [0, 0, MAPPED, unsafe { read_volatile(&raw const (*sa).user_ip4) }]
+}
+
+/// Sends an AF_INET socket to the agent.
+#[inline(always)]
+pub unsafe fn redirect4(sa: *mut bpf_sock_addr, port: u16) -> i32 {
+    unsafe {
+        write_volatile(&raw mut (*sa).user_ip4, LOOPBACK4);
+        write_volatile(&raw mut (*sa).user_port, u32::from(port.to_be()));
+    }
+    ALLOW
+}
+
+/// Sends an AF_INET6 socket to the agent.
+#[inline(always)]
+pub unsafe fn redirect6(sa: *mut bpf_sock_addr, addr: [u32; 4], port: u16) -> i32 {
+    let to = if is_mapped(addr) {
+        [0, 0, MAPPED, LOOPBACK4]
+    } else {
+        LOOPBACK6
+    };
+    unsafe {
+        set_user_ip6(sa, to);
+        write_volatile(&raw mut (*sa).user_port, u32::from(port.to_be()));
+    }
+    ALLOW
+}
+
+/// Whether this is an IPv4 address.
+#[inline(always)]
+pub fn is_mapped(addr: [u32; 4]) -> bool {
+    addr[0] == 0 && addr[1] == 0 && addr[2] == MAPPED
+}
+
+#[inline(always)]
+pub unsafe fn user_ip6(sa: *mut bpf_sock_addr) -> [u32; 4] {
     unsafe {
         [
             read_volatile(&raw const (*sa).user_ip6[0]),
@@ -244,7 +268,7 @@ unsafe fn user_ip6(sa: *mut bpf_sock_addr) -> [u32; 4] {
 }
 
 #[inline(always)]
-unsafe fn set_user_ip6(sa: *mut bpf_sock_addr, addr: [u32; 4]) {
+pub unsafe fn set_user_ip6(sa: *mut bpf_sock_addr, addr: [u32; 4]) {
     unsafe {
         write_volatile(&raw mut (*sa).user_ip6[0], addr[0]);
         write_volatile(&raw mut (*sa).user_ip6[1], addr[1]);

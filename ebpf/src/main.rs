@@ -1,7 +1,7 @@
 //! The eBPF programs of Portcullis: one call each into the module that does the work.
 //!
 //! Attached to every tagged cgroup: all but `agent_ops`, which sits on the agent's own cgroup, and the tracepoints, which
-//! are the host's.
+//! see every process of the host and return at once for those that are no workload's.
 //! Invariant: a program that cannot do its work denies, and counts where it failed (`errors`).
 #![no_std]
 #![no_main]
@@ -11,9 +11,11 @@
 mod connect;
 mod egress;
 mod errors;
+mod exec;
 mod kernel;
 mod maps;
 mod original_dst;
+mod process;
 mod socket;
 mod syscalls;
 mod tagged;
@@ -52,13 +54,25 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 /// sendto(2) and sendmsg(2) with an IPv4 address, from an unconnected or a connected UDP socket.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    udp::sendmsg(&ctx)
+    udp::sendmsg4(&ctx)
 }
 
 /// sendto(2) and sendmsg(2) with an IPv6 address.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    udp::sendmsg(&ctx)
+    udp::sendmsg6(&ctx)
+}
+
+/// recvfrom(2) and recvmsg(2) of an AF_INET UDP socket.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    udp::recvmsg4(&ctx)
+}
+
+/// recvfrom(2) and recvmsg(2) of an AF_INET6 UDP socket, also where the datagram came by IPv4.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    udp::recvmsg6(&ctx)
 }
 
 /// socket(2) of AF_INET and AF_INET6.
@@ -107,6 +121,38 @@ pub fn task_forked(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn task_exited(ctx: RawTracePointContext) -> i32 {
     task::exited(&ctx)
+}
+
+/// Every new thread of the host, before it runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(&ctx);
+    0
+}
+
+/// Every exec of the host: the old program is gone, no instruction of the new one has run.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg(0);
+    if let Some(tagged) = process::exec(&ctx, task, ctx.arg::<u64>(1) as u32) {
+        exec::executed(&ctx, task, ctx.arg(2), tagged);
+    }
+    0
+}
+
+/// Every thread of the host that ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
+    exec::exited(&ctx, ctx.arg(0));
+    process::exit(&ctx);
+    0
+}
+
+/// Every system call of the host; attached only where a workload's execs are held.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
+    exec::held_call();
+    0
 }
 
 #[panic_handler]

@@ -1,6 +1,6 @@
 //! The maps, and the one way to each.
 //!
-//! `ORIGINAL_DST` and `ACCEPTED` live and die with their sockets; nothing cleans them up.
+//! `ORIGINAL_DST`, `ASKED` and `ACCEPTED` live and die with their sockets; nothing cleans them up.
 
 use aya_ebpf::{
     Global,
@@ -10,18 +10,20 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use portcullis_abi::{
+    Counters, Flow, MAX_DATAGRAMS, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED, Ports, Record,
+    SITE_SLOTS, Tag,
     guard::{
-        GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey, UnixRule,
+        GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey,
+        UnixRule,
     },
-    Config, Counters, Flow, MAX_INFLIGHT, MAX_TAGGED, Record, SITE_SLOTS, Tag,
 };
 
 /// Memory for what is there, not for what could be: only the agent inserts, and on many CPUs it would be much.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
-/// What the agent tells the programs.
+/// Where the agent listens, by cookie of the network namespace.
 #[btf_map]
-pub static CONFIG: Array<Config, 1> = Array::new();
+pub static NETNS: HashMap<u64, Ports, MAX_NETNS, ON_DEMAND> = HashMap::new();
 
 /// The tagged cgroups, by id.
 #[btf_map]
@@ -68,6 +70,19 @@ pub static GUARD_EVENTS: RingBuf<GuardEvent, GUARD_EVENT_BYTES> = RingBuf::new()
 #[btf_map]
 pub static UNIX_RULES: HashMap<UnixKey, UnixRule, MAX_UNIX_RULES, ON_DEMAND> = HashMap::new();
 
+/// Per UDP socket of a workload: what the last datagram with an address asked for. Not `ORIGINAL_DST`, which is the peer
+/// of a connected one.
+#[btf_map]
+pub static ASKED: SkStorage<Record> = SkStorage::new();
+
+/// Between the hook and the packet: what a thread's datagram asked for, by the address of its task.
+#[btf_map]
+pub static SENDING: LruHashMap<u64, Record, MAX_SENDING> = LruHashMap::new();
+
+/// Between the packet and the agent: the same, by the token in the packet's mark.
+#[btf_map]
+pub static DATAGRAMS: LruHashMap<u32, Record, MAX_DATAGRAMS> = LruHashMap::new();
+
 /// Offset of `task_struct.group_leader`, bytes; written by the loader from the kernel's BTF.
 #[unsafe(no_mangle)]
 pub static TASK_GROUP_LEADER: Global<u32> = Global::new(0);
@@ -76,10 +91,10 @@ pub static TASK_GROUP_LEADER: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static TASK_START_BOOTTIME: Global<u32> = Global::new(0);
 
-/// The configuration; `None` until the agent has written one.
+/// Where the agent listens in a network namespace; `None` where it does not.
 #[inline(always)]
-pub fn config() -> Option<&'static Config> {
-    CONFIG.get(0).filter(|config| config.port != 0)
+pub fn ports(netns: u64) -> Option<Ports> {
+    NETNS.get_ptr(netns).map(|ports| unsafe { *ports })
 }
 
 /// A socket's record in `map`, made (zeroed) when `create` and it has none.

@@ -154,7 +154,9 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
     let flags = maps::TAGGED
         .get_ptr(tagged.0)
         .map_or(0, |tag| unsafe { (*tag).flags });
-    let by_lsm = maps::GUARD.get_ptr(GUARD_BY_LSM).map_or(0, |doors| unsafe { *doors });
+    let by_lsm = maps::GUARD
+        .get_ptr(GUARD_BY_LSM)
+        .map_or(0, |doors| unsafe { *doors });
     let (door, outcome) = match call {
         Call::None => return,
         Call::Socket | Call::Socketcall => (flag::FAMILIES, Outcome::FamilyDenied),
@@ -175,7 +177,13 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
     if !pass {
         task::kill(ctx);
         tagged::count(ctx, tagged, outcome);
-        task::tell(ctx, tagged, outcome, (kernel::current(), task::caller()), (0, number));
+        task::tell(
+            ctx,
+            tagged,
+            outcome,
+            (kernel::current(), task::caller()),
+            (0, number),
+        );
     }
 }
 
@@ -184,7 +192,10 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
 fn arguments(ctx: &RawTracePointContext, is_compat: bool) -> Option<Arguments> {
     let registers = task::argument(ctx, 0);
     let (first, second) = if is_compat { (40, 88) } else { (112, 104) };
-    let mut arguments = [kernel::read(registers + first)?, kernel::read(registers + second)?];
+    let mut arguments = [
+        kernel::read(registers + first)?,
+        kernel::read(registers + second)?,
+    ];
     if is_compat {
         arguments[0] &= 0xffff_ffff;
         arguments[1] &= 0xffff_ffff;
@@ -209,7 +220,9 @@ fn passes(call: Call, arguments: &Arguments, tagged: Tagged, flags: u64) -> bool
         Call::Perf => second as u32 == 0 || (second as i32) > 0 && is_within(second as u32, tagged),
         // Of a namespace of unknown kind, or of mounts.
         Call::Setns if second as u32 as u64 != 0 && second & CLONE_NEWNS == 0 => true,
-        Call::Setns | Call::Mount => flags & flag::MOUNT_AS_HOST != 0 && kernel::is_host_admin() == Some(true),
+        Call::Setns | Call::Mount => {
+            flags & flag::MOUNT_AS_HOST != 0 && kernel::is_host_admin() == Some(true)
+        }
     }
 }
 

@@ -45,7 +45,13 @@ pub fn kill(ctx: &RawTracePointContext) {
 
 /// Tells the agent of `process`.
 #[inline(always)]
-pub fn tell(ctx: &RawTracePointContext, tagged: Tagged, outcome: Outcome, process: (u64, u32), about: (u64, u32)) {
+pub fn tell(
+    ctx: &RawTracePointContext,
+    tagged: Tagged,
+    outcome: Outcome,
+    process: (u64, u32),
+    about: (u64, u32),
+) {
     let Some(mut event) = maps::GUARD_EVENTS.reserve(0) else {
         failed(ctx, Site::GuardEvent);
         return;
@@ -115,7 +121,12 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
         remember(ctx, process, above.nearest);
         return 0;
     }
-    left(ctx, (task, process), Tagged(from), (kernel::cgroup_id(cgroup).unwrap_or(0), flags));
+    left(
+        ctx,
+        (task, process),
+        Tagged(from),
+        (kernel::cgroup_id(cgroup).unwrap_or(0), flags),
+    );
     // Another workload's from now on, or nobody's.
     if above.nearest != 0 {
         remember(ctx, process, above.nearest);

@@ -5,30 +5,34 @@ use portcullis::redirect::bpf::Outcome;
 use crate::guard::{Cgroup, Pins, Workload, count, healthy, isolated, next, uplink};
 
 #[test]
-fn udp_is_denied_and_dns_is_exempt_and_counted() {
+fn udp_is_denied_and_quic_is_told_apart() {
     isolated(|| async {
         uplink();
         let (pins, cgroup) = (Pins::new(), Cgroup::new());
         let (_agent, control) = pins.start();
         let id = control.tag(&cgroup.0).unwrap();
         let mut workload = Workload::new(&cgroup.0);
-        let denied = [
+        let quic = [
             "udp-connect 192.0.2.254:443",
             "udp-send 192.0.2.254:443",
             "udp-connect [2001:db8::fe]:443",
             "udp-send [2001:db8::fe]:443",
             "udp-send [::ffff:192.0.2.254]:443",
-            "udp-send 127.0.0.1:5353",
         ];
-        for command in denied {
+        let denied = [
+            "udp-connect 192.0.2.254:123",
+            "udp-send [2001:db8::fe]:123",
+            "udp-send 127.0.0.1:5353",
+            "udp-send 127.0.0.1:15001",
+            "udp-send [::1]:15001",
+            "udp-device v0 192.0.2.254:53",
+        ];
+        for command in quic.iter().chain(&denied) {
             assert_eq!(workload.ask(command), "err EPERM", "{command}");
         }
+        assert_eq!(count(&control, id, Outcome::QuicDenied), quic.len() as u64);
         assert_eq!(count(&control, id, Outcome::UdpDenied), denied.len() as u64);
-        assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "ok 1");
-        assert_eq!(workload.ask("udp-send [2001:db8::fe]:53"), "ok 1");
-        assert_eq!(workload.ask("udp-connect 192.0.2.254:53"), "ok 192.0.2.254:53");
-        assert_eq!(count(&control, id, Outcome::DnsRedirected), 3);
-        assert_eq!(count(&control, id, Outcome::EgressExempt), 2);
+        assert_eq!(count(&control, id, Outcome::DnsRedirected), 0);
         assert_eq!(count(&control, id, Outcome::EgressDropped), 0);
         healthy(&control);
     });
@@ -71,9 +75,9 @@ fn without_the_hooks_the_guard_still_keeps_packets_in() {
             assert!(workload.ask(command).starts_with("err"), "{command}");
             assert!(count(&control, id, Outcome::EgressDropped) > before, "{command}");
         }
-        // DNS passes, but in its plainest form only.
-        assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "ok 1");
-        assert_eq!(workload.ask("udp-options 192.0.2.254:53"), "err EPERM");
+        // DNS, too.
+        assert_eq!(workload.ask("udp-send 192.0.2.254:53"), "err EPERM");
+        assert_eq!(workload.ask("udp-send [2001:db8::fe]:53"), "err EPERM");
         assert_eq!(workload.ask("udp-options 127.0.0.1:9999"), "err EPERM");
         // An address of loopback that would leave by a device.
         assert_eq!(workload.ask("udp-device v0 127.0.0.1:9999"), "err EPERM");

@@ -47,7 +47,9 @@ fn the_next_agent_takes_over_links_and_counts() {
         assert_eq!(before.len(), after.len());
         for (before, after) in before.iter().zip(&after) {
             assert!(after.ok, "{after:?}");
-            assert_eq!(before.link, after.link, "{}: the same link", after.program);
+            // The kernel cannot replace the program of a tracepoint.
+            let replaced = !after.program.starts_with("sched_");
+            assert_eq!(before.link == after.link, replaced, "{}: the link", after.program);
             assert_ne!(
                 before.program_id, after.program_id,
                 "{}: a new program",
@@ -200,7 +202,7 @@ fn two_agents_on_one_port_are_told() {
 #[test]
 fn the_kernel_takes_every_program() {
     let programs = verify().unwrap();
-    assert_eq!(programs.len(), 10);
+    assert_eq!(programs.len(), 18);
     for program in programs {
         println!("{program:?}");
         let instructions = program.verified_instructions.unwrap_or(0);

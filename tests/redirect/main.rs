@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod counted;
+mod datagrams;
 mod doors;
 mod follow;
 mod guard;
 mod lifecycle;
+mod processes;
 mod redirected;
 mod storm;

@@ -130,6 +130,38 @@ impl State {
                 let sent = socket.send_to(b"x", &address.parse::<SocketAddr>()?.into())?;
                 Ok(sent.to_string())
             }
+            // One socket for as many as are asked from it.
+            ["udp-ask", address, text] => {
+                if self.udp.is_none() {
+                    self.udp = Some(udp(address)?);
+                }
+                let socket = self.udp.as_ref().context("made above")?;
+                Ok(socket.send_to(text.as_bytes(), address)?.to_string())
+            }
+            ["udp-say", text] => {
+                let socket = self.udp.as_ref().context("not kept")?;
+                Ok(socket.send(text.as_bytes())?.to_string())
+            }
+            ["udp-hear"] => {
+                let socket = self.udp.as_ref().context("not kept")?;
+                socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+                let mut buffer = [0; 512];
+                let (length, from) = socket.recv_from(&mut buffer)?;
+                Ok(format!("{} {from}", String::from_utf8_lossy(&buffer[..length])))
+            }
+            // A mark of its own choice on everything that the socket sends.
+            ["udp-mark", mark, address] => {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+                socket.set_mark(mark.parse()?)?;
+                let sent = socket.send_to(b"marked", &address.parse::<SocketAddr>()?.into())?;
+                Ok(sent.to_string())
+            }
+            ["udp-drop"] => {
+                self.udp = None;
+                Ok(String::new())
+            }
+            ["udp-threads", count] => udp_threads(count.parse()?),
+            ["udp-many", count, address] => udp_many(count.parse()?, address),
             // Connected now, used later.
             ["udp-keep", address] => {
                 let socket = udp(address)?;
@@ -157,6 +189,20 @@ impl State {
                 Socket::new(domain.into(), kind.into(), Some(protocol.into()))?;
                 Ok(String::new())
             }
+            // A process, a thread and a program that do nothing but wait for the end of this one's input.
+            ["child"] => Ok(spawn("cat")?.to_string()),
+            ["thread"] => {
+                let (send, receive) = std::sync::mpsc::channel();
+                std::thread::spawn(move || {
+                    let _nobody = send.send(nix::unistd::gettid());
+                    std::thread::park();
+                });
+                Ok(receive.recv()?.to_string())
+            }
+            ["kill", pid] => {
+                let status = std::process::Command::new("kill").args(["-9", pid]).status()?;
+                Ok(status.to_string())
+            }
             ["storm", from, count] => storm(from.parse()?, count.parse()?),
             ["hammer", address] => hammer(address.parse()?),
             ["time", count, address] => time(count.parse()?, address.parse()?),
@@ -169,6 +215,20 @@ impl State {
     }
 }
 
+/// Starts a program whose input stays open as long as this process has not ended.
+fn spawn(program: &str) -> anyhow::Result<u32> {
+    let mut child = std::process::Command::new(program)
+        .stdin(std::process::Stdio::piped())
+        .spawn()?;
+    let id = child.id();
+    let stdin = child.stdin.take();
+    std::thread::spawn(move || {
+        let _ended = child.wait();
+        drop(stdin);
+    });
+    Ok(id)
+}
+
 fn udp(to: &str) -> anyhow::Result<UdpSocket> {
     let any = if to.parse::<SocketAddr>()?.is_ipv4() {
         "0.0.0.0:0"
@@ -176,6 +236,39 @@ fn udp(to: &str) -> anyhow::Result<UdpSocket> {
         "[::]:0"
     };
     Ok(UdpSocket::bind(any)?)
+}
+
+/// Four threads ask resolvers of their own by one socket, at the same time; each datagram says whom it asks.
+fn udp_threads(count: u8) -> anyhow::Result<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let socket = &socket;
+                scope.spawn(move || -> io::Result<()> {
+                    for i in 0..count {
+                        let address = SocketAddr::from(([127, 9, thread, i], 53));
+                        socket.send_to(address.to_string().as_bytes(), address)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+        }
+        Ok(String::new())
+    })
+}
+
+/// A socket for each question, connected, and gone at once; each datagram says from which process it is.
+fn udp_many(count: u32, address: &str) -> anyhow::Result<String> {
+    for _ in 0..count {
+        let socket = udp(address)?;
+        socket.connect(address)?;
+        socket.send(std::process::id().to_string().as_bytes())?;
+    }
+    Ok(String::new())
 }
 
 /// Connects `count` times, each to a destination of its own, which it writes into the connection before it resets it.

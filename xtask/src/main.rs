@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod kernels;
 mod setup;
 mod step;
 mod test;
@@ -59,6 +60,14 @@ enum Command {
     },
     /// Measures side by side, in one run: direct, nginx as a reverse proxy, and through the agent.
     Bench(bench::Bench),
+    /// Tries the programs in other kernels: Debian's 6.1 and 6.12, and the newest of its backports.
+    ///
+    /// Downloads the kernels, makes a Debian root once (all below target/kernels), and starts them in emulated
+    /// machines, which takes no hardware virtualization and much patience: about a minute for `verify` in one
+    /// kernel. In each: every program is loaded (verify), `portcullis doctor` is right (doctor), and the
+    /// redirect tests pass (redirect). Exit status 1 when anything failed. Needs root, and Debian's archive the
+    /// first time.
+    Kernels(kernels::Kernels),
     /// Loads every eBPF program into this kernel and prints a table with instruction counts. Needs root.
     VerifyBpf,
     /// Makes what is installed on hosts: .deb, .rpm, tarball, bill of materials, SHA256SUMS, in target/package/out.
@@ -86,6 +95,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { filter } => test::test(filter.as_deref()),
         Command::Check { only } => check::check(&only),
         Command::Bench(bench) => bench::bench(&bench),
+        Command::Kernels(kernels) => kernels::kernels(&kernels),
         Command::VerifyBpf => verify_bpf::verify_bpf(),
         Command::Dist(dist) => dist::dist(&dist),
     }

@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod doors;
 mod dummy;
 mod error;
+mod exec;
 pub mod process;
 mod sys;
 pub mod tags;

@@ -34,20 +34,37 @@ pub fn resolve(origin: &Origin) -> Process {
     }
 }
 
+/// The process of a thread, and when that started: nanoseconds since boot, to a clock tick. `None` when it is gone.
+#[must_use]
+pub(super) fn of_thread(tid: u32) -> Option<(u32, u64)> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let tgid: u32 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:"))?
+        .trim()
+        .parse()
+        .ok()?;
+    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).ok()?;
+    Some((tgid, start_ticks(&stat)?.checked_mul(tick_ns()?)?))
+}
+
 /// Whether the process that has this pid started when the one that connected did, to a clock tick (10 ms).
 fn same_start(origin: &Origin) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", origin.pid)) else {
         return false;
     };
-    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .and_then(|ticks| u64::try_from(ticks).ok())
-        .filter(|ticks| *ticks > 0);
-    match (start_ticks(&stat), per_second) {
-        (Some(ticks), Some(per_second)) => origin.start_ns / (1_000_000_000 / per_second) == ticks,
+    match (start_ticks(&stat), tick_ns()) {
+        (Some(ticks), Some(tick)) => origin.start_ns / tick == ticks,
         _ => false,
     }
+}
+
+/// A clock tick, nanoseconds.
+pub(super) fn tick_ns() -> Option<u64> {
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()?;
+    1_000_000_000_u64.checked_div(u64::try_from(per_second).ok()?)
 }
 
 /// Field 22 of proc_pid_stat(5). The name, field 2, is in parentheses and may itself hold blanks and parentheses.

@@ -24,6 +24,9 @@ const LINK_DETACH: libc::c_int = 34;
 /// `SO_NETNS_COOKIE` (asm-generic/socket.h); libc has it for some targets only.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
+/// `SO_RCVMARK` (asm-generic/socket.h, since Linux 5.19); libc has it for some targets only.
+const SO_RCVMARK: libc::c_int = 75;
+
 /// What the kernel says of a cgroup link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkInfo {
@@ -144,6 +147,26 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
     };
     if result == 0 {
         Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Asks for each datagram's mark, as a control message of `SO_MARK`.
+pub(super) fn receive_marks(socket: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // Safety: the kernel reads one int from where it is told.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_RCVMARK,
+            (&raw const on).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0),
+        )
+    };
+    if result == 0 {
+        Ok(())
     } else {
         Err(io::Error::last_os_error())
     }

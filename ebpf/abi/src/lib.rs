@@ -6,11 +6,15 @@
 #![no_std]
 #![warn(missing_docs)]
 
+mod exec;
 pub mod guard;
 mod outcome;
+mod process;
 mod site;
 
+pub use exec::*;
 pub use outcome::Outcome;
+pub use process::{MAX_PROCS, Proc};
 pub use site::Site;
 
 /// The layout's version, part of the path where maps are pinned.
@@ -26,16 +30,25 @@ pub const MAX_TAGGED: usize = 4096;
 /// Connects at once between the SYN and the accept queue.
 pub const MAX_INFLIGHT: usize = 16_384;
 
-/// What the agent tells the programs: the only element of `CONFIG`.
+/// Datagrams at once between the hook that sent them to the resolver and the packet.
+pub const MAX_SENDING: usize = 4096;
+
+/// Datagrams at once on their way to the resolver.
+pub const MAX_DATAGRAMS: usize = 16_384;
+
+/// Network namespaces with listeners at once.
+pub const MAX_NETNS: usize = 1024;
+
+/// Where the agent listens in a network namespace: the value of `NETNS`, by the namespace's cookie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Config {
-    /// Cookie of the network namespace in which the agent listens.
-    pub netns: u64,
+pub struct Ports {
     /// TCP port of its listeners on 127.0.0.1 and `::1`, host order.
-    pub port: u16,
+    pub tcp: u16,
+    /// UDP port of its resolver on the same addresses, host order.
+    pub dns: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: u32,
 }
 
 /// What is known of a tagged cgroup in the kernel: the value of `TAGGED`, by cgroup id.
@@ -123,11 +136,12 @@ impl Counters {
 pub const SITE_SLOTS: usize = 128;
 
 const _: () = {
-    assert!(size_of::<Config>() == 8 + 2 + 6);
+    assert!(size_of::<Ports>() == 2 + 2 + 4);
     assert!(size_of::<Tag>() == 8);
     assert!(size_of::<Record>() == 5 * 8 + 4 * 4 + 16 + 2 + 6);
     assert!(size_of::<Flow>() == 8 + 16 + 2 + 2 + 4);
     assert!(size_of::<Counters>() == 8 * OUTCOME_SLOTS);
+    assert!(size_of::<Proc>() == 2 * 8 + 2 * 4);
     assert!(Outcome::ALL.len() <= OUTCOME_SLOTS);
     assert!(Site::ALL.len() <= SITE_SLOTS);
 };
@@ -135,9 +149,10 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     // Safety: plain integers without padding, as asserted above; any bytes make a valid value.
-    unsafe impl aya::Pod for super::Config {}
+    unsafe impl aya::Pod for super::Ports {}
     unsafe impl aya::Pod for super::Tag {}
     unsafe impl aya::Pod for super::Record {}
     unsafe impl aya::Pod for super::Flow {}
     unsafe impl aya::Pod for super::Counters {}
+    unsafe impl aya::Pod for super::Proc {}
 }

@@ -59,8 +59,10 @@ pub enum Outcome {
     EscapeKilled = 25,
     /// A process was moved out of the workload's cgroup by somebody else.
     EscapeMoved = 26,
+    /// The agent could not be told what a process did: the buffer was full.
+    ExecLost = 27,
     /// The SYN of a redirected connection left for the agent's listener, with its record.
-    TcpSent = 27,
+    TcpSent = 28,
 }
 
 impl Outcome {
@@ -93,6 +95,7 @@ impl Outcome {
         Self::ExecHeld,
         Self::EscapeKilled,
         Self::EscapeMoved,
+        Self::ExecLost,
         Self::TcpSent,
     ];
 
@@ -127,6 +130,7 @@ impl Outcome {
             Self::ExecHeld => "exec_held",
             Self::EscapeKilled => "escape_killed",
             Self::EscapeMoved => "escape_moved",
+            Self::ExecLost => "exec_lost",
             Self::TcpSent => "tcp_sent",
         }
     }

@@ -5,7 +5,7 @@
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
-    /// The agent has not written `CONFIG`.
+    /// Not used any more: the agent has not said where it listens.
     Config = 0,
     /// connect: no ancestor of the caller's cgroup is tagged (a socket used outside of the workload that made it).
     ConnectUntagged = 1,
@@ -37,6 +37,12 @@ pub enum Site {
     AcceptStorage = 14,
     /// PASSIVE_ESTABLISHED_CB: the entry was evicted while it was being copied.
     AcceptEvicted = 15,
+    /// sendmsg: no socket storage.
+    SendStorage = 16,
+    /// sendmsg: the map of datagrams being sent did not take the entry.
+    SendSending = 17,
+    /// egress: the datagram got no token.
+    EgressToken = 18,
     /// guard: a signal could not be sent.
     GuardSignal = 40,
     /// guard: the map of a workload's processes took no more.
@@ -55,6 +61,20 @@ pub enum Site {
     UnixAddress = 47,
     /// connect of a UNIX socket: the agent's path could not be put in its place.
     UnixRedirect = 48,
+    /// fork: the new thread could not be read.
+    ForkTask = 60,
+    /// exec: the thread could not be read.
+    ExecTask = 61,
+    /// fork or exec: the process's id or start could not be read.
+    ProcRead = 62,
+    /// fork or exec: there are more threads of workloads than are remembered.
+    ProcsFull = 63,
+    /// exec: the executed file could not be read.
+    ExecFile = 64,
+    /// exec: the process could not be held; it was ended.
+    ExecHold = 65,
+    /// exec: the process could not be ended.
+    ExecKill = 66,
 }
 
 impl Site {
@@ -76,6 +96,9 @@ impl Site {
         Self::AcceptSocket,
         Self::AcceptStorage,
         Self::AcceptEvicted,
+        Self::SendStorage,
+        Self::SendSending,
+        Self::EgressToken,
         Self::GuardSignal,
         Self::GuardMembers,
         Self::GuardCondemned,
@@ -85,6 +108,13 @@ impl Site {
         Self::UnixUntagged,
         Self::UnixAddress,
         Self::UnixRedirect,
+        Self::ForkTask,
+        Self::ExecTask,
+        Self::ProcRead,
+        Self::ProcsFull,
+        Self::ExecFile,
+        Self::ExecHold,
+        Self::ExecKill,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -107,6 +137,9 @@ impl Site {
             Self::AcceptSocket => "accept_socket",
             Self::AcceptStorage => "accept_storage",
             Self::AcceptEvicted => "accept_evicted",
+            Self::SendStorage => "send_storage",
+            Self::SendSending => "send_sending",
+            Self::EgressToken => "egress_token",
             Self::GuardSignal => "guard_signal",
             Self::GuardMembers => "guard_members",
             Self::GuardCondemned => "guard_condemned",
@@ -116,6 +149,13 @@ impl Site {
             Self::UnixUntagged => "unix_untagged",
             Self::UnixAddress => "unix_address",
             Self::UnixRedirect => "unix_redirect",
+            Self::ForkTask => "fork_task",
+            Self::ExecTask => "exec_task",
+            Self::ProcRead => "proc_read",
+            Self::ProcsFull => "procs_full",
+            Self::ExecFile => "exec_file",
+            Self::ExecHold => "exec_hold",
+            Self::ExecKill => "exec_kill",
         }
     }
 }

@@ -294,6 +294,40 @@ fn postgres() -> Vec<Need> {
     ]
 }
 
+/// What only `cargo xtask kernels` needs.
+pub fn kernels() -> Vec<Need> {
+    vec![
+        Need {
+            name: "qemu",
+            why: "emulates the machines that other kernels run in",
+            present: || succeeds("qemu-system-x86_64", &["--version"]),
+            remedy: Remedy::Apt(&["qemu-system-x86"]),
+        },
+        Need {
+            name: "mmdebstrap",
+            why: "makes the Debian root that they start",
+            present: || succeeds("mmdebstrap", &["--version"]),
+            remedy: Remedy::Apt(&["mmdebstrap"]),
+        },
+        Need {
+            name: "mkfs.ext4",
+            why: "makes their disks",
+            present: || succeeds("mkfs.ext4", &["-V"]),
+            remedy: Remedy::Apt(&["e2fsprogs"]),
+        },
+        Need {
+            name: "busybox, depmod, xz",
+            why: "make the initramfs that finds the disks",
+            present: || {
+                succeeds("/bin/busybox", &["true"])
+                    && succeeds("depmod", &["--version"])
+                    && succeeds("xz", &["--version"])
+            },
+            remedy: Remedy::Apt(&["busybox-static", "kmod", "xz-utils"]),
+        },
+    ]
+}
+
 fn run_as_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)

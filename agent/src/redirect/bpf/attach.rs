@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A pinned link, opened.
-pub(super) fn open(pin: &Path) -> Result<Option<(OwnedFd, LinkInfo)>, RedirectError> {
+pub(in crate::redirect) fn open(pin: &Path) -> Result<Option<(OwnedFd, LinkInfo)>, RedirectError> {
     match sys::obj_get(pin).and_then(|link| {
         let info = sys::link_info(link.as_fd())?;
         Ok((link, info))

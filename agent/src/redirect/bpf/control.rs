@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     model::CgroupId,
-    redirect::{RedirectError, cgroup},
+    redirect::{RedirectError, cgroup, exec},
 };
 
 /// The kernel side of every tag. Clones share it.
@@ -36,7 +36,7 @@ pub struct Control(Arc<Mutex<State>>);
 /// One program on one cgroup, as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedProgram {
-    /// The tagged cgroup, or the agent's own.
+    /// The tagged cgroup, or the agent's own; that, too, for programs that are on the host.
     pub cgroup: CgroupId,
     /// Its directory.
     pub path: PathBuf,
@@ -59,10 +59,11 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
 }
 
-pub(super) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
+pub(in crate::redirect) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
     move |source| RedirectError::Map {
         map,
         source: Box::new(source),
@@ -145,6 +146,19 @@ impl Control {
         state.tags.keys().map(read).collect()
     }
 
+    /// The threads of workloads that the programs know, by id.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn threads(&self) -> Result<BTreeMap<u32, abi::Proc>, RedirectError> {
+        let state = self.state();
+        state
+            .procs
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(map_failed("PROCS"))
+    }
+
     /// How often each program failed, by site; all zero on a healthy host.
     ///
     /// # Errors
@@ -195,6 +209,7 @@ impl State {
         for (below, _) in self.below(directory) {
             self.pins.remove_tag(below)?;
         }
+        self.remember(id, directory)?;
         Ok(id)
     }
 
@@ -252,10 +267,29 @@ impl State {
             .collect()
     }
 
+    /// Writes the threads that are there; those of tagged descendants last, parents first, as theirs.
+    fn remember(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
+        let mut below = self.below(directory);
+        below.sort_by_key(|(_, path)| path.components().count());
+        exec::scan(&mut self.procs, id, directory)?;
+        below
+            .iter()
+            .try_for_each(|(id, path)| exec::scan(&mut self.procs, *id, path))
+    }
+
+    /// The nearest tagged cgroup above.
+    fn outer(&self, directory: &Path) -> Option<(CgroupId, PathBuf)> {
+        self.tags
+            .iter()
+            .filter(|(_, path)| *path != directory && directory.starts_with(path))
+            .max_by_key(|(_, path)| path.components().count())
+            .map(|(id, path)| (*id, path.clone()))
+    }
+
     fn hook(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
         let pins = self.pins.tag(id);
         std::fs::create_dir_all(&pins).map_err(pin::failed(&pins))?;
-        for program in WORKLOAD {
+        for &program in WORKLOAD {
             let pin = self.pins.link(id, program);
             attach::ensure(&mut self.ebpf, program, (id, directory), &pin)?;
         }
@@ -272,6 +306,10 @@ impl State {
         }
         self.pins.remove_tag(id)?;
         self.leave(id);
+        exec::forget(&mut self.procs, id);
+        if let Some((outer, path)) = self.outer(&directory) {
+            self.remember(outer, &path)?;
+        }
         Ok(())
     }
 
@@ -305,8 +343,19 @@ impl State {
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
+        for (program, _) in exec::PROGRAMS {
+            let (link, program_id, ok) = exec::describe(&self.ebpf, program, &self.pins.host_link(program))?;
+            all.push(AttachedProgram {
+                cgroup: *agent,
+                path: path.clone(),
+                program,
+                link,
+                program_id,
+                ok,
+            });
+        }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
-            for program in WORKLOAD {
+            for &program in WORKLOAD {
                 all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
             }
         }

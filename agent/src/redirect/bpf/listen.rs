@@ -1,13 +1,13 @@
-//! The two listeners.
+//! The listeners, and the sockets of the resolver.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use crate::redirect::RedirectError;
+use crate::redirect::{RedirectError, sys};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -52,6 +52,27 @@ impl Listeners {
         };
         accepted.map(|(stream, _)| stream)
     }
+}
+
+/// The resolver's sockets, on the same addresses and with the same port number.
+pub(super) fn resolver(port: u16) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+    let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
+    let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
+    let v6 = match datagrams(v6) {
+        Ok(socket) => Some(socket),
+        // Said above.
+        Err(error) if is_without_ipv6(&error) => None,
+        Err(source) => return Err(refused(v6, source)),
+    };
+    Ok((datagrams(v4).map_err(|source| refused(v4, source))?, v6))
+}
+
+/// Without SO_REUSEADDR, by which another process could take the port of a UDP socket.
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    sys::receive_marks(&socket)?;
+    UdpSocket::from_std(socket)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -3,28 +3,34 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf};
+use crate::redirect::{RedirectError, btf::Btf, exec};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
-const PINNED: [&str; 7] = [
-    "CONFIG",
+const PINNED: &[&str] = &[
+    "NETNS",
     "TAGGED",
     "COUNTERS",
     "ERRORS",
     "ORIGINAL_DST",
     "INFLIGHT",
     "ACCEPTED",
+    "ASKED",
+    "SENDING",
+    "DATAGRAMS",
+    "PROCS",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
-pub(super) const WORKLOAD: [&str; 9] = [
+pub(super) const WORKLOAD: &[&str] = &[
     "egress",
     "workload_ops",
     "getpeername4",
     "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
     "connect4",
     "connect6",
     "sendmsg4",
@@ -68,13 +74,17 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
+    let offsets = exec::offsets(&btf)?;
     let mut loader = EbpfLoader::new();
+    for (constant, offset) in &offsets {
+        loader.override_global(constant, offset, true);
+    }
     loader
         .override_global("TASK_GROUP_LEADER", &leader, true)
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for map in PINNED {
+        for &map in PINNED {
             loader.map_pin_path(map, pins.map(map));
         }
     }
@@ -91,6 +101,7 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
     }
 }
@@ -123,6 +134,7 @@ fn kind(program: &Program) -> &'static str {
         Program::CgroupSock(_) => "cgroup_sock",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
+        Program::RawTracePoint(_) => "raw_tracepoint",
         _ => "other",
     }
 }

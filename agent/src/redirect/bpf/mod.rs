@@ -2,9 +2,12 @@
 
 mod attach;
 mod control;
+mod datagram;
+mod flow;
 mod listen;
 mod load;
 mod pin;
+mod resolver;
 mod settle;
 
 use std::{
@@ -20,20 +23,30 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuHashMap, SkStorage},
+    maps::{HashMap, Map, MapData, MapError, PerCpuHashMap, SkStorage},
 };
 use futures_util::future::BoxFuture;
 use portcullis_abi as abi;
 use tokio::net::TcpStream;
 
+pub(super) use attach::open as open_link;
+pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
 pub use load::{ProgramInfo, verify};
+pub(super) use pin::failed as pin_failed;
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
 pub use settle::Counted;
 
-use self::{control::State, listen::Listeners, load::Logging, pin::Pins};
-use super::{RedirectError, Redirected, Redirector, cgroup, sys};
+use self::{
+    control::State,
+    datagram::Tokens,
+    listen::Listeners,
+    load::Logging,
+    pin::Pins,
+    resolver::{Dropped, Resolver},
+};
+use super::{RedirectError, Redirected, Redirector, cgroup, exec, sys};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -41,7 +54,7 @@ use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 pub struct Options {
     /// bpffs directory for links and maps; agents beside each other need one each.
     pub pin_dir: PathBuf,
-    /// TCP port of the listeners on 127.0.0.1 and `::1`.
+    /// TCP port of the listeners, and UDP port of the resolver, on 127.0.0.1 and `::1`.
     pub port: u16,
     /// Where cgroup2 is mounted ([`cgroup::find_mount`]).
     pub cgroup_mount: PathBuf,
@@ -52,6 +65,8 @@ pub struct Options {
 /// Listeners, and the programs that send workloads' connections to them.
 pub struct BpfRedirector {
     listeners: Listeners,
+    resolver: Resolver,
+    dropped: Arc<Dropped>,
     accepted: SkStorage<MapData, abi::Record>,
     control: Control,
     refused: Arc<AtomicU64>,
@@ -72,6 +87,7 @@ impl BpfRedirector {
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
         let listeners = Listeners::bind(options.port)?;
+        let (dns4, dns6) = listen::resolver(options.port)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -83,20 +99,18 @@ impl BpfRedirector {
         if logging == Logging::On {
             forward_log(&mut ebpf);
         }
-        let mut config: Array<_, abi::Config> = take(&mut ebpf, "CONFIG")?;
-        let config_value = abi::Config {
-            netns,
-            port: options.port,
-            reserved: [0; 3],
-        };
-        config
-            .set(0, config_value, 0)
-            .map_err(control::map_failed("CONFIG"))?;
+        let mut namespaces: HashMap<_, u64, abi::Ports> = take(&mut ebpf, "NETNS")?;
+        namespaces
+            .insert(netns, resolver::ports(options.port), 0)
+            .map_err(control::map_failed("NETNS"))?;
+        let tokens = Tokens::new(take(&mut ebpf, "DATAGRAMS")?);
+        let dropped = Arc::<Dropped>::default();
         let accepted = take(&mut ebpf, "ACCEPTED")?;
         let mut state = State {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
+            procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -106,9 +120,15 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
+        for (program, tracepoint) in exec::PROGRAMS {
+            let pin = state.pins.host_link(program);
+            exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
+        }
         state.take_over()?;
         Ok(Self {
             listeners,
+            resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
+            dropped,
             accepted,
             control: Control::new(state),
             refused: Arc::default(),
@@ -127,6 +147,22 @@ impl BpfRedirector {
         Arc::clone(&self.refused)
     }
 
+    /// Datagrams to the resolver that no workload had sent to a resolver, or that are no query; and queries beyond the
+    /// bounds.
+    #[must_use]
+    pub fn dropped(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.dropped.refused), count(&self.dropped.overloaded))
+    }
+}
+
+/// What reads the records of accepted connections.
+struct Records<'a> {
+    accepted: &'a SkStorage<MapData, abi::Record>,
+    refused: &'a AtomicU64,
+}
+
+impl Records<'_> {
     /// `None`: not redirected by our programs.
     fn redirected(&self, stream: TcpStream) -> Option<Redirected> {
         let record = match self.accepted.get(&stream, 0) {
@@ -153,17 +189,13 @@ impl BpfRedirector {
 impl Redirector for BpfRedirector {
     fn next_connection(&mut self) -> BoxFuture<'_, Result<Redirected, RedirectError>> {
         Box::pin(async {
-            loop {
-                match self.listeners.accept().await {
-                    Ok(stream) => {
-                        if let Some(redirected) = self.redirected(stream) {
-                            return Ok(redirected);
-                        }
-                    }
-                    // The connection's own failure (accept(2)): the next one is not concerned.
-                    Err(error) if is_of_connection(&error) => {}
-                    Err(error) => return Err(RedirectError::Accept(error)),
-                }
+            let records = Records {
+                accepted: &self.accepted,
+                refused: &self.refused,
+            };
+            tokio::select! {
+                redirected = accept(&self.listeners, &records) => redirected,
+                redirected = self.resolver.next() => redirected.map_err(RedirectError::Accept),
             }
         })
     }
@@ -173,6 +205,21 @@ impl Redirector for BpfRedirector {
 #[must_use]
 pub fn programs() -> &'static [&'static str] {
     &load::WORKLOAD
+}
+
+async fn accept(listeners: &Listeners, records: &Records<'_>) -> Result<Redirected, RedirectError> {
+    loop {
+        match listeners.accept().await {
+            Ok(stream) => {
+                if let Some(redirected) = records.redirected(stream) {
+                    return Ok(redirected);
+                }
+            }
+            // The connection's own failure (accept(2)): the next one is not concerned.
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => return Err(RedirectError::Accept(error)),
+        }
+    }
 }
 
 fn is_of_connection(error: &io::Error) -> bool {

@@ -3,6 +3,7 @@
 //! ```text
 //! PIN_DIR/maps-VERSION/MAP          shared by the programs of one agent and the next
 //! PIN_DIR/link_agent_ops            the agent's own cgroup
+//! PIN_DIR/link_sched_PROG           the host's tracepoints
 //! PIN_DIR/tags/CGROUP_ID/link_PROG  one tagged cgroup
 //! ```
 
@@ -31,7 +32,7 @@ const LINK: &str = "link_";
 #[derive(Clone, Debug)]
 pub(super) struct Pins(PathBuf);
 
-pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> RedirectError {
+pub(in crate::redirect) fn failed(path: &Path) -> impl FnOnce(io::Error) -> RedirectError {
     let path = path.to_path_buf();
     move |source| RedirectError::Pin { path, source }
 }
@@ -72,6 +73,11 @@ impl Pins {
     /// The pin of the link on the agent's own cgroup.
     pub(super) fn agent_link(&self) -> PathBuf {
         self.0.join(format!("{LINK}{AGENT}"))
+    }
+
+    /// The pin of a link that is on the host and not on a cgroup.
+    pub(super) fn host_link(&self, program: &str) -> PathBuf {
+        self.0.join(format!("{LINK}{program}"))
     }
 
     /// The directory of one tag's links.

@@ -1,0 +1,188 @@
+//! The agent's resolver sockets in one network namespace: datagrams become connections, one for each workload socket and
+//! resolver that it asks.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use portcullis_abi as abi;
+use tokio::{
+    net::UdpSocket,
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, error::TrySendError},
+    },
+    time::Instant,
+};
+
+use super::{
+    datagram::{self, Datagram, Tokens},
+    flow::{self, Query},
+    origin, original_dst,
+};
+use crate::{model::Transport, redirect::Redirected};
+
+/// Flows at once of one workload: each is a connection of the agent's.
+const FLOWS: usize = 256;
+/// Beyond this many, the one that has been quiet the longest is told that there will be no more queries, so that a
+/// workload that has a new socket for each query, as most have, does not wait for old ones to time out.
+const MANY: usize = 192;
+/// Flows at once over all workloads.
+const ALL_FLOWS: usize = 2048;
+/// Queries that may wait for the protocol; more are dropped.
+const WAITING: usize = 32;
+/// Bytes that wait between the flow and the protocol, each way.
+const PIPE: usize = 64 * 1024;
+
+/// A workload's socket, and the resolver that it asks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    socket: u64,
+    addr: [u32; 4],
+    port: u16,
+}
+
+struct Flow {
+    queries: mpsc::Sender<Query>,
+    tagged: u64,
+    used: Instant,
+}
+
+/// What was not answered, and why.
+#[derive(Default)]
+pub(super) struct Dropped {
+    /// Datagrams that no workload had sent to a resolver, or that cannot be a query.
+    pub(super) refused: AtomicU64,
+    /// Queries beyond the bounds.
+    pub(super) overloaded: AtomicU64,
+}
+
+pub(super) struct Resolver {
+    v4: Arc<UdpSocket>,
+    v6: Option<Arc<UdpSocket>>,
+    tokens: Tokens,
+    flows: HashMap<Key, Flow>,
+    /// By tagged cgroup.
+    rooms: HashMap<u64, Arc<Semaphore>>,
+    room: Arc<Semaphore>,
+    dropped: Arc<Dropped>,
+}
+
+impl Resolver {
+    pub(super) fn new(v4: UdpSocket, v6: Option<UdpSocket>, tokens: Tokens, dropped: Arc<Dropped>) -> Self {
+        Self {
+            v4: Arc::new(v4),
+            v6: v6.map(Arc::new),
+            tokens,
+            flows: HashMap::new(),
+            rooms: HashMap::new(),
+            room: Arc::new(Semaphore::new(ALL_FLOWS)),
+            dropped,
+        }
+    }
+
+    /// The next flow. Cancel-safe.
+    pub(super) async fn next(&mut self) -> io::Result<Redirected> {
+        loop {
+            let (received, socket) = match &self.v6 {
+                Some(v6) => tokio::select! {
+                    received = datagram::receive(&self.v4, &self.tokens) => (received?, &self.v4),
+                    received = datagram::receive(v6, &self.tokens) => (received?, v6),
+                },
+                None => (datagram::receive(&self.v4, &self.tokens).await?, &self.v4),
+            };
+            let socket = Arc::clone(socket);
+            match received {
+                Some(datagram) => {
+                    if let Some(redirected) = self.put(datagram, &socket) {
+                        return Ok(redirected);
+                    }
+                }
+                None => drop(self.dropped.refused.fetch_add(1, Ordering::Relaxed)),
+            }
+        }
+    }
+
+    /// Gives a datagram to its flow: the connection, where that is a new one.
+    fn put(&mut self, datagram: Datagram, socket: &Arc<UdpSocket>) -> Option<Redirected> {
+        let Datagram {
+            message,
+            from,
+            record,
+        } = datagram;
+        let key = Key {
+            socket: record.socket,
+            addr: record.addr,
+            port: record.port,
+        };
+        let mut query = Query { message, from };
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.used = Instant::now();
+            match flow.queries.try_send(query) {
+                Ok(()) => return None,
+                Err(TrySendError::Full(_)) => {
+                    self.dropped.overloaded.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+                Err(TrySendError::Closed(unsent)) => query = unsent,
+            }
+        }
+        self.flows.retain(|_, flow| !flow.queries.is_closed());
+        let Some(room) = self.room_for(record.tagged) else {
+            self.dropped.overloaded.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let (stream, ours) = tokio::io::duplex(PIPE);
+        let (queries, waiting) = mpsc::channel(WAITING);
+        // There is room for the first.
+        let _sent = queries.try_send(query);
+        tokio::spawn(flow::carry(ours, waiting, from, Arc::downgrade(socket), room));
+        self.flows.insert(
+            key,
+            Flow {
+                queries,
+                tagged: record.tagged,
+                used: Instant::now(),
+            },
+        );
+        Some(Redirected {
+            stream: Box::new(stream),
+            origin: origin(&record),
+            original_dst: original_dst(&record),
+            transport: Transport::Udp,
+        })
+    }
+
+    /// Room for one more flow of a workload; where there is little left, it is made for the next one.
+    fn room_for(&mut self, tagged: u64) -> Option<Vec<OwnedSemaphorePermit>> {
+        let of_workload = self.flows.iter().filter(|(_, flow)| flow.tagged == tagged);
+        if of_workload.clone().count() >= MANY {
+            let quietest = of_workload.min_by_key(|(_, flow)| flow.used).map(|(key, _)| *key);
+            // Without a sender, the flow ends when it has answered.
+            quietest.and_then(|key| self.flows.remove(&key));
+        }
+        self.rooms
+            .retain(|id, room| *id == tagged || room.available_permits() < FLOWS);
+        let own = self
+            .rooms
+            .entry(tagged)
+            .or_insert_with(|| Arc::new(Semaphore::new(FLOWS)));
+        let own = Arc::clone(own).try_acquire_owned().ok()?;
+        let shared = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        Some(vec![own, shared])
+    }
+}
+
+/// What the programs are told of where the agent listens.
+pub(super) fn ports(port: u16) -> abi::Ports {
+    abi::Ports {
+        tcp: port,
+        dns: port,
+        reserved: 0,
+    }
+}

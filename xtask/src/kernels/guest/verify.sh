@@ -1,0 +1,3 @@
+# Every program, loaded by this kernel.
+uname -r
+"$PORTCULLIS" verify-bpf

@@ -1,0 +1,168 @@
+//! What is done in a guest.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+
+use super::{
+    image::Image,
+    kernel::Kernel,
+    machine::{Machine, Outcome},
+    payload::Payload,
+};
+use crate::step::{cargo, root, run, say};
+
+/// One thing that is done in a guest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Every program is loaded.
+    Verify,
+    /// `doctor` is right about the kernel.
+    Doctor,
+    /// The redirect tests.
+    Redirect,
+}
+
+const STAGES: [Stage; 3] = [Stage::Verify, Stage::Doctor, Stage::Redirect];
+
+/// What was built on this host.
+pub struct Built {
+    portcullis: PathBuf,
+    redirect: Option<PathBuf>,
+    workload: PathBuf,
+}
+
+/// Builds what the stages take along.
+pub fn build(stages: &[Stage]) -> anyhow::Result<Built> {
+    say("build", "what is taken into the guests");
+    let target = root().canonicalize()?.join("target/debug");
+    run(cargo().args(["build", "--package", "portcullis", "--bins"]))?;
+    let redirect = if stages.contains(&Stage::Redirect) {
+        Some(redirect_tests()?)
+    } else {
+        None
+    };
+    Ok(Built {
+        portcullis: target.join("portcullis"),
+        workload: target.join("redirect-workload"),
+        redirect,
+    })
+}
+
+/// Builds the redirect tests: where cargo put them.
+fn redirect_tests() -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["test", "--package", "e2e", "--test", "redirect", "--no-run"]);
+    command.args(["--message-format", "json"]);
+    let messages = crate::step::output(&mut command)?;
+    messages
+        .lines()
+        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+        .filter(|m| m.pointer("/target/name").is_some_and(|n| n == "redirect"))
+        .find_map(|m| m.get("executable")?.as_str().map(PathBuf::from))
+        .context("cargo built no redirect tests")
+}
+
+impl Stage {
+    /// The stages with these names; all when there are none.
+    pub fn select(names: &[String]) -> anyhow::Result<Vec<Self>> {
+        if let Some(unknown) = names.iter().find(|n| STAGES.iter().all(|s| s.name() != **n)) {
+            bail!(
+                "no stage '{unknown}': there are {}",
+                STAGES.map(Self::name).join(", ")
+            );
+        }
+        Ok(STAGES
+            .into_iter()
+            .filter(|s| names.is_empty() || names.iter().any(|n| n == s.name()))
+            .collect())
+    }
+
+    /// What `--only` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Doctor => "doctor",
+            Self::Redirect => "redirect",
+        }
+    }
+
+    /// What it shows.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Verify => "this kernel's verifier takes every program",
+            Self::Doctor => "doctor says of this kernel what is true of it",
+            Self::Redirect => "the redirect tests, each in a process of its own",
+        }
+    }
+
+    /// How long it may take, the start of the machine included.
+    fn limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Verify | Self::Doctor => 300,
+            Self::Redirect => 3600,
+        })
+    }
+
+    fn payload(self, built: &Built, kernel: &Kernel, test: Option<&str>) -> anyhow::Result<Payload> {
+        let mut payload = Payload {
+            programs: vec![built.portcullis.clone()],
+            ..Payload::default()
+        };
+        let head = format!(
+            "PORTCULLIS={}\nKERNEL={}\n",
+            built.portcullis.display(),
+            kernel.name
+        );
+        payload.script = match self {
+            Self::Verify => head + include_str!("guest/verify.sh"),
+            Self::Doctor => head + include_str!("guest/doctor.sh"),
+            Self::Redirect => {
+                let tests = built
+                    .redirect
+                    .as_ref()
+                    .context("the redirect tests are not built")?;
+                payload.programs.push(tests.clone());
+                payload.programs.push(built.workload.clone());
+                let filter = test.unwrap_or_default();
+                if !filter
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
+                {
+                    bail!("'{filter}' is no part of a test's name");
+                }
+                let more = format!("TESTS={}\nFILTER={filter}\n", tests.display());
+                head + &more + include_str!("guest/redirect.sh")
+            }
+        };
+        Ok(payload)
+    }
+
+    /// Does it in a machine of its own.
+    pub fn run(
+        self,
+        work: &Path,
+        image: &Image,
+        kernel: &Kernel,
+        built: &Built,
+        test: Option<&str>,
+    ) -> anyhow::Result<Outcome> {
+        let of = |what: &str| work.join(format!("{}-{}.{what}", kernel.name, self.name()));
+        let machine = Machine {
+            kernel,
+            root: of("root"),
+            payload: of("payload"),
+            log: of("log"),
+        };
+        run(Command::new("cp")
+            .arg("--sparse=always")
+            .args([&image.path, &machine.root]))?;
+        self.payload(built, kernel, test)?
+            .write(work, kernel, &machine.payload)?;
+        machine.run(self.limit())
+    }
+}

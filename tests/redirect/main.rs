@@ -7,6 +7,7 @@ mod doors;
 mod follow;
 mod guard;
 mod lifecycle;
+mod matrix;
 mod processes;
 mod redirected;
 mod storm;

@@ -4,10 +4,14 @@
 mod counted;
 mod datagrams;
 mod doors;
+mod escapes;
+mod exempt;
 mod follow;
 mod guard;
+mod handover;
 mod lifecycle;
 mod matrix;
+mod namespaces;
 mod processes;
 mod redirected;
 mod storm;

@@ -224,6 +224,7 @@ impl Agent {
         let control = self.control.clone();
         let dir = tagged.path;
         let switches = self.switches(&tagged.workload);
+        control.prepare(&dir).await;
         // Loading links is a handful of system calls, but not for an async thread.
         let done = tokio::task::spawn_blocking(move || control.tag_as(&dir, switches))
             .await

@@ -20,6 +20,7 @@ mod signals;
 mod status;
 mod tag;
 mod time;
+mod unit;
 mod unload;
 mod verify;
 mod verify_bpf;
@@ -72,7 +73,7 @@ enum Command {
     Daemon,
     /// Say what is enforced on this host right now; exit 1 when something is not.
     Status(status::Args),
-    /// Tag a running cgroup as a workload: from now on its sockets are redirected.
+    /// Tag a cgroup, or a systemd service, as a workload: its sockets are redirected.
     Tag(tag::TagArgs),
     /// Take a tag off again.
     Untag(tag::UntagArgs),
@@ -162,7 +163,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Daemon => daemon::run(&path),
         Command::Status(args) => status::run(&args, &config()?),
-        Command::Tag(args) => tag::tag(&args, &config()?),
+        Command::Tag(args) => tag::tag(&args, &path, config()),
         Command::Untag(args) => tag::untag(&args, &config()?),
         Command::Run(args) => Ok(run::run(&args, config())),
         Command::Enter(args) => Ok(enter::enter(&args)),

@@ -28,7 +28,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{RedirectError, Redirected, Redirector, process},
+    redirect::{Namespace, RedirectError, Redirected, Redirector, process},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -73,6 +73,8 @@ struct Accepted {
     process: Process,
     original_dst: OriginalDst,
     transport: Transport,
+    /// Where that is not the agent's own.
+    namespace: Option<Arc<Namespace>>,
     workload: Option<WorkloadName>,
 }
 
@@ -124,6 +126,7 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
@@ -133,6 +136,7 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
         };
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
@@ -225,6 +229,7 @@ impl Front {
         let connector = self.connector.load_full();
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
+            namespace: accepted.namespace.as_deref(),
             tls: facts,
             acceptor: &self.acceptor,
             connector: &connector,

@@ -13,16 +13,23 @@ pub mod doors;
 mod dummy;
 mod error;
 mod exec;
+pub mod guard;
+mod kept;
+mod netns;
 pub mod process;
 mod sys;
 pub mod tags;
 mod watch;
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use kept::Kept;
+pub use netns::Namespace;
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 
@@ -41,6 +48,8 @@ pub struct Redirected {
     pub original_dst: OriginalDst,
     /// What it came by.
     pub transport: Transport,
+    /// The network namespace that it is to go on from, where that is not the agent's own.
+    pub namespace: Option<Arc<Namespace>>,
 }
 
 /// Where connections come from.

@@ -3,9 +3,9 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, exec};
+use crate::redirect::{RedirectError, btf::Btf, exec, guard};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
 const PINNED: &[&str] = &[
@@ -20,12 +20,17 @@ const PINNED: &[&str] = &[
     "SENDING",
     "DATAGRAMS",
     "PROCS",
+    "STRANGE",
+    "EXEMPT",
+    "EXEMPT_USED",
+    "EXEMPT_OF",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
 pub(super) const WORKLOAD: &[&str] = &[
     "egress",
+    "ingress",
     "workload_ops",
     "getpeername4",
     "getpeername6",
@@ -35,6 +40,8 @@ pub(super) const WORKLOAD: &[&str] = &[
     "connect6",
     "sendmsg4",
     "sendmsg6",
+    "bind4",
+    "bind6",
     "sock_create",
 ];
 
@@ -74,7 +81,8 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = exec::offsets(&btf)?;
+    let mut offsets = exec::offsets(&btf)?;
+    offsets.extend(guard::offsets(&btf)?);
     let mut loader = EbpfLoader::new();
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
@@ -84,12 +92,12 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for &map in PINNED {
+        for &map in PINNED.iter().chain(&guard::PINNED) {
             loader.map_pin_path(map, pins.map(map));
         }
     }
     let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
-    for (name, program) in ebpf.programs_mut() {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !guard::loads(name)) {
         load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
     Ok(ebpf)
@@ -113,7 +121,9 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     load(None, Logging::On)?;
     let ebpf = load(None, Logging::Off)?;
+    let optional = guard::load(&ebpf, OBJECT)?;
     ebpf.programs()
+        .filter(|(name, _)| !guard::loads(name))
         .map(|(name, program)| {
             let info = program
                 .info()
@@ -125,6 +135,14 @@ pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
                 bytes: info.size_translated(),
             })
         })
+        .chain(optional.loaded().map(|(name, kind)| {
+            Ok(ProgramInfo {
+                name: name.to_owned(),
+                kind,
+                verified_instructions: None,
+                bytes: None,
+            })
+        }))
         .collect()
 }
 

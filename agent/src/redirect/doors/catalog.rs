@@ -330,7 +330,7 @@ pub const DOORS: &[Door] = &[
     },
     Door {
         id: "mount-namespace",
-        what: "mounts that change what a path means",
+        what: "mounts that change what a path means, in a user and mount namespace of its own",
         root: false,
         ways: &[
             way(
@@ -345,6 +345,13 @@ pub const DOORS: &[Door] = &[
             CALLS,
         ],
         open: "mounts are not looked at; they matter where UNIX sockets are allowed by their path",
+    },
+    Door {
+        id: "mount-root",
+        what: "mounts that change what a path means, by root",
+        root: true,
+        ways: &[],
+        open: "who has CAP_SYS_ADMIN over the host may mount, unless [[workload]] guard says mount = \"deny\"; it matters where UNIX sockets are allowed by their path",
     },
     Door {
         id: "setuid",

@@ -10,6 +10,7 @@ mod follow;
 mod guard;
 mod handover;
 mod lifecycle;
+mod matrix;
 mod namespaces;
 mod processes;
 mod redirected;

@@ -26,7 +26,9 @@ mod unix;
 
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
-    programs::{LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    programs::{
+        LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+    },
 };
 
 /// connect(2) of an AF_INET socket.
@@ -125,6 +127,38 @@ pub fn task_exited(ctx: RawTracePointContext) -> i32 {
     task::exited(&ctx)
 }
 
+/// Every new thread of the host, before it runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(&ctx);
+    0
+}
+
+/// Every exec of the host: the old program is gone, no instruction of the new one has run.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg(0);
+    if let Some(tagged) = process::exec(&ctx, task, ctx.arg::<u64>(1) as u32) {
+        exec::executed(&ctx, task, ctx.arg(2), tagged);
+    }
+    0
+}
+
+/// Every thread of the host that ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
+    exec::exited(&ctx, ctx.arg(0));
+    process::exit(&ctx);
+    0
+}
+
+/// Every system call of the host; attached only where a workload's execs are held.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
+    exec::held_call();
+    0
+}
+
 /// connect(2) of a UNIX socket. The section's name is one that aya knows: the agent loads it as what it is.
 #[cgroup_sock_addr(connect4)]
 pub fn connect_unix(ctx: SockAddrContext) -> i32 {
@@ -177,38 +211,6 @@ pub fn lsm_move_mount(ctx: LsmContext) -> i32 {
 #[lsm(hook = "path_chroot")]
 pub fn lsm_chroot(ctx: LsmContext) -> i32 {
     lsm::mounts(&ctx)
-}
-
-/// Every new thread of the host, before it runs.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
-    process::fork(&ctx);
-    0
-}
-
-/// Every exec of the host: the old program is gone, no instruction of the new one has run.
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
-    let task = ctx.arg(0);
-    if let Some(tagged) = process::exec(&ctx, task, ctx.arg::<u64>(1) as u32) {
-        exec::executed(&ctx, task, ctx.arg(2), tagged);
-    }
-    0
-}
-
-/// Every thread of the host that ends.
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
-    exec::exited(&ctx, ctx.arg(0));
-    process::exit(&ctx);
-    0
-}
-
-/// Every system call of the host; attached only where a workload's execs are held.
-#[raw_tracepoint(tracepoint = "sys_enter")]
-pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
-    exec::held_call();
-    0
 }
 
 #[panic_handler]

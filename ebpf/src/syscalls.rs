@@ -166,7 +166,11 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
         Call::Setns | Call::Mount => (flag::MOUNT, Outcome::MountDenied),
     };
     // No hook of LSM programs is asked for these as they are asked here.
-    let by_lsm = if matches!(call, Call::Setns | Call::Perf) { 0 } else { by_lsm };
+    let by_lsm = if matches!(call, Call::Setns | Call::Perf) {
+        0
+    } else {
+        by_lsm
+    };
     if (flags | by_lsm) & door != 0 {
         return;
     }

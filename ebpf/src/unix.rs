@@ -114,7 +114,10 @@ fn by_rule(ctx: &SockAddrContext, kernel_ctx: *mut c_void, tagged: Tagged, call:
 /// Reads the address into `key`, which is zero: a path to its first zero, an abstract name as long as it is.
 #[inline(always)]
 fn address(kernel_ctx: u64, key: &mut UnixKey) -> bool {
-    let (Some(at), Some(len)) = (kernel::read(kernel_ctx + UADDR), kernel::read32(kernel_ctx + UADDRLEN)) else {
+    let (Some(at), Some(len)) = (
+        kernel::read(kernel_ctx + UADDR),
+        kernel::read32(kernel_ctx + UADDRLEN),
+    ) else {
         return false;
     };
     if len <= FAMILY || len > FAMILY + UNIX_PATH as u32 {

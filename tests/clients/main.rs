@@ -11,6 +11,7 @@ mod evidence;
 mod export;
 mod postgres;
 mod secrets;
+mod service;
 mod ship;
 mod sinks;
 mod streams;

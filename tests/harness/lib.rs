@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod haproxy;
 pub mod issuer;
 pub mod ledger;
+pub mod manager;
 pub mod nginx;
 pub mod paths;
 pub mod pki;

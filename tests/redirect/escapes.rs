@@ -20,7 +20,11 @@ pub fn program() -> &'static Path {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guard");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/redirect/hostile/guard.c");
-        let built = Command::new("cc").args(["-O1", "-o"]).arg(&path).arg(source).status();
+        let built = Command::new("cc")
+            .args(["-O1", "-o"])
+            .arg(&path)
+            .arg(source)
+            .status();
         assert!(built.unwrap().success());
         (dir, path)
     });
@@ -65,7 +69,9 @@ impl Waiting {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert!(line.starts_with("ready"));
         Self(child)
     }
@@ -99,16 +105,31 @@ fn whoever_leaves_the_cgroup_does_not_get_far() {
         for (n, way) in ["leave", "push-child", "clone-into"].into_iter().enumerate() {
             assert_eq!(attempt(&cgroup.0, &[way, out]), Attempt::Killed, "{way}");
             assert_eq!(count(&control, id, Outcome::EscapeKilled), n as u64 + 1, "{way}");
-            let event = tokio::time::timeout(DEADLINE, events.next()).await.unwrap().unwrap();
-            assert_eq!((event.tagged, event.to), (id.0, portcullis::redirect::cgroup::id(&outside.0).unwrap().0));
+            let event = tokio::time::timeout(DEADLINE, events.next())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (event.tagged, event.to),
+                (id.0, portcullis::redirect::cgroup::id(&outside.0).unwrap().0)
+            );
             assert_eq!(event.by == event.pid, way == "leave", "{way}");
         }
         assert_eq!(count(&control, id, Outcome::EscapeMoved), 1);
         // Deeper is not out.
         let inner = Cgroup::below(&cgroup.0, "inner");
-        assert!(allowed(&attempt(&cgroup.0, &["leave", inner.0.to_str().unwrap()])));
+        assert!(allowed(&attempt(
+            &cgroup.0,
+            &["leave", inner.0.to_str().unwrap()]
+        )));
         // Nor is anybody else's way from one cgroup to another concerned.
-        assert!(allowed(&attempt(&outside.0, &["leave", inner.0.parent().unwrap().parent().unwrap().to_str().unwrap()])));
+        assert!(allowed(&attempt(
+            &outside.0,
+            &[
+                "leave",
+                inner.0.parent().unwrap().parent().unwrap().to_str().unwrap()
+            ]
+        )));
         assert_eq!(count(&control, id, Outcome::EscapeKilled), 3);
         healthy(&control);
     });
@@ -127,12 +148,20 @@ fn whoever_is_moved_away_is_counted_and_ended_where_that_is_wanted() {
         for (n, process) in [early, late].into_iter().enumerate() {
             std::fs::write(outside.0.join("cgroup.procs"), process.pid()).unwrap();
             assert_eq!(count(&control, id, Outcome::EscapeMoved), n as u64 + 1);
-            let event = tokio::time::timeout(DEADLINE, events.next()).await.unwrap().unwrap();
+            let event = tokio::time::timeout(DEADLINE, events.next())
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!((event.pid, event.by), (process.0.id(), std::process::id()));
             assert_eq!(process.go_on(), None);
         }
         control
-            .tag_as(&cgroup.0, Tag { flags: flag::MOVED_ENDS })
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::MOVED_ENDS,
+                },
+            )
             .unwrap();
         let process = Waiting::new(Some(&cgroup.0));
         std::fs::write(outside.0.join("cgroup.procs"), process.pid()).unwrap();
@@ -154,11 +183,11 @@ fn sockets_of_other_families_end_their_maker() {
         let (_agent, control) = pins.start();
         let id = control.tag(&cgroup.0).unwrap();
         let attempts: [&[&str]; 9] = [
-            &["socket", "17"],       // AF_PACKET
-            &["socket", "40"],       // AF_VSOCK
-            &["socket", "44"],       // AF_XDP
-            &["socket", "38", "5"],  // AF_ALG
-            &["socketpair", "30"],   // AF_TIPC
+            &["socket", "17"],      // AF_PACKET
+            &["socket", "40"],      // AF_VSOCK
+            &["socket", "44"],      // AF_XDP
+            &["socket", "38", "5"], // AF_ALG
+            &["socketpair", "30"],  // AF_TIPC
             &["int80-socket", "17"],
             &["int80-socketcall", "17"],
             &["x32-socket", "17"],
@@ -166,15 +195,31 @@ fn sockets_of_other_families_end_their_maker() {
         ];
         for (n, words) in attempts.iter().enumerate() {
             assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");
-            assert_eq!(count(&control, id, Outcome::FamilyDenied), n as u64 + 1, "{words:?}");
+            assert_eq!(
+                count(&control, id, Outcome::FamilyDenied),
+                n as u64 + 1,
+                "{words:?}"
+            );
         }
-        for words in [&["socket", "1", "1"][..], &["socket", "16"], &["socketpair", "1"], &["int80-getpid"]] {
+        for words in [
+            &["socket", "1", "1"][..],
+            &["socket", "16"],
+            &["socketpair", "1"],
+            &["int80-getpid"],
+        ] {
             let attempt = attempt(&cgroup.0, words);
             assert!(allowed(&attempt), "{words:?}: {attempt:?}");
         }
         // Whoever is no workload makes what it likes.
         assert!(allowed(&attempt(Path::new(""), &["socket", "17"])));
-        control.tag_as(&cgroup.0, Tag { flags: flag::FAMILIES }).unwrap();
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::FAMILIES,
+                },
+            )
+            .unwrap();
         assert!(allowed(&attempt(&cgroup.0, &["socket", "17"])));
         healthy(&control);
     });
@@ -186,11 +231,21 @@ fn io_uring_ends_its_user() {
         let (pins, cgroup) = (Pins::new(), Cgroup::new());
         let (_agent, control) = pins.start();
         let id = control.tag(&cgroup.0).unwrap();
-        for (n, word) in ["io-uring-setup", "io-uring-enter", "io-uring-register"].into_iter().enumerate() {
+        for (n, word) in ["io-uring-setup", "io-uring-enter", "io-uring-register"]
+            .into_iter()
+            .enumerate()
+        {
             assert_eq!(attempt(&cgroup.0, &[word]), Attempt::Killed, "{word}");
             assert_eq!(count(&control, id, Outcome::IoUringDenied), n as u64 + 1);
         }
-        control.tag_as(&cgroup.0, Tag { flags: flag::IO_URING }).unwrap();
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::IO_URING,
+                },
+            )
+            .unwrap();
         assert!(allowed(&attempt(&cgroup.0, &["io-uring-setup"])));
         healthy(&control);
     });
@@ -204,7 +259,11 @@ fn processes_outside_cannot_be_traced_and_those_within_can() {
         let id = control.tag(&cgroup.0).unwrap();
         let target = Waiting::new(None);
         for (n, word) in ["attach", "seize", "vm-read", "getfd"].into_iter().enumerate() {
-            assert_eq!(attempt(&cgroup.0, &[word, &target.pid()]), Attempt::Killed, "{word}");
+            assert_eq!(
+                attempt(&cgroup.0, &[word, &target.pid()]),
+                Attempt::Killed,
+                "{word}"
+            );
             assert_eq!(count(&control, id, Outcome::TraceDenied), n as u64 + 1);
         }
         let within = Waiting::new(Some(&cgroup.0));
@@ -217,7 +276,8 @@ fn processes_outside_cannot_be_traced_and_those_within_can() {
         ] {
             let attempt = attempt(&cgroup.0, words);
             // The memory that is asked for need not be there in another program.
-            let reached = allowed(&attempt) || matches!(&attempt, Attempt::Said(said) if said.contains("EFAULT"));
+            let reached =
+                allowed(&attempt) || matches!(&attempt, Attempt::Said(said) if said.contains("EFAULT"));
             assert!(reached, "{words:?}: {attempt:?}");
         }
         // A number that nobody has.
@@ -242,7 +302,14 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
         assert_eq!(count(&control, id, Outcome::MountDenied), 1);
         // What starts a container mounts in the container's cgroup.
         assert!(allowed(&attempt(&cgroup.0, &["chroot", "/"])));
-        control.tag_as(&cgroup.0, Tag { flags: flag::MOUNT_STRICT }).unwrap();
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::MOUNT_STRICT,
+                },
+            )
+            .unwrap();
         let attempts: [&[&str]; 5] = [
             &["mount", path],
             &["umount", path],
@@ -252,10 +319,17 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
         ];
         for (n, words) in attempts.iter().enumerate() {
             assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");
-            assert_eq!(count(&control, id, Outcome::MountDenied), n as u64 + 2, "{words:?}");
+            assert_eq!(
+                count(&control, id, Outcome::MountDenied),
+                n as u64 + 2,
+                "{words:?}"
+            );
         }
         // CLONE_NEWNET
-        assert!(allowed(&attempt(&cgroup.0, &["setns", "/proc/self/ns/net", "0x40000000"])));
+        assert!(allowed(&attempt(
+            &cgroup.0,
+            &["setns", "/proc/self/ns/net", "0x40000000"]
+        )));
         control.tag_as(&cgroup.0, Tag { flags: flag::MOUNT }).unwrap();
         assert!(allowed(&attempt(&cgroup.0, &["own-mount", path])));
         healthy(&control);
@@ -267,7 +341,9 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
 fn other_processes_pay_little() {
     isolated(|| async {
         let time = || {
-            let Attempt::Said(said) = attempt(Path::new(""), &["time", "1000000"]) else { panic!() };
+            let Attempt::Said(said) = attempt(Path::new(""), &["time", "1000000"]) else {
+                panic!()
+            };
             said.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
         };
         let least = |n: u32| (0..n).map(|_| time()).min().unwrap();

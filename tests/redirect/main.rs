@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod datagrams;
+mod counted;
 mod doors;
 mod escapes;
 mod follow;
 mod guard;
+mod handover;
 mod lifecycle;
 mod processes;
 mod redirected;

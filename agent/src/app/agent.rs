@@ -12,7 +12,11 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
-    approving::Approving, control::Caller, events, shipping,
+    approving::Approving,
+    control::Caller,
+    events,
+    selftesting::{self, Last},
+    shipping,
 };
 use crate::{
     config::Config,
@@ -20,6 +24,7 @@ use crate::{
     identity::Actor,
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
+    reconcile::Reconciler,
     redirect::{
         Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors,
         guard::UnixListeners, tags,
@@ -39,6 +44,8 @@ pub(super) struct Agent {
     pub(super) retention: Retention,
     pub(super) truth: Truth,
     pub(super) shipping: Shipping,
+    pub(super) reconciler: Reconciler,
+    pub(super) selftest: Last,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -50,6 +57,7 @@ pub(super) struct Sides {
     pub(super) retention: Retention,
     pub(super) shipping: Shipping,
     pub(super) truth: Truth,
+    pub(super) reconciler: Reconciler,
 }
 
 impl Agent {
@@ -67,9 +75,12 @@ impl Agent {
             retention,
             shipping,
             truth,
+            reconciler,
         } = sides;
+        let selftest = Last::read(&config.host.data_dir);
         Self {
             front,
+            selftest,
             config_path: path,
             config: Mutex::new(config),
             control,
@@ -79,6 +90,7 @@ impl Agent {
             retention,
             truth,
             shipping,
+            reconciler,
             started_at,
             following: Mutex::new(None),
         }
@@ -250,7 +262,13 @@ impl Agent {
             return;
         };
         let control = self.control.clone();
-        let done = tokio::task::spawn_blocking(move || control.untag(id)).await;
+        let (reconciler, workload) = (self.reconciler.clone(), tag.workload.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            // Its counters go with it.
+            reconciler.closing(id, &workload);
+            control.untag(id)
+        })
+        .await;
         if let Ok(Err(e)) = done {
             tracing::warn!(cgroup_id = id.0, "programs could not be detached: {e}");
         }
@@ -438,12 +456,16 @@ impl Agent {
             ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             doors: self.doors(),
+            reconcile: self.reconciler.status(),
+            selftest: self.selftest.get(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
         status
             .problems
             .extend(super::retention::problems(&self.retention));
+        status.problems.extend(self.reconciler.problems());
+        status.problems.extend(selftesting::problems(&self.selftest));
         status
     }
 
@@ -538,7 +560,7 @@ fn source(source: Source) -> &'static str {
     }
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()

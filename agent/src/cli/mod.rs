@@ -11,13 +11,16 @@ mod evidence;
 mod export;
 mod ledger;
 mod manual;
+mod reconcile;
 mod retention;
+mod selftest;
 mod sessions;
 mod ship;
 mod signals;
 mod status;
 mod tag;
 mod time;
+mod unit;
 mod unload;
 mod verify;
 mod verify_bpf;
@@ -71,7 +74,7 @@ enum Command {
     Daemon,
     /// Say what is enforced on this host right now; exit 1 when something is not.
     Status(status::Args),
-    /// Tag a running cgroup as a workload: from now on its sockets are redirected.
+    /// Tag a cgroup, or a systemd service, as a workload: its sockets are redirected.
     Tag(tag::TagArgs),
     /// Take a tag off again.
     Untag(tag::UntagArgs),
@@ -113,6 +116,17 @@ enum Command {
     /// Look at where the ledger is sent to ([[ship]]), and steer it.
     #[command(subcommand)]
     Ship(ship::Command),
+    /// Hold what the kernel counted of each workload against the ledger, now; exit 1 when something differs.
+    Reconcile(reconcile::Args),
+    /// Really try every way out of a workload on this host, and record what came of it; exit 1 when one is open that
+    /// should be closed.
+    ///
+    /// In a throw-away workload, against a network namespace and processes of its own; needs root, the running daemon
+    /// and ip(8). It adds a device `pcst0` with addresses of RFC 5737 to this host while it runs.
+    Selftest(selftest::Args),
+    /// One attempt of a self-test, in a process of its own.
+    #[command(hide = true)]
+    SelftestAttempt,
     /// Load every eBPF program without attaching it, and print what the kernel's verifier counted.
     VerifyBpf(verify_bpf::Args),
     /// Take all programs off this host: no workload is redirected or guarded any more.
@@ -150,7 +164,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Daemon => daemon::run(&path),
         Command::Status(args) => status::run(&args, &config()?),
-        Command::Tag(args) => tag::tag(&args, &config()?),
+        Command::Tag(args) => tag::tag(&args, &path, config()),
         Command::Untag(args) => tag::untag(&args, &config()?),
         Command::Run(args) => Ok(run::run(&args, config())),
         Command::Enter(args) => Ok(enter::enter(&args)),
@@ -166,6 +180,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ship(command) => ship::run(&command, &config()?),
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
+        Command::Reconcile(args) => reconcile::run(&args, &config()?),
+        Command::Selftest(args) => selftest::run(&args, &config()?),
+        Command::SelftestAttempt => selftest::attempt(),
         Command::VerifyBpf(args) => verify_bpf::run(&args),
         Command::Unload => unload::run(&config()?),
         Command::Man(args) => manual::man(&args, Cli::command()),

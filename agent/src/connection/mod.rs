@@ -4,6 +4,7 @@
 //! the gate for each operation, and the gate alone lets anything go upstream.
 
 mod dial;
+mod tally;
 mod workloads;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +12,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 use self::dial::{Legs, UpstreamDial};
-pub use self::workloads::{Tag, Workloads};
+pub use self::{
+    tally::{Tallied, Tally},
+    workloads::{Tag, Workloads},
+};
 use crate::{
     config::{Limits, Upstream, UpstreamProtocol},
     detect::{self, Known, Sniffed},
@@ -40,6 +44,8 @@ pub struct Front {
     pub shared: Shared,
     /// Which tagged cgroup is which workload.
     pub workloads: Workloads,
+    /// What became of their connections, for the reconciliation with the kernel's counters.
+    pub tally: Tally,
     /// Who the workloads are.
     pub identities: Identities,
     /// Masking rules in force.
@@ -98,8 +104,11 @@ impl Front {
                     continue;
                 }
             };
+            let (tagged, transport) = (redirected.origin.tagged, redirected.transport);
+            self.tally.taken(tagged, transport);
             if self.shared.drain.is_stopping() || self.shared.drain.live() >= self.limits.load().connections {
                 self.shared.metrics.turned_away();
+                self.tally.turned_away(tagged, transport);
                 continue;
             }
             let front = Arc::clone(&self);
@@ -131,7 +140,9 @@ impl Front {
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
         // denies each operation on it, in a form that the workload's program understands.
-        let _ = self.record(&accepted, None).await;
+        let opened = self.record(&accepted, None).await;
+        self.tally
+            .opened(accepted.origin.tagged, accepted.transport, opened.is_ok());
         let reason = match &accepted.workload {
             None => Reason::WorkloadUnknown,
             Some(workload) => match self.identities.handle(workload) {
@@ -296,6 +307,7 @@ impl Front {
             netns: accepted.origin.netns,
             destination: accepted.original_dst,
             unix: accepted.unix.as_ref().and_then(|unix| unix.path.to_str()),
+            transport: accepted.transport,
             closing,
         });
         self.shared.ledger.enqueue(entry).await.map_err(|e| e.reason())

@@ -10,7 +10,7 @@ use super::credential::Used;
 use crate::{
     model::{
         Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason,
-        Rfc3339, Seq, SessionId, Value, WorkloadName,
+        Rfc3339, Seq, SessionId, Transport, Value, WorkloadName,
     },
     policy::Approval,
 };
@@ -408,6 +408,9 @@ struct SessionBody<'a> {
     reason: Option<Reason>,
     session: SessionId,
     tls: TlsBodies<'a>,
+    /// Left out for TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<&'a str>,
     v: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     workload: Option<&'a WorkloadName>,
@@ -451,6 +454,8 @@ pub struct SessionParts<'a> {
     pub destination: OriginalDst,
     /// The path, where it was a UNIX socket.
     pub unix: Option<&'a str>,
+    /// What it came by.
+    pub transport: Transport,
     /// Set for the closing entry.
     pub closing: Option<Closing<'a>>,
 }
@@ -483,6 +488,11 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
         tls: TlsBodies {
             downstream: closing.and_then(|c| c.downstream),
             upstream: closing.and_then(|c| c.upstream),
+        },
+        transport: match p.transport {
+            Transport::Tcp => None,
+            Transport::Udp => Some("udp"),
+            Transport::Unix => Some("unix"),
         },
         v: 1,
         workload: p.workload,

@@ -61,7 +61,8 @@ impl Btf {
 
     /// The id of a function.
     pub(super) fn function(&self, name: &str) -> Option<u32> {
-        let is_it = |at: &usize| self.kind(*at).is_some_and(|(kind, _)| kind == FUNC) && self.named(*at, name);
+        let is_it =
+            |at: &usize| self.kind(*at).is_some_and(|(kind, _)| kind == FUNC) && self.named(*at, name);
         let id = self.types.iter().skip(1).position(is_it)?;
         u32::try_from(id + 1).ok()
     }

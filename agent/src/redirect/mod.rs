@@ -14,6 +14,7 @@ mod dummy;
 mod error;
 mod exec;
 pub mod guard;
+mod kept;
 pub mod process;
 mod sys;
 pub mod tags;
@@ -26,6 +27,7 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use kept::Kept;
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 

@@ -8,7 +8,7 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -200,4 +200,14 @@ pub fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Takes over a descriptor that this process was started with; nothing else here may use its number.
+pub(super) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    // Safety: fcntl(2) takes any number, and fails for one that is not open.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Safety: it is open, and by the protocol of sd_listen_fds(3) it is this process's, whose only taker this is.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -62,8 +62,8 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
-    pub(super) guard: Guard,
     pub(super) procs: HashMap<MapData, u32, abi::Proc>,
+    pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
 }
 
@@ -80,7 +80,7 @@ impl Control {
     }
 
     /// A panic elsewhere leaves nothing half-written here that the kernel does not know better.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -261,6 +261,7 @@ impl State {
             0 => refuse("it is the root"),
             depth if depth >= abi::MAX_DEPTH as usize => refuse("it is too deep in the tree"),
             _ if self.agent.1.starts_with(directory) => refuse("the agent itself is within"),
+            _ if directory.starts_with(&self.agent.1) => refuse("it is within the agent's own cgroup"),
             _ => Ok(()),
         }
     }
@@ -381,13 +382,6 @@ impl State {
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
-        let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
-        for program in on_host.chain(self.guard.on_host()) {
-            let pin = self.pins.host_link(program);
-            let mut of_host = self.describe(*agent, path, program, &pin)?;
-            of_host.ok = of_host.program_id != 0 && self.is_loaded(program, of_host.program_id);
-            all.push(of_host);
-        }
         for (program, _) in exec::PROGRAMS {
             let (link, program_id, ok) = exec::describe(&self.ebpf, program, &self.pins.host_link(program))?;
             all.push(AttachedProgram {
@@ -398,6 +392,13 @@ impl State {
                 program_id,
                 ok,
             });
+        }
+        let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
+        for program in on_host.chain(self.guard.on_host()) {
+            let pin = self.pins.host_link(program);
+            let mut of_host = self.describe(*agent, path, program, &pin)?;
+            of_host.ok = of_host.program_id != 0 && self.is_loaded(program, of_host.program_id);
+            all.push(of_host);
         }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
             for &program in WORKLOAD {

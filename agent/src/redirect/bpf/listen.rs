@@ -3,11 +3,15 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use crate::redirect::{RedirectError, sys};
+use crate::{
+    model::CgroupId,
+    redirect::{Kept, RedirectError, kept, sys},
+};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -17,15 +21,23 @@ const BACKLOG: u32 = 4096;
 pub(super) struct Listeners {
     v4: TcpListener,
     v6: Option<TcpListener>,
+    /// Under which name the service manager keeps both.
+    name: String,
 }
 
 impl Listeners {
-    pub(super) fn bind(port: u16) -> Result<Self, RedirectError> {
+    /// Those that were kept while no agent ran, with the connections that wait in them, or new ones.
+    pub(super) fn bind(port: u16, agent: CgroupId, kept: &mut Kept) -> Result<Self, RedirectError> {
         let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
         let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
+        let name = kept::name(port, agent);
+        let mut open = |address| match kept.tcp(&name, address) {
+            Some(listener) => adopt(listener),
+            None => listen(address),
+        };
         Ok(Self {
-            v4: listen(v4).map_err(|source| refused(v4, source))?,
-            v6: match listen(v6) {
+            v4: open(v4).map_err(|source| refused(v4, source))?,
+            v6: match open(v6) {
                 Ok(listener) => Some(listener),
                 // A host without IPv6: a workload's IPv6 connects are refused there.
                 Err(error) if is_without_ipv6(&error) => {
@@ -34,7 +46,14 @@ impl Listeners {
                 }
                 Err(source) => return Err(refused(v6, source)),
             },
+            name,
         })
+    }
+
+    /// What the service manager is asked to keep, and under which name.
+    pub(super) fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let v6 = self.v6.as_ref().map(AsFd::as_fd);
+        (&self.name, [self.v4.as_fd()].into_iter().chain(v6).collect())
     }
 
     pub(super) fn v4(&self) -> &TcpListener {
@@ -55,7 +74,13 @@ impl Listeners {
 }
 
 /// The resolver's sockets, on the same addresses and with the same port number.
-pub(super) fn resolver(port: u16) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+pub(super) fn resolver(
+    port: u16,
+    agent: CgroupId,
+    kept: &mut Kept,
+) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+    let name = kept::name(port, agent);
+    let mut datagrams = |address| datagrams(kept.udp(&name, address), address);
     let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
     let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
     let v6 = match datagrams(v6) {
@@ -68,8 +93,12 @@ pub(super) fn resolver(port: u16) -> Result<(UdpSocket, Option<UdpSocket>), Redi
 }
 
 /// Without SO_REUSEADDR, by which another process could take the port of a UDP socket.
-fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
+/// One that was kept has the datagrams that came meanwhile.
+fn datagrams(kept: Option<std::net::UdpSocket>, address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = match kept {
+        Some(socket) => socket,
+        None => std::net::UdpSocket::bind(address)?,
+    };
     socket.set_nonblocking(true)?;
     sys::receive_marks(&socket)?;
     UdpSocket::from_std(socket)
@@ -86,6 +115,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

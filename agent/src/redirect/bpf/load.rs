@@ -74,7 +74,8 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?].concat();
+    let mut offsets = exec::offsets(&btf)?;
+    offsets.extend(guard::offsets(&btf)?);
     let mut loader = EbpfLoader::new();
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);

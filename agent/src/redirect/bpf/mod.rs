@@ -8,11 +8,13 @@ mod listen;
 mod load;
 mod pin;
 mod resolver;
+mod settle;
 
 use std::{
     collections::BTreeMap,
     io,
     net::Ipv6Addr,
+    os::fd::BorrowedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -35,6 +37,7 @@ pub use load::{ProgramInfo, verify};
 pub(super) use pin::failed as pin_failed;
 pub use pin::remove;
 pub use portcullis_abi::{Counters, Outcome, Site};
+pub use settle::Counted;
 
 use self::{
     control::State,
@@ -45,7 +48,7 @@ use self::{
     resolver::{Dropped, Resolver},
 };
 use super::{
-    RedirectError, Redirected, Redirector, cgroup, exec,
+    Kept, RedirectError, Redirected, Redirector, cgroup, exec,
     guard::{self, Guard},
     sys,
 };
@@ -84,12 +87,20 @@ impl BpfRedirector {
     /// # Errors
     /// When the port is used, or the kernel lacks or refuses something; the error names it.
     pub fn start(options: &Options) -> Result<Self, RedirectError> {
+        Self::start_with(options, &mut Kept::default())
+    }
+
+    /// As [`Self::start`], with the listeners that the service manager kept, if they are there.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(options: &Options, kept: &mut Kept) -> Result<Self, RedirectError> {
         // Before the listeners: a socket keeps the cgroup of its making, and accepted ones have the listener's.
         let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
-        let listeners = Listeners::bind(options.port)?;
-        let (dns4, dns6) = listen::resolver(options.port)?;
+        let listeners = Listeners::bind(options.port, agent.0, kept)?;
+        let (dns4, dns6) = listen::resolver(options.port, agent.0, kept)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -113,8 +124,8 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
-            guard: Guard::new(&mut ebpf, optional)?,
             procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
+            guard: Guard::new(&mut ebpf, optional)?,
             ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
@@ -124,14 +135,14 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
-        let pins = &state.pins;
-        // Before tags: what is started in between must be remembered.
-        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
-        state.guard.attach(|program| pins.host_link(program))?;
         for (program, tracepoint) in exec::PROGRAMS {
             let pin = state.pins.host_link(program);
             exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
         }
+        let pins = &state.pins;
+        // Before tags: what is started in between must be remembered.
+        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
+        state.guard.attach(|program| pins.host_link(program))?;
         state.take_over()?;
         Ok(Self {
             listeners,
@@ -147,6 +158,14 @@ impl BpfRedirector {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The listeners and the resolver's sockets, for the service manager to keep while no agent runs, and the name to keep them under.
+    #[must_use]
+    pub fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let (name, mut all) = self.listeners.to_keep();
+        all.extend(self.resolver.sockets());
+        (name, all)
     }
 
     /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.

@@ -75,7 +75,7 @@ impl Pins {
         self.0.join(format!("{LINK}{AGENT}"))
     }
 
-    /// The pin of a link that is the host's, and no cgroup's.
+    /// The pin of a link that is on the host and not on a cgroup.
     pub(super) fn host_link(&self, program: &str) -> PathBuf {
         self.0.join(format!("{LINK}{program}"))
     }

@@ -75,7 +75,8 @@ impl Guard {
     /// What goes on the host's security hooks.
     pub(in crate::redirect) fn on_host(&self) -> impl Iterator<Item = &'static str> {
         let all = self.optional.loaded.iter();
-        all.filter(|one| one.hook.attach == Attach::Security).map(Loaded::name)
+        all.filter(|one| one.hook.attach == Attach::Security)
+            .map(Loaded::name)
     }
 
     /// Whether the program of this name has this id.
@@ -97,9 +98,7 @@ impl Guard {
             }
             let attached = sys::load::attach_function(one.program.as_fd())
                 .map_err(failed(&pin(one.name())))
-                .and_then(|link| {
-                    replace(&pin(one.name()), |at| sys::load::obj_pin(link.as_fd(), at))
-                });
+                .and_then(|link| replace(&pin(one.name()), |at| sys::load::obj_pin(link.as_fd(), at)));
             if let Err(error) = &attached {
                 tracing::info!(program = one.name(), "not attached on this host: {error}");
                 unavailable.push(super::Unavailable {
@@ -110,9 +109,12 @@ impl Guard {
             attached.is_ok()
         });
         let is_there = |program: &str| optional.iter().any(|one| one.name() == program);
-        let answered = DOORS
-            .into_iter()
-            .filter(|door| HOOKS.iter().filter(|h| h.door == *door).all(|h| is_there(h.program)));
+        let answered = DOORS.into_iter().filter(|door| {
+            HOOKS
+                .iter()
+                .filter(|h| h.door == *door)
+                .all(|h| is_there(h.program))
+        });
         self.doors
             .set(GUARD_BY_LSM, answered.sum::<u64>(), 0)
             .map_err(map_failed("GUARD"))

@@ -13,10 +13,12 @@ pub struct GuardEvents(AsyncFd<RingBuf<MapData>>);
 
 impl GuardEvents {
     pub(super) fn new(ring: RingBuf<MapData>) -> Result<Self, RedirectError> {
-        sys::readable(ring).map(Self).map_err(|source| RedirectError::Watch {
-            path: Path::new("GUARD_EVENTS").to_path_buf(),
-            source,
-        })
+        sys::readable(ring)
+            .map(Self)
+            .map_err(|source| RedirectError::Watch {
+                path: Path::new("GUARD_EVENTS").to_path_buf(),
+                source,
+            })
     }
 
     /// The next record. Cancel-safe: a dropped future loses none.

@@ -29,9 +29,7 @@ impl Guard {
                 continue;
             };
             for pid in processes.lines().filter_map(|line| line.parse::<u32>().ok()) {
-                self.members
-                    .insert(pid, id.0, 0)
-                    .map_err(map_failed("MEMBERS"))?;
+                self.members.insert(pid, id.0, 0).map_err(map_failed("MEMBERS"))?;
                 // One that has ended meanwhile would be taken for whoever has its number next.
                 if !Path::new(&format!("/proc/{pid}")).exists() {
                     let _absent = self.members.remove(&pid);

@@ -22,13 +22,13 @@ use aya::{
 };
 use portcullis_abi::guard as abi;
 
-pub(super) use self::{load::Loaded, offsets::offsets, tracepoints::attach};
 pub use self::{
     events::{GuardEvents, outcome},
     listen::{UnixListeners, UnixRedirect, UnixRedirector},
     tracepoints::TRACEPOINTS,
     unix::UnixAddress,
 };
+pub(super) use self::{load::Loaded, offsets::offsets, tracepoints::attach};
 use super::{RedirectError, btf::Btf};
 
 /// Maps that outlive the agent.
@@ -60,10 +60,7 @@ pub(super) fn load(ebpf: &Ebpf, object: &[u8]) -> Result<Optional, RedirectError
     for Unavailable { program, why } in &unavailable {
         tracing::info!(program, "not loaded on this host: {why}");
     }
-    Ok(Optional {
-        loaded,
-        unavailable,
-    })
+    Ok(Optional { loaded, unavailable })
 }
 
 impl Optional {

@@ -67,7 +67,10 @@ mod tests {
     #[test]
     fn this_kernel_has_them_all() {
         let found = offsets(&Btf::of_kernel().unwrap()).unwrap();
-        assert_eq!(found.len(), OFFSETS.len() + usize::from(cfg!(target_arch = "x86_64")));
+        assert_eq!(
+            found.len(),
+            OFFSETS.len() + usize::from(cfg!(target_arch = "x86_64"))
+        );
         // A cgroup's own state is its first member, and begins with what points to the cgroup, not with the parent.
         let parent = found.iter().find(|(name, _)| *name == "CGROUP_PARENT").unwrap();
         assert!(parent.1 > 0);

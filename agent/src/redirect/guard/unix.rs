@@ -55,7 +55,9 @@ impl Guard {
                     path: address.path.clone(),
                 });
             };
-            self.rules.insert(key, rule, 0).map_err(map_failed("UNIX_RULES"))?;
+            self.rules
+                .insert(key, rule, 0)
+                .map_err(map_failed("UNIX_RULES"))?;
             wanted.insert(key);
         }
         self.remove_rules(id, |key| !wanted.contains(key));

@@ -8,6 +8,7 @@ mod aws;
 mod console;
 mod credentials;
 mod evidence;
+mod execs;
 mod export;
 mod postgres;
 mod secrets;

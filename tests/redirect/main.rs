@@ -3,6 +3,7 @@
 
 mod datagrams;
 mod doors;
+mod execs;
 mod follow;
 mod guard;
 mod lifecycle;

@@ -18,7 +18,11 @@ impl Gate {
         hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
-        let known = self.connection.identity.check().map(|identity| self.known(identity));
+        let known = self
+            .connection
+            .identity
+            .check()
+            .map(|identity| self.known(identity));
         let would = match &known {
             Ok(known) => self.decide(&set, known, &operation, None),
             Err(reason) => self.denial(&set, *reason),
@@ -37,7 +41,9 @@ impl Gate {
             obligations: Obligations::default(),
             ..(*would).clone()
         });
-        let seq = self.write(&operation, known.as_ref().ok(), &decision, None).await?;
+        let seq = self
+            .write(&operation, known.as_ref().ok(), &decision, None)
+            .await?;
         self.count(&operation, Effect::Allow, Reason::Observed);
         Ok(Permit::new(Arc::clone(&self.inner), operation.id, seq, decision))
     }

@@ -271,9 +271,8 @@ impl Permit {
             bytes_up: self.up.wire,
             bytes_down: self.down.wire,
             credentials: &self.used,
-            duration_us: u64::try_from(
-                self.took.unwrap_or_else(|| self.started.elapsed()).as_micros(),
-            ).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(self.took.unwrap_or_else(|| self.started.elapsed()).as_micros())
+                .unwrap_or(u64::MAX),
             masked: &masked,
             up: up.as_ref(),
             down: down.as_ref(),

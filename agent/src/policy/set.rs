@@ -98,10 +98,14 @@ impl PolicySet {
     /// resource, and who asks. An approval is never remembered, and so does not count.
     #[must_use]
     pub fn depends_only_on(&self, action: &str, protocol: &str, members: &[&str]) -> bool {
-        let Some(seen) = self.contexts.get(action) else { return false };
+        let Some(seen) = self.contexts.get(action) else {
+            return false;
+        };
         seen.iter().all(|(name, member)| match &member.shape {
             _ if &**name == "approval" => true,
-            super::shape::Shape::Record(inner) if &**name == protocol => inner.keys().all(|m| members.contains(&&**m)),
+            super::shape::Shape::Record(inner) if &**name == protocol => {
+                inner.keys().all(|m| members.contains(&&**m))
+            }
             _ => false,
         })
     }

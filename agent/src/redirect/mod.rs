@@ -24,6 +24,7 @@ pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
 pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
+pub use portcullis_abi::{EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, Tag as Switches};
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 

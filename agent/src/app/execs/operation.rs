@@ -51,7 +51,11 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
     if executed.writers || found.program.memfd {
         incomplete.push("writable");
     }
-    let words: Vec<Value> = executed.args.iter().map(|w| w.to_string_lossy().into_owned().into()).collect();
+    let words: Vec<Value> = executed
+        .args
+        .iter()
+        .map(|w| w.to_string_lossy().into_owned().into())
+        .collect();
     let mut record = BTreeMap::from([
         ("access", "admin".into()),
         ("args", Value::Set(words.into())),
@@ -59,15 +63,22 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
         ("args_complete", executed.args_complete.into()),
         ("command", command(&executed.args).into()),
         ("complete", incomplete.is_empty().into()),
-        ("incomplete", Value::Set(incomplete.into_iter().map(Value::from).collect())),
+        (
+            "incomplete",
+            Value::Set(incomplete.into_iter().map(Value::from).collect()),
+        ),
         ("kind", found.kind.as_str().into()),
+        ("loader", found.program.loader.into()),
         ("memfd", found.program.memfd.into()),
         ("name", executed.name.to_string_lossy().into_owned().into()),
         ("parents", Value::Set(parents(&found.parents))),
         ("path", path.clone().into()),
         ("uid", i64::from(executed.uid).into()),
         ("device", i64::from(executed.file.dev).into()),
-        ("inode", i64::try_from(executed.file.ino).unwrap_or(i64::MAX).into()),
+        (
+            "inode",
+            i64::try_from(executed.file.ino).unwrap_or(i64::MAX).into(),
+        ),
     ]);
     let mut set = |name, value: Option<Value>| {
         if let Some(value) = value {
@@ -75,8 +86,21 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
         }
     };
     set("sha256", found.program.sha256.clone().map(Value::String));
-    set("cwd", found.cwd.as_ref().map(|c| c.to_string_lossy().into_owned().into()));
-    set("given", found.given.path.as_ref().map(|p| p.to_string_lossy().into_owned().into()));
+    set(
+        "cwd",
+        found
+            .cwd
+            .as_ref()
+            .map(|c| c.to_string_lossy().into_owned().into()),
+    );
+    set(
+        "given",
+        found
+            .given
+            .path
+            .as_ref()
+            .map(|p| p.to_string_lossy().into_owned().into()),
+    );
     set("given_sha256", found.given.sha256.clone().map(Value::String));
     let hash = found.program.sha256.iter();
     Operation {

@@ -127,7 +127,9 @@ impl Run {
         let permit = match gate.ask(operation).await {
             Verdict::Permit(permit) => {
                 if let Some(asked) = asked.filter(|_| executed.held) {
-                    self.execs.verdicts.answered(asked, gate, file, true, shared.clock.now_ns());
+                    self.execs
+                        .verdicts
+                        .answered(asked, gate, file, true, shared.clock.now_ns());
                 }
                 permit
             }
@@ -135,7 +137,9 @@ impl Run {
                 self.end();
                 let by_policy = matches!(denied.reason, Reason::PolicyForbid | Reason::PolicyDefaultDeny);
                 if let Some(asked) = asked.filter(|_| executed.held && by_policy) {
-                    self.execs.verdicts.answered(asked, gate, file, false, shared.clock.now_ns());
+                    self.execs
+                        .verdicts
+                        .answered(asked, gate, file, false, shared.clock.now_ns());
                 }
                 return None;
             }

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// What of an exec is the same for each of a file, as long as the file is.
-const OF_THE_FILE: [&str; 2] = ["path", "sha256"];
+/// A new hard link, and on most file systems a new name, changes the inode and so makes it another file.
+const OF_THE_FILE: [&str; 4] = ["path", "sha256", "memfd", "loader"];
 /// The longest that a verdict holds.
 const MOST: Duration = Duration::from_secs(3600);
 /// How often it is looked whether policy or a workload's groups have changed.
@@ -81,7 +82,8 @@ impl Verdicts {
         let generation = asked.generation;
         // Something watches before there is anything to be forgotten.
         self.watch(gate.workload(), asked);
-        self.processes.remember(executed, program, allow, (generation, holds));
+        self.processes
+            .remember(executed, program, allow, (generation, holds));
     }
 
     fn watch(&self, workload: &WorkloadName, asked: Asked) {
@@ -91,7 +93,14 @@ impl Verdicts {
         }
         let processes = self.processes.clone();
         tokio::spawn(async move {
-            let Asked { generation, policy, identity, handle, ended, store } = asked;
+            let Asked {
+                generation,
+                policy,
+                identity,
+                handle,
+                ended,
+                store,
+            } = asked;
             tokio::pin!(ended);
             loop {
                 tokio::select! {

@@ -4,10 +4,7 @@
 //! itself: it has a name as a library (DT_SONAME) and no interpreter (PT_INTERP). A static program that can be moved
 //! has neither, a library that can be run (libc.so.6) has both. Layout: elf(5).
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
-};
+use std::{fs::File, os::unix::fs::FileExt as _};
 
 const ET_DYN: u16 = 3;
 const PT_DYNAMIC: u32 = 2;
@@ -40,7 +37,9 @@ fn loader(file: &File) -> Option<bool> {
             _ => {}
         }
     }
-    let Some((at, size)) = dynamic else { return Some(false) };
+    let Some((at, size)) = dynamic else {
+        return Some(false);
+    };
     let section = read(file, at, usize::try_from(size).ok()?)?;
     for entry in section.chunks_exact(16) {
         match word(entry, 0)? {
@@ -103,7 +102,9 @@ mod tests {
     #[test]
     fn the_loader_is_one_and_programs_are_not() {
         let loader = std::fs::read_dir("/lib64").unwrap().filter_map(Result::ok);
-        let loader = loader.map(|e| e.path()).find(|p| p.to_string_lossy().contains("ld-linux"));
+        let loader = loader
+            .map(|e| e.path())
+            .find(|p| p.to_string_lossy().contains("ld-linux"));
         let copy = std::env::temp_dir().join(format!("portcullis-elf-{}", std::process::id()));
         std::fs::copy(loader.unwrap(), &copy).unwrap();
         assert!(is_loader(&File::open(&copy).unwrap()), "by another name");

@@ -122,10 +122,7 @@ impl Reader<'_> {
 pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
     let mut reader = Reader(bytes);
     let event = reader.event()?;
-    let (process, parent) = (
-        (event.pid, event.start_ns),
-        (event.parent, event.parent_start_ns),
-    );
+    let (process, parent) = ((event.pid, event.start_ns), (event.parent, event.parent_start_ns));
     match event.kind {
         abi::FORKED => Some(Happened::Forked { process, parent }),
         abi::EXITED => Some(Happened::Exited {

@@ -77,7 +77,10 @@ pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
         // It has ended, or executes something else by now.
         None => {
             let path = Path::new(name);
-            let file = path.is_absolute().then(|| regular(File::open("/").ok()?, name)).flatten();
+            let file = path
+                .is_absolute()
+                .then(|| regular(File::open("/").ok()?, name))
+                .flatten();
             match file.filter(|file| is(file, id)) {
                 Some(file) => (Some(file), Some(path.to_path_buf())),
                 None => (None, None),
@@ -97,7 +100,10 @@ pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
     let pid = executed.process.0;
     if program.loader {
         let target = elf::loaded(&executed.args).map(OsStr::to_os_string);
-        return (Kind::Loader, target.map_or_else(Program::default, |t| as_process(pid, &t)));
+        return (
+            Kind::Loader,
+            target.map_or_else(Program::default, |t| as_process(pid, &t)),
+        );
     }
     let Some(script) = open_as(pid, &executed.name) else {
         return (Kind::Program, Program::default());
@@ -150,7 +156,9 @@ fn open_as(pid: u32, name: &OsStr) -> Option<File> {
     // fexecve(3): the kernel names the descriptor.
     if let Some(fd) = bytes.strip_prefix(b"/dev/fd/") {
         let fd = std::str::from_utf8(fd).ok()?;
-        let (fd, below) = fd.split_once('/').map_or((fd, None), |(fd, below)| (fd, Some(below)));
+        let (fd, below) = fd
+            .split_once('/')
+            .map_or((fd, None), |(fd, below)| (fd, Some(below)));
         let fd: u32 = fd.parse().ok()?;
         let opened = format!("/proc/{pid}/fd/{fd}");
         return match below {
@@ -215,11 +223,18 @@ fn hash(file: &File) -> Option<Arc<str>> {
 fn in_memory(device: u32) -> bool {
     static DEVICES: std::sync::OnceLock<Vec<u32>> = std::sync::OnceLock::new();
     let devices = DEVICES.get_or_init(|| {
-        [MFdFlags::MFD_CLOEXEC, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_HUGETLB]
-            .into_iter()
-            .filter_map(|flags| File::from(memfd_create("portcullis", flags).ok()?).metadata().ok())
-            .map(|m| kernel_device(m.dev()))
-            .collect()
+        [
+            MFdFlags::MFD_CLOEXEC,
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_HUGETLB,
+        ]
+        .into_iter()
+        .filter_map(|flags| {
+            File::from(memfd_create("portcullis", flags).ok()?)
+                .metadata()
+                .ok()
+        })
+        .map(|m| kernel_device(m.dev()))
+        .collect()
     });
     devices.contains(&device)
 }

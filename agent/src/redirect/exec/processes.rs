@@ -233,7 +233,10 @@ impl Processes {
             })
             .map(|(pid, _)| pid)
             .collect();
-        orphans.iter().filter(|pid| signal(**pid, Signal::SIGKILL)).count()
+        orphans
+            .iter()
+            .filter(|pid| signal(**pid, Signal::SIGKILL))
+            .count()
     }
 }
 

@@ -49,7 +49,9 @@ impl Table {
                 true
             }
             Happened::Exited { process, .. } => {
-                let Some(node) = self.nodes.get_mut(process) else { return true };
+                let Some(node) = self.nodes.get_mut(process) else {
+                    return true;
+                };
                 if std::mem::replace(&mut node.ended, true) {
                     return false;
                 }
@@ -61,7 +63,9 @@ impl Table {
 
     fn insert(&mut self, process: Id, file: Option<(FileId, std::sync::Arc<std::ffi::OsStr>)>, parent: Id) {
         while self.nodes.len() >= MOST {
-            let Some(gone) = self.ended.pop_front() else { return };
+            let Some(gone) = self.ended.pop_front() else {
+                return;
+            };
             self.nodes.remove(&gone);
         }
         let node = Node {
@@ -107,7 +111,8 @@ mod tests {
         assert!(table.take(&exit));
         assert!(!table.take(&exit), "told twice");
         assert!(table.take(&fork((3, 99), (1, 10))), "the id is used again");
-        let of = |table: &Table, id| -> Vec<Id> { table.ancestors(id, 8).into_iter().map(|(id, _)| id).collect() };
+        let of =
+            |table: &Table, id| -> Vec<Id> { table.ancestors(id, 8).into_iter().map(|(id, _)| id).collect() };
         assert_eq!(of(&table, (4, 40)), [(3, 30), (2, 20), (1, 10)]);
         assert_eq!(of(&table, (3, 99)), [(1, 10)]);
         assert_eq!(table.ancestors((4, 40), 1).len(), 1);
@@ -118,9 +123,16 @@ mod tests {
         let mut table = Table::default();
         for pid in 1..=u32::try_from(MOST).unwrap() + 10 {
             let process = (pid, 1);
-            table.take(&Happened::Forked { process, parent: (0, 0) });
+            table.take(&Happened::Forked {
+                process,
+                parent: (0, 0),
+            });
             if pid > 1 {
-                table.take(&Happened::Exited { process, at_ns: 1, status: 0 });
+                table.take(&Happened::Exited {
+                    process,
+                    at_ns: 1,
+                    status: 0,
+                });
             }
         }
         assert_eq!(table.nodes.len(), MOST);

@@ -9,6 +9,7 @@ mod console;
 mod credentials;
 mod dns;
 mod evidence;
+mod execs;
 mod export;
 mod postgres;
 mod secrets;

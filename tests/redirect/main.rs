@@ -5,6 +5,7 @@ mod counted;
 mod datagrams;
 mod doors;
 mod escapes;
+mod execs;
 mod exempt;
 mod follow;
 mod guard;

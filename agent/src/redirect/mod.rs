@@ -32,6 +32,7 @@ pub use error::RedirectError;
 pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
 pub use kept::Kept;
 pub use netns::Namespace;
+pub use portcullis_abi::{EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, Tag as Switches};
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 

@@ -68,6 +68,7 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
             Value::Set(incomplete.into_iter().map(Value::from).collect()),
         ),
         ("kind", found.kind.as_str().into()),
+        ("loader", found.program.loader.into()),
         ("memfd", found.program.memfd.into()),
         ("name", executed.name.to_string_lossy().into_owned().into()),
         ("parents", Value::Set(parents(&found.parents))),

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// What of an exec is the same for each of a file, as long as the file is.
-const OF_THE_FILE: [&str; 2] = ["path", "sha256"];
+/// A new hard link, and on most file systems a new name, changes the inode and so makes it another file.
+const OF_THE_FILE: [&str; 4] = ["path", "sha256", "memfd", "loader"];
 /// The longest that a verdict holds.
 const MOST: Duration = Duration::from_secs(3600);
 /// How often it is looked whether policy or a workload's groups have changed.

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod console;
 pub mod credential;
 pub mod detect;
+pub mod doctor;
 pub mod drain;
 pub mod gate;
 pub mod identity;

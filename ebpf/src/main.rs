@@ -8,14 +8,19 @@
 // Counters are incremented by an atomic instruction, for which there is no stable intrinsic on this target.
 #![feature(asm_experimental_arch)]
 
+mod bind;
 mod connect;
 mod egress;
 mod errors;
 mod exec;
+mod exempt;
+mod ingress;
 mod kernel;
 mod lsm;
 mod maps;
+mod netns;
 mod original_dst;
+mod packet;
 mod process;
 mod socket;
 mod syscalls;
@@ -89,6 +94,24 @@ pub fn sock_create(ctx: SockContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     egress::egress(&ctx)
+}
+
+/// Every packet that arrives for a socket of the cgroup.
+#[cgroup_skb(ingress)]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    ingress::ingress(&ctx)
+}
+
+/// bind(2) of an AF_INET socket.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(ctx: SockAddrContext) -> i32 {
+    bind::bind4(&ctx)
+}
+
+/// bind(2) of an AF_INET6 socket.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(ctx: SockAddrContext) -> i32 {
+    bind::bind6(&ctx)
 }
 
 /// TCP events of the workload's sockets.

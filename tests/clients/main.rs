@@ -7,6 +7,7 @@
 mod aws;
 mod console;
 mod credentials;
+mod dns;
 mod evidence;
 mod export;
 mod postgres;

@@ -104,7 +104,11 @@ fn only_what_is_listed_is_reached_and_only_by_its_own_name() {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let attempt = attempt(&cgroup.0, &words);
             assert!(said(&attempt).starts_with("err EPERM"), "{words:?}: {attempt:?}");
-            assert_eq!(count(&control, id, Outcome::UnixDenied), n as u64 + 1, "{words:?}");
+            assert_eq!(
+                count(&control, id, Outcome::UnixDenied),
+                n as u64 + 1,
+                "{words:?}"
+            );
         }
         // Within the workload nothing is asked.
         assert!(said(&attempt(&cgroup.0, &["socketpair", "1"])).starts_with("ok"));
@@ -155,7 +159,13 @@ fn optional_programs_are_loaded_or_named() {
         control.tag(&cgroup.0).unwrap();
         let unavailable = control.unavailable();
         let attached = control.attached().unwrap();
-        for program in ["connect_unix", "sendmsg_unix", "lsm_socket_create", "lsm_ptrace", "lsm_mount"] {
+        for program in [
+            "connect_unix",
+            "sendmsg_unix",
+            "lsm_socket_create",
+            "lsm_ptrace",
+            "lsm_mount",
+        ] {
             let named = unavailable.iter().find(|one| one.program == program);
             let there = attached.iter().any(|one| one.program == program && one.ok);
             println!("{program}: {named:?}");

@@ -229,14 +229,15 @@ impl Agent {
         let control = self.control.clone();
         let dir = tagged.path;
         let switches = self.switches(&tagged.workload);
+        control.prepare(&dir).await;
         let addresses = self.unix_addresses(&tagged.workload);
         // Loading links is a handful of system calls, but not for an async thread.
         let done = tokio::task::spawn_blocking(move || {
             let id = control.tag_as(&dir, switches)?;
             control.set_unix(id, &addresses)
         })
-            .await
-            .context("the attaching thread ended")?;
+        .await
+        .context("the attaching thread ended")?;
         if let Err(e) = done {
             self.front.workloads.remove(tagged.id);
             return Err(e).with_context(|| format!("{cgroup} cannot be enforced"));
@@ -248,11 +249,12 @@ impl Agent {
 
     /// What the programs are told of a workload beside that it is one.
     pub(super) fn switches(&self, workload: &WorkloadName) -> portcullis_abi::Tag {
+        let exec = self.exec_switches(workload);
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let found = config.workload.iter().find(|w| w.name == *workload);
         let guard = found.map(|w| w.guard).unwrap_or_default();
         portcullis_abi::Tag {
-            flags: guard.flags(),
+            flags: guard.flags() | exec,
         }
     }
 
@@ -312,7 +314,7 @@ impl Agent {
         }
     }
 
-    async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
+    pub(super) async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
         let entry = json!({ "workload": workload, "event": event, "detail": detail });
         if let Err(e) = self.record(EntryKind::Workload, entry).await {
             tracing::error!(workload = %workload, event, "not recorded: {e:#}");

@@ -52,7 +52,10 @@ pub(super) fn addresses(
 impl Agent {
     /// Listens for the UNIX sockets that the configuration redirects.
     pub(super) fn listen_unix(&self, config: &Config) -> anyhow::Result<()> {
-        let mut listeners = self.unix.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut listeners = self
+            .unix
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         listeners
             .set(&redirects(config))
             .context("UNIX sockets cannot be redirected")
@@ -60,8 +63,14 @@ impl Agent {
 
     /// What the configuration lists for a workload.
     pub(super) fn unix_addresses(&self, workload: &WorkloadName) -> Vec<UnixAddress> {
-        let listeners = self.unix.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let config = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let listeners = self
+            .unix
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let config = self
+            .config
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         addresses(&config, workload, |path| listeners.path(path))
     }
 
@@ -97,7 +106,9 @@ pub(super) async fn follow(agent: Arc<Agent>) {
             Err(error) => return tracing::error!("processes can no longer be followed: {error}"),
         };
         let workload = agent.front.workloads.get(CgroupId(event.tagged));
-        let Some(outcome) = guard::outcome(&event) else { continue };
+        let Some(outcome) = guard::outcome(&event) else {
+            continue;
+        };
         let detail = json!({
             "outcome": outcome.as_str(),
             "cgroup_id": event.tagged,
@@ -124,6 +135,5 @@ pub(super) fn listeners(
     config: &Config,
     control: crate::redirect::Control,
 ) -> anyhow::Result<(UnixListeners, guard::UnixRedirector)> {
-    UnixListeners::new(config.host.run_dir.join("unix"), control)
-        .context("UNIX sockets cannot be redirected")
+    UnixListeners::new(config.host.run_dir.join("unix"), control).context("UNIX sockets cannot be redirected")
 }

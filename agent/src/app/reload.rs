@@ -38,6 +38,7 @@ impl Agent {
                 self.note(entry).await;
                 // What was asked and granted under the former set ends with it.
                 shared.approvals.sweep();
+                self.control.processes().forget_verdicts();
             }
             Err(e) => {
                 tracing::error!("the policy set before stays in force: {e}");

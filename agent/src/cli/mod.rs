@@ -6,6 +6,7 @@ mod cgroup;
 mod credentials;
 mod daemon;
 mod disclose;
+mod doctor;
 mod enter;
 mod evidence;
 mod export;
@@ -116,6 +117,7 @@ enum Command {
     /// Look at where the ledger is sent to ([[ship]]), and steer it.
     #[command(subcommand)]
     Ship(ship::Command),
+    Doctor(doctor::Args),
     /// Hold what the kernel counted of each workload against the ledger, now; exit 1 when something differs.
     Reconcile(reconcile::Args),
     /// Really try every way out of a workload on this host, and record what came of it; exit 1 when one is open that
@@ -180,6 +182,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ship(command) => ship::run(&command, &config()?),
         Command::Disclose(args) => disclose::run(&args, config),
         Command::Evidence(args) => evidence::run(&args, &evidence_config(&path, &args)?),
+        Command::Doctor(args) => doctor::run(&args, &policy_config(&path)?),
         Command::Reconcile(args) => reconcile::run(&args, &config()?),
         Command::Selftest(args) => selftest::run(&args, &config()?),
         Command::SelftestAttempt => selftest::attempt(),

@@ -105,7 +105,9 @@ impl Unix {
         let Self { path, owner, .. } = self;
         let name = path.strip_prefix('@');
         if !path.starts_with('/') && name.is_none_or(str::is_empty) {
-            return Some(format!("[[unix]] path '{path}' is neither absolute nor @ and a name"));
+            return Some(format!(
+                "[[unix]] path '{path}' is neither absolute nor @ and a name"
+            ));
         }
         if path.len() > 107 || path.contains('\0') {
             return Some(format!("[[unix]] path '{path}' is longer than 107 bytes"));
@@ -118,10 +120,14 @@ impl Unix {
         }
         let redirect = self.redirect.as_ref()?;
         if name.is_some() {
-            return Some(format!("[[unix]] '{path}': an abstract socket cannot be redirected"));
+            return Some(format!(
+                "[[unix]] '{path}': an abstract socket cannot be redirected"
+            ));
         }
         if !upstreams.iter().any(|upstream| upstream.name == *redirect) {
-            return Some(format!("[[unix]] '{path}': there is no [[upstream]] '{redirect}'"));
+            return Some(format!(
+                "[[unix]] '{path}': there is no [[upstream]] '{redirect}'"
+            ));
         }
         None
     }
@@ -166,6 +172,10 @@ mod tests {
         ] {
             assert!(unix(path, owner, redirect).problem(&[]).is_some(), "{path}");
         }
-        assert!(unix(&format!("/{}", "a".repeat(107)), "me", None).problem(&[]).is_some());
+        assert!(
+            unix(&format!("/{}", "a".repeat(107)), "me", None)
+                .problem(&[])
+                .is_some()
+        );
     }
 }

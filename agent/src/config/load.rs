@@ -121,7 +121,10 @@ fn check(config: &Config) -> Result<(), String> {
             return Err(problem);
         }
         if let Some(workload) = unix.workload.as_ref().filter(|name| !workloads.contains(name)) {
-            return Err(format!("[[unix]] '{}': there is no [[workload]] '{workload}'", unix.path));
+            return Err(format!(
+                "[[unix]] '{}': there is no [[workload]] '{workload}'",
+                unix.path
+            ));
         }
     }
     super::ship::check(config)?;

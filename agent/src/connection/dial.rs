@@ -17,12 +17,15 @@ use crate::{
     io::BoxStream,
     mask::Secrets,
     model::{OriginalDst, Reason},
+    redirect::Namespace,
     tls::{self, ALPN_HTTP1, Acceptor, Connector, PeerName, UpstreamTls},
 };
 
 /// How one connection reaches its destination.
 pub(super) struct UpstreamDial<'a> {
     pub(super) original_dst: OriginalDst,
+    /// The network namespace to go from, where that is not the agent's own.
+    pub(super) namespace: Option<&'a Namespace>,
     /// The UNIX socket that is connected to in place of it.
     pub(super) unix: Option<&'a Path>,
     pub(super) tls: Option<TlsFacts>,
@@ -96,13 +99,20 @@ impl UpstreamDial<'_> {
             reason: Reason::UpstreamUnreachable,
             detail,
         };
-        let stream = tokio::time::timeout(patience, TcpStream::connect(to))
+        let stream = tokio::time::timeout(patience, self.connect(to))
             .await
             .map_err(|_| unreachable(format!("connect to {to}: no answer in {patience:?}")))?
             .map_err(|e| unreachable(format!("connect to {to}: {e}")))?;
         // Requests and responses are written whole; waiting for more would only add latency.
         let _ = stream.set_nodelay(true);
         Ok(stream)
+    }
+
+    async fn connect(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
+        match self.namespace {
+            None => TcpStream::connect(to).await,
+            Some(namespace) => namespace.socket(to).await?.connect(to).await,
+        }
     }
 
     async fn unix_socket(&self, path: &Path) -> Result<UnixStream, DialError> {
@@ -113,7 +123,12 @@ impl UpstreamDial<'_> {
         };
         tokio::time::timeout(patience, UnixStream::connect(path))
             .await
-            .map_err(|_| unreachable(format!("connect to {}: no answer in {patience:?}", path.display())))?
+            .map_err(|_| {
+                unreachable(format!(
+                    "connect to {}: no answer in {patience:?}",
+                    path.display()
+                ))
+            })?
             .map_err(|e| unreachable(format!("connect to {}: {e}", path.display())))
     }
 

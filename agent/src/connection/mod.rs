@@ -28,7 +28,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{RedirectError, Redirected, Redirector, UnixDestination, process},
+    redirect::{Namespace, Processes, RedirectError, Redirected, Redirector, UnixDestination},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -42,6 +42,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Front {
     /// Clock, policy, ledger, metrics.
     pub shared: Shared,
+    /// What is known of their processes.
+    pub processes: std::sync::OnceLock<Processes>,
     /// Which tagged cgroup is which workload.
     pub workloads: Workloads,
     /// What became of their connections, for the reconciliation with the kernel's counters.
@@ -73,6 +75,8 @@ struct Accepted {
     process: Process,
     original_dst: OriginalDst,
     transport: Transport,
+    /// Where that is not the agent's own.
+    namespace: Option<Arc<Namespace>>,
     unix: Option<Arc<UnixDestination>>,
     workload: Option<WorkloadName>,
 }
@@ -125,16 +129,18 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
             unix,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
-            process: process::resolve(&origin),
+            process: self.processes.get().cloned().unwrap_or_default().resolve(&origin),
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,
             transport,
+            namespace,
             unix,
         };
         let mut ended = Ended::default();
@@ -237,6 +243,7 @@ impl Front {
         let connector = self.connector.load_full();
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
+            namespace: accepted.namespace.as_deref(),
             unix: accepted.unix.as_ref().map(|unix| unix.path.as_path()),
             tls: facts,
             acceptor: &self.acceptor,
@@ -306,8 +313,8 @@ impl Front {
             cgroup_id: accepted.origin.tagged.0,
             netns: accepted.origin.netns,
             destination: accepted.original_dst,
-            unix: accepted.unix.as_ref().and_then(|unix| unix.path.to_str()),
             transport: accepted.transport,
+            unix: accepted.unix.as_ref().and_then(|unix| unix.path.to_str()),
             closing,
         });
         self.shared.ledger.enqueue(entry).await.map_err(|e| e.reason())

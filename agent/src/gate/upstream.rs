@@ -42,9 +42,8 @@ impl Upstreams {
     /// The one of this name, where it is for this workload.
     #[must_use]
     pub fn named(&self, name: &str, workload: &WorkloadName) -> Option<Arc<Upstream>> {
-        let fits = |u: &&Arc<Upstream>| {
-            u.name == name && (u.workloads.is_empty() || u.workloads.contains(workload))
-        };
+        let fits =
+            |u: &&Arc<Upstream>| u.name == name && (u.workloads.is_empty() || u.workloads.contains(workload));
         self.0.iter().find(fits).cloned()
     }
 

@@ -39,6 +39,7 @@ impl DummyHandle {
             origin,
             original_dst: dst,
             transport: Transport::Tcp,
+            namespace: None,
         };
         // A failed send drops the agent's end.
         let _refused = self.0.send(redirected).await;

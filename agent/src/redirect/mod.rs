@@ -13,8 +13,10 @@ pub mod doors;
 mod dummy;
 mod error;
 mod exec;
+pub mod features;
 pub mod guard;
 mod kept;
+mod netns;
 pub mod process;
 mod sys;
 pub mod tags;
@@ -27,7 +29,9 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
 pub use kept::Kept;
+pub use netns::Namespace;
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 
@@ -46,6 +50,8 @@ pub struct Redirected {
     pub original_dst: OriginalDst,
     /// What it came by.
     pub transport: Transport,
+    /// The network namespace that it is to go on from, where that is not the agent's own.
+    pub namespace: Option<Arc<Namespace>>,
     /// For a UNIX socket, which one; its `original_dst` is then the unspecified address and the upstream's port.
     pub unix: Option<Arc<UnixDestination>>,
 }

@@ -177,11 +177,17 @@ pub(super) fn receive_marks(socket: impl AsFd) -> io::Result<()> {
 
 /// Waits for a descriptor to be readable, on the runtime of the caller.
 ///
-/// `T` must keep its descriptor for as long as it lives, as both types that are given here do: an inotify instance and
-/// aya's log reader.
+/// `T` must keep its descriptor for as long as it lives, as the types that are given here do: an inotify instance, aya's
+/// log reader, and its ring buffers.
 pub(super) fn readable<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
     // Safety: `AsFd` vouches for an open descriptor, and see above.
     unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// Waits for the mounts of /proc/self/mountinfo to change (proc_pid_mountinfo(5)): then it has priority.
+pub(super) fn changing(mounts: std::fs::File) -> io::Result<AsyncFd<std::fs::File>> {
+    // Safety: a file keeps its descriptor for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) }.map_err(Into::into)
 }
 
 /// `SIOCOUTQ`: bytes that were written to a TCP socket and that the peer's kernel has not acknowledged yet.

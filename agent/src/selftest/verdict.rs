@@ -178,7 +178,7 @@ mod tests {
     fn a_door_that_is_said_to_be_open_does_not_fail() {
         let row = judge(
             &door("packet", None),
-            Some(Seen::Done),
+            Some(&Seen::Done),
             ExitStatus::from_raw(0),
             1,
         );

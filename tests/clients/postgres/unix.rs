@@ -14,7 +14,17 @@ use super::{Way, with_shop};
 fn psql(shop: &Shop<'_>, way: Way, sql: &str) -> Result<Said> {
     let mut psql = way.command(shop, &std::path::Path::new(BIN).join("psql"), &[]);
     psql.arg("-h").arg(shop.postgres.socket_dir());
-    psql.args(["-XqAt", "-p", "5432", "-U", if way == Way::Direct { "postgres" } else { "somebody" }]);
+    psql.args([
+        "-XqAt",
+        "-p",
+        "5432",
+        "-U",
+        if way == Way::Direct {
+            "postgres"
+        } else {
+            "somebody"
+        },
+    ]);
     Said::by(psql.args(["-d", DATABASE, "-c", sql]))
 }
 
@@ -23,7 +33,10 @@ fn psql_by_the_socket_is_gated_as_over_tcp() {
     with_shop("psql-unix", |shop| {
         let sql = "SELECT current_user, ssn FROM customers ORDER BY 2 LIMIT 1";
         let direct = psql(shop, Way::Direct, sql)?.ok()?;
-        ensure!(direct.starts_with("postgres|") && !direct.contains(MASKED_SSN), "{direct}");
+        ensure!(
+            direct.starts_with("postgres|") && !direct.contains(MASKED_SSN),
+            "{direct}"
+        );
         // Nothing is listed: the socket is there, and the kernel denies it.
         let denied = psql(shop, Way::Brokered, sql)?;
         ensure!(denied.err.contains("Operation not permitted"), "{denied:?}");
@@ -42,7 +55,10 @@ fn psql_by_the_socket_is_gated_as_over_tcp() {
         })?;
         ensure!(through.trim() == format!("app|{MASKED_SSN}"), "{through}");
         let forbidden = psql(shop, Way::Brokered, "DELETE FROM orders")?;
-        ensure!(forbidden.err.contains("orders are kept for the auditors"), "{forbidden:?}");
+        ensure!(
+            forbidden.err.contains("orders are kept for the auditors"),
+            "{forbidden:?}"
+        );
         ensure!(!shop.postgres.saw("DELETE FROM orders"), "it came through");
         // On record by its path, and by the process that connected.
         let ledger = Reader::open(&shop.site.daemon.ledger())?;

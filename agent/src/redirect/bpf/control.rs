@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -18,19 +19,25 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues},
 };
 use portcullis_abi as abi;
+use tokio::sync::oneshot;
 
 use super::{
     attach,
+    exempt::Exemptions,
     load::{AGENT, WORKLOAD},
+    namespaces::{Manage, Prepare},
     pin::{self, Pins},
 };
 use crate::{
     model::CgroupId,
     redirect::{
-        RedirectError, cgroup, exec,
+        Processes, RedirectError, cgroup, exec,
         guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
     },
 };
+
+/// How long a tag waits for its network namespaces.
+const PREPARE: Duration = Duration::from_secs(2);
 
 /// The kernel side of every tag. Clones share it.
 #[derive(Clone)]
@@ -62,9 +69,12 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) processes: Processes,
     pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
+    pub(super) exempt: Exemptions,
+    pub(super) manage: Manage,
 }
 
 pub(in crate::redirect) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
@@ -102,6 +112,27 @@ impl Control {
     /// As [`Self::tag`].
     pub fn tag_as(&self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         self.state().tag(directory, switches)
+    }
+
+    /// Listens in the network namespaces of a cgroup's processes, to be done before it is tagged: a connect in one in which
+    /// nobody listens yet is denied.
+    pub async fn prepare(&self, directory: &Path) {
+        let (done, prepared) = oneshot::channel();
+        let prepare = self.state().manage.prepare.clone();
+        let asked = prepare.send(Prepare(vec![directory.to_path_buf()], done));
+        // What ended meanwhile denies; what is slow is told of by the kernel again.
+        let _late = tokio::time::timeout(PREPARE, async {
+            if asked.await.is_ok() {
+                let _ended = prepared.await;
+            }
+        })
+        .await;
+    }
+
+    /// Cookies of the network namespaces, other than the agent's own, in which it listens now.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<u64> {
+        self.state().manage.prepared.borrow().clone()
     }
 
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
@@ -148,6 +179,12 @@ impl Control {
             Err(source) => Err(map_failed("COUNTERS")(source)),
         };
         state.tags.keys().map(read).collect()
+    }
+
+    /// The processes of workloads: what they do, and what may run.
+    #[must_use]
+    pub fn processes(&self) -> Processes {
+        self.state().processes.clone()
     }
 
     /// The threads of workloads that the programs know, by id.
@@ -232,8 +269,12 @@ impl State {
     fn tag(&mut self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         let id = cgroup::id(directory)?;
         self.check(directory)?;
+        if switches.flags & abi::EXEC_ENFORCE != 0 {
+            self.hold_calls()?;
+        }
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
+        self.tell();
         self.guard.enlist(directory, &self.tags)?;
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
@@ -245,6 +286,13 @@ impl State {
         }
         self.remember(id, directory)?;
         Ok(id)
+    }
+
+    /// Tells who follows the processes of tagged cgroups.
+    fn tell(&self) {
+        self.manage
+            .tagged
+            .send_replace(self.tags.values().cloned().collect());
     }
 
     fn check(&self, directory: &Path) -> Result<(), RedirectError> {
@@ -285,6 +333,7 @@ impl State {
         // Not there is what is wanted.
         let _absent = self.tagged.remove(&id.0);
         let _absent = self.counters.remove(&id.0);
+        let _absent = self.exempt.of.remove(&id.0);
         self.guard.forget(id);
     }
 
@@ -311,6 +360,16 @@ impl State {
         below
             .iter()
             .try_for_each(|(id, path)| exec::scan(&mut self.procs, *id, path))
+    }
+
+    /// Before the first process is held: the program that keeps held ones from doing anything.
+    fn hold_calls(&mut self) -> Result<(), RedirectError> {
+        let (program, tracepoint) = exec::HELD_CALLS;
+        let pin = self.pins.host_link(program);
+        if !exec::describe(&self.ebpf, program, &pin)?.2 {
+            exec::ensure(&mut self.ebpf, program, tracepoint, &pin)?;
+        }
+        Ok(())
     }
 
     /// The nearest tagged cgroup above.
@@ -349,6 +408,7 @@ impl State {
         if let Some((outer, path)) = self.outer(&directory) {
             self.remember(outer, &path)?;
         }
+        self.tell();
         Ok(())
     }
 

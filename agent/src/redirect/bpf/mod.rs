@@ -3,9 +3,11 @@
 mod attach;
 mod control;
 mod datagram;
+mod exempt;
 mod flow;
 mod listen;
 mod load;
+mod namespaces;
 mod pin;
 mod resolver;
 mod settle;
@@ -33,22 +35,25 @@ use tokio::net::TcpStream;
 pub(super) use attach::open as open_link;
 pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
-pub use load::{ProgramInfo, verify};
+pub use load::{ProgramInfo, Tried, try_each, verify};
 pub(super) use pin::failed as pin_failed;
-pub use pin::remove;
+pub use pin::{can_pin, remove};
+pub use portcullis_abi::Exempt;
 pub use portcullis_abi::{Counters, Outcome, Site};
 pub use settle::Counted;
 
 use self::{
     control::State,
     datagram::Tokens,
-    listen::Listeners,
+    exempt::Exemptions,
+    listen::{Listeners, Loopback},
     load::Logging,
+    namespaces::{Namespaces, Parts},
     pin::Pins,
     resolver::{Dropped, Resolver},
 };
 use super::{
-    Kept, RedirectError, Redirected, Redirector, cgroup, exec,
+    Kept, Processes, RedirectError, Redirected, Redirector, cgroup, exec,
     guard::{self, Guard},
     sys,
 };
@@ -72,9 +77,9 @@ pub struct BpfRedirector {
     listeners: Listeners,
     resolver: Resolver,
     dropped: Arc<Dropped>,
-    accepted: SkStorage<MapData, abi::Record>,
+    records: Records,
+    elsewhere: Namespaces,
     control: Control,
-    refused: Arc<AtomicU64>,
 }
 
 impl BpfRedirector {
@@ -99,8 +104,8 @@ impl BpfRedirector {
         let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
-        let listeners = Listeners::bind(options.port, agent.0, kept)?;
-        let (dns4, dns6) = listen::resolver(options.port, agent.0, kept)?;
+        let listeners = Listeners::bind(options.port, Loopback::Up, agent.0, kept)?;
+        let (dns4, dns6) = listen::resolver(options.port, Loopback::Up, agent.0, kept)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -119,18 +124,44 @@ impl BpfRedirector {
             .map_err(control::map_failed("NETNS"))?;
         let tokens = Tokens::new(take(&mut ebpf, "DATAGRAMS")?);
         let dropped = Arc::<Dropped>::default();
-        let accepted = take(&mut ebpf, "ACCEPTED")?;
+        let records = Records {
+            accepted: Arc::new(take(&mut ebpf, "ACCEPTED")?),
+            refused: Arc::default(),
+        };
+        let parts = Parts {
+            ports: namespaces,
+            events: take(&mut ebpf, "STRANGE")?,
+            port: options.port,
+            tokens: tokens.clone(),
+            dropped: Arc::clone(&dropped),
+            records: records.clone(),
+            own: netns,
+        };
+        let (elsewhere, manage) = Namespaces::start(parts)?;
+        let processes = Processes::new(exec::Maps {
+            ring: take(&mut ebpf, "EVENTS")?,
+            verdicts: take::<HashMap<_, _, _>>(&mut ebpf, "VERDICTS")?,
+            held: take::<HashMap<_, _, _>>(&mut ebpf, "HELD_PROCS")?,
+            generation: take(&mut ebpf, "GENERATION")?,
+        })?;
         let mut state = State {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
             procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             guard: Guard::new(&mut ebpf, optional)?,
-            ebpf,
             mount: options.cgroup_mount.clone(),
             agent,
+            exempt: Exemptions {
+                rules: take(&mut ebpf, "EXEMPT")?,
+                used: take(&mut ebpf, "EXEMPT_USED")?,
+                of: take(&mut ebpf, "EXEMPT_OF")?,
+            },
+            manage,
             tags: BTreeMap::new(),
             pins,
+            processes,
+            ebpf,
         };
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
@@ -148,9 +179,9 @@ impl BpfRedirector {
             listeners,
             resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
             dropped,
-            accepted,
+            records,
+            elsewhere,
             control: Control::new(state),
-            refused: Arc::default(),
         })
     }
 
@@ -171,7 +202,7 @@ impl BpfRedirector {
     /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.
     #[must_use]
     pub fn refused(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.refused)
+        Arc::clone(&self.records.refused)
     }
 
     /// Datagrams to the resolver that no workload had sent to a resolver, or that are no query; and queries beyond the
@@ -183,13 +214,14 @@ impl BpfRedirector {
     }
 }
 
-/// What reads the records of accepted connections.
-struct Records<'a> {
-    accepted: &'a SkStorage<MapData, abi::Record>,
-    refused: &'a AtomicU64,
+/// What reads the records of accepted connections. Clones share it.
+#[derive(Clone)]
+struct Records {
+    accepted: Arc<SkStorage<MapData, abi::Record>>,
+    refused: Arc<AtomicU64>,
 }
 
-impl Records<'_> {
+impl Records {
     /// `None`: not redirected by our programs.
     fn redirected(&self, stream: TcpStream) -> Option<Redirected> {
         let record = match self.accepted.get(&stream, 0) {
@@ -209,6 +241,7 @@ impl Records<'_> {
             origin: origin(&record),
             original_dst: original_dst(&record),
             transport: Transport::Tcp,
+            namespace: None,
             unix: None,
         })
     }
@@ -217,13 +250,10 @@ impl Records<'_> {
 impl Redirector for BpfRedirector {
     fn next_connection(&mut self) -> BoxFuture<'_, Result<Redirected, RedirectError>> {
         Box::pin(async {
-            let records = Records {
-                accepted: &self.accepted,
-                refused: &self.refused,
-            };
             tokio::select! {
-                redirected = accept(&self.listeners, &records) => redirected,
+                redirected = accept(&self.listeners, &self.records) => redirected,
                 redirected = self.resolver.next() => redirected.map_err(RedirectError::Accept),
+                redirected = self.elsewhere.next() => redirected,
             }
         })
     }
@@ -235,7 +265,7 @@ pub fn programs() -> &'static [&'static str] {
     &load::WORKLOAD
 }
 
-async fn accept(listeners: &Listeners, records: &Records<'_>) -> Result<Redirected, RedirectError> {
+async fn accept(listeners: &Listeners, records: &Records) -> Result<Redirected, RedirectError> {
     loop {
         match listeners.accept().await {
             Ok(stream) => {

@@ -163,6 +163,7 @@ impl Resolver {
             origin: origin(&record),
             original_dst: original_dst(&record),
             transport: Transport::Udp,
+            namespace: None,
         })
     }
 

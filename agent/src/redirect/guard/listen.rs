@@ -162,6 +162,7 @@ async fn accept(
             }
         };
         let redirected = Redirected {
+            namespace: None,
             stream: Box::new(stream),
             origin,
             original_dst: OriginalDst(SocketAddr::from((Ipv4Addr::UNSPECIFIED, redirect.port))),

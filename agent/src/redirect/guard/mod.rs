@@ -68,6 +68,11 @@ impl Optional {
     pub(super) fn loaded(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.loaded.iter().map(|one| (one.name(), one.kind()))
     }
+
+    /// What the host does not load.
+    pub(super) fn unavailable(&self) -> &[Unavailable] {
+        &self.unavailable
+    }
 }
 
 /// What the guard keeps of the kernel's side.

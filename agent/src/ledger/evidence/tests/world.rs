@@ -332,7 +332,7 @@ pub async fn misdeeds(w: &mut World) {
     });
     w.add(
         EntryKind::Agent,
-        reconciled("reconciliation_failed", json!([difference])),
+        reconciled("reconciliation_failed", &json!([difference])),
     )
     .await;
     let s = w

@@ -72,6 +72,16 @@ offsets! {
     XA_NODE_SHIFT,
     /// `xa_node.slots`
     XA_NODE_SLOTS,
+    /// `unix_sock.addr`
+    UNIX_SOCK_ADDR,
+    /// `unix_address.len`
+    UNIX_ADDRESS_LEN,
+    /// `unix_address.name`
+    UNIX_ADDRESS_NAME,
+    /// `sock.sk_cgrp_data.cgroup`
+    SOCK_CGROUP,
+    /// `socket.sk`
+    SOCKET_SK,
 }
 
 /// Levels that are climbed from a cgroup towards the root; one that is deeper has no tag, which denies.

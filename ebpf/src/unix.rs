@@ -120,7 +120,16 @@ fn address(kernel_ctx: u64, key: &mut UnixKey) -> bool {
     ) else {
         return false;
     };
-    if len <= FAMILY || len > FAMILY + UNIX_PATH as u32 {
+    if len > FAMILY + UNIX_PATH as u32 {
+        return false;
+    }
+    address_at(at, len, key)
+}
+
+/// The same of a `sockaddr_un` of `len` bytes.
+#[inline(always)]
+pub fn address_at(at: u64, len: u32, key: &mut UnixKey) -> bool {
+    if len <= FAMILY || len > FAMILY + UNIX_PATH as u32 + 1 {
         return false;
     }
     let from = (at + u64::from(FAMILY)) as *const c_void;

@@ -32,21 +32,36 @@ pub(super) fn redirects(config: &Config) -> Vec<UnixRedirect> {
     config.unix.iter().filter_map(one).collect()
 }
 
-/// What a workload may connect to.
+/// What every workload may write to: the journal and the syslog, which take lines and give nothing back, and the service
+/// manager's notifications, without which a unit would not be seen to start. systemd itself connects a unit's standard
+/// output from within the unit's cgroup.
+const ALWAYS: [&str; 5] = [
+    "/dev/log",
+    "/run/systemd/journal/dev-log",
+    "/run/systemd/journal/socket",
+    "/run/systemd/journal/stdout",
+    "/run/systemd/notify",
+];
+
+/// What a workload may connect to. A rule of the configuration is put in place of one that is always there.
 pub(super) fn addresses(
     config: &Config,
     workload: &WorkloadName,
     listener: impl Fn(&std::path::Path) -> PathBuf,
 ) -> Vec<UnixAddress> {
-    config
+    let always = ALWAYS.iter().map(|path| UnixAddress {
+        path: (*path).to_owned(),
+        redirect: None,
+    });
+    let listed = config
         .unix
         .iter()
         .filter(|unix| unix.workload.as_ref().is_none_or(|name| name == workload))
         .map(|unix| UnixAddress {
             path: unix.path.clone(),
             redirect: unix.redirect.as_ref().map(|_| listener(unix.path.as_ref())),
-        })
-        .collect()
+        });
+    always.chain(listed).collect()
 }
 
 impl Agent {
@@ -136,4 +151,35 @@ pub(super) fn listeners(
     control: crate::redirect::Control,
 ) -> anyhow::Result<(UnixListeners, guard::UnixRedirector)> {
     UnixListeners::new(config.host.run_dir.join("unix"), control).context("UNIX sockets cannot be redirected")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_for_whom_it_names() {
+        let unix = |path: &str, workload: Option<&str>, redirect: Option<&str>| config::Unix {
+            path: path.into(),
+            owner: "me".into(),
+            workload: workload.map(|name| WorkloadName::new(name).unwrap()),
+            redirect: redirect.map(Into::into),
+        };
+        let config = Config {
+            unix: vec![unix("/a", Some("one"), None), unix("/b", None, Some("db"))],
+            ..Config::default()
+        };
+        let paths = |workload: &str| {
+            let all = addresses(&config, &WorkloadName::new(workload).unwrap(), |_| "/to".into());
+            let listed = all.into_iter().skip(ALWAYS.len());
+            listed
+                .map(|a| (a.path, a.redirect.map(|to| to.display().to_string())))
+                .collect::<Vec<_>>()
+        };
+        let redirected = ("/b".to_owned(), Some("/to".to_owned()));
+        assert_eq!(paths("one"), [("/a".to_owned(), None), redirected.clone()]);
+        assert_eq!(paths("two"), [redirected]);
+        // Without its upstream there is no port, and nothing to listen for.
+        assert!(redirects(&config).is_empty());
+    }
 }

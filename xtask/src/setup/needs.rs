@@ -196,6 +196,12 @@ fn tests() -> Vec<Need> {
             remedy: Remedy::Apt(&["ca-certificates"]),
         },
         Need {
+            name: "crun",
+            why: "runs the container of the redirect tests",
+            present: || succeeds("crun", &["--version"]),
+            remedy: Remedy::Apt(&["crun"]),
+        },
+        Need {
             name: "ip, nsenter",
             why: "network namespaces for the tests",
             present: || succeeds("ip", &["-Version"]) && succeeds("nsenter", &["--version"]),

@@ -56,6 +56,14 @@ fn allowed(attempt: &Attempt) -> bool {
     matches!(attempt, Attempt::Said(said) if said.starts_with("ok"))
 }
 
+/// Killed; or refused, where the host has security hooks.
+fn refused(attempt: &Attempt) -> bool {
+    match attempt {
+        Attempt::Killed => true,
+        Attempt::Said(said) => said.starts_with("err EPERM"),
+    }
+}
+
 /// A process that waits in a cgroup, or in none of ours.
 struct Waiting(Child);
 
@@ -194,7 +202,8 @@ fn sockets_of_other_families_end_their_maker() {
             &["share-descriptors"],
         ];
         for (n, words) in attempts.iter().enumerate() {
-            assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");
+            let attempt = attempt(&cgroup.0, words);
+            assert!(refused(&attempt), "{words:?}: {attempt:?}");
             assert_eq!(
                 count(&control, id, Outcome::FamilyDenied),
                 n as u64 + 1,
@@ -259,11 +268,8 @@ fn processes_outside_cannot_be_traced_and_those_within_can() {
         let id = control.tag(&cgroup.0).unwrap();
         let target = Waiting::new(None);
         for (n, word) in ["attach", "seize", "vm-read", "getfd"].into_iter().enumerate() {
-            assert_eq!(
-                attempt(&cgroup.0, &[word, &target.pid()]),
-                Attempt::Killed,
-                "{word}"
-            );
+            let attempt = attempt(&cgroup.0, &[word, &target.pid()]);
+            assert!(refused(&attempt), "{word}: {attempt:?}");
             assert_eq!(count(&control, id, Outcome::TraceDenied), n as u64 + 1);
         }
         let within = Waiting::new(Some(&cgroup.0));
@@ -280,9 +286,10 @@ fn processes_outside_cannot_be_traced_and_those_within_can() {
                 allowed(&attempt) || matches!(&attempt, Attempt::Said(said) if said.contains("EFAULT"));
             assert!(reached, "{words:?}: {attempt:?}");
         }
-        // A number that nobody has.
-        assert_eq!(attempt(&cgroup.0, &["attach", "4194303"]), Attempt::Killed);
-        assert_eq!(count(&control, id, Outcome::TraceDenied), 5);
+        // A number that nobody has: no hook is asked of nobody.
+        let nobody = attempt(&cgroup.0, &["attach", "4194303"]);
+        let none = matches!(&nobody, Attempt::Said(said) if said.starts_with("err ESRCH"));
+        assert!(none || nobody == Attempt::Killed, "{nobody:?}");
         control.tag_as(&cgroup.0, Tag { flags: flag::TRACE }).unwrap();
         assert!(allowed(&attempt(&cgroup.0, &["attach", &target.pid()])));
         healthy(&control);
@@ -298,7 +305,7 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         // In a user namespace of its own anybody may mount.
-        assert_eq!(attempt(&cgroup.0, &["own-mount", path]), Attempt::Killed);
+        assert!(refused(&attempt(&cgroup.0, &["own-mount", path])));
         assert_eq!(count(&control, id, Outcome::MountDenied), 1);
         // What starts a container mounts in the container's cgroup.
         assert!(allowed(&attempt(&cgroup.0, &["chroot", "/"])));
@@ -310,15 +317,15 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
                 },
             )
             .unwrap();
-        let attempts: [&[&str]; 5] = [
+        let attempts: [&[&str]; 4] = [
             &["mount", path],
-            &["umount", path],
             &["chroot", "/"],
             &["pivot-root", "/"],
             &["setns", "/proc/self/ns/mnt"],
         ];
         for (n, words) in attempts.iter().enumerate() {
-            assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");
+            let attempt = attempt(&cgroup.0, words);
+            assert!(refused(&attempt), "{words:?}: {attempt:?}");
             assert_eq!(
                 count(&control, id, Outcome::MountDenied),
                 n as u64 + 2,

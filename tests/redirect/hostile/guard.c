@@ -211,6 +211,7 @@ static long act(int argc, char **argv)
 		}
 		if (child == 0) {
 			char byte;
+			close(go[1]);
 			if (IS("push-child") && read(go[0], &byte, 1) != 1)
 				pause();
 			/* The first call of one that must end may still act; it does not come back. */

@@ -73,9 +73,10 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     // Once, and before anything of a workload is served.
     let _first = agent.front.processes.set(agent.control.processes());
     agent.lapse_orphans();
-    let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
+    // When every tag has its workload: of another one nobody could say what its programs may do.
+    let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();
     retention::start(&agent.retention, &drain);
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));

@@ -20,7 +20,8 @@ use portcullis_abi::{Outcome, Record, Site};
 
 use crate::{
     errors::failed,
-    maps,
+    exempt::{self, Flow, For},
+    maps, netns,
     tagged::{self, Tagged},
     udp,
 };
@@ -136,8 +137,11 @@ fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> Verdict {
 
 #[inline(always)]
 fn tcp(ctx: &SockAddrContext, tagged: Tagged, addr: [u32; 4]) -> (Outcome, Verdict) {
+    if exempt::passes(tagged, &flow(ctx, IPPROTO_TCP, addr), For::Asking) {
+        return (Outcome::Exempt, Verdict::Pass);
+    }
     let netns = unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast()) };
-    let Some(ports) = maps::ports(netns) else {
+    let Some(ports) = netns::ports(netns) else {
         return (Outcome::NetnsUnknown, Verdict::Deny);
     };
     match keep(ctx, tagged, netns, addr) {
@@ -146,6 +150,17 @@ fn tcp(ctx: &SockAddrContext, tagged: Tagged, addr: [u32; 4]) -> (Outcome, Verdi
             failed(ctx, site);
             (Outcome::Failed, Verdict::Deny)
         }
+    }
+}
+
+/// What is asked for, as exemptions name it.
+#[inline(always)]
+pub fn flow(ctx: &SockAddrContext, protocol: u32, addr: [u32; 4]) -> Flow {
+    Flow {
+        protocol,
+        addr,
+        port: unsafe { user_port(ctx.sock_addr) },
+        own: 0,
     }
 }
 

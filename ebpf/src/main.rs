@@ -8,23 +8,32 @@
 // Counters are incremented by an atomic instruction, for which there is no stable intrinsic on this target.
 #![feature(asm_experimental_arch)]
 
+mod bind;
 mod connect;
 mod egress;
 mod errors;
 mod exec;
+mod exempt;
+mod ingress;
 mod kernel;
+mod lsm;
 mod maps;
+mod netns;
 mod original_dst;
+mod packet;
 mod process;
 mod socket;
 mod syscalls;
 mod tagged;
 mod task;
 mod udp;
+mod unix;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops},
-    programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
+    programs::{
+        LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+    },
 };
 
 /// connect(2) of an AF_INET socket.
@@ -85,6 +94,24 @@ pub fn sock_create(ctx: SockContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     egress::egress(&ctx)
+}
+
+/// Every packet that arrives for a socket of the cgroup.
+#[cgroup_skb(ingress)]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    ingress::ingress(&ctx)
+}
+
+/// bind(2) of an AF_INET socket.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(ctx: SockAddrContext) -> i32 {
+    bind::bind4(&ctx)
+}
+
+/// bind(2) of an AF_INET6 socket.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(ctx: SockAddrContext) -> i32 {
+    bind::bind6(&ctx)
 }
 
 /// TCP events of the workload's sockets.
@@ -153,6 +180,73 @@ pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
 pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
     exec::held_call();
     0
+}
+
+/// connect(2) of a UNIX socket. The section's name is one that aya knows: the agent loads it as what it is.
+#[cgroup_sock_addr(connect4)]
+pub fn connect_unix(ctx: SockAddrContext) -> i32 {
+    unix::decide(&ctx, unix::Call::Connect)
+}
+
+/// sendto(2) and sendmsg(2) of a UNIX datagram socket, as above.
+#[cgroup_sock_addr(connect4)]
+pub fn sendmsg_unix(ctx: SockAddrContext) -> i32 {
+    unix::decide(&ctx, unix::Call::Send)
+}
+
+/// Making a socket, by whatever way.
+#[lsm(hook = "socket_create")]
+pub fn lsm_socket_create(ctx: LsmContext) -> i32 {
+    lsm::socket_create(&ctx)
+}
+
+/// Access to another process.
+#[lsm(hook = "ptrace_access_check")]
+pub fn lsm_ptrace(ctx: LsmContext) -> i32 {
+    lsm::ptrace_access_check(&ctx)
+}
+
+/// mount(2).
+#[lsm(hook = "sb_mount")]
+pub fn lsm_mount(ctx: LsmContext) -> i32 {
+    lsm::mounts(&ctx)
+}
+
+/// umount(2).
+#[lsm(hook = "sb_umount")]
+pub fn lsm_umount(ctx: LsmContext) -> i32 {
+    lsm::mounts(&ctx)
+}
+
+/// pivot_root(2).
+#[lsm(hook = "sb_pivotroot")]
+pub fn lsm_pivotroot(ctx: LsmContext) -> i32 {
+    lsm::mounts(&ctx)
+}
+
+/// move_mount(2).
+#[lsm(hook = "move_mount")]
+pub fn lsm_move_mount(ctx: LsmContext) -> i32 {
+    lsm::mounts(&ctx)
+}
+
+/// connect(2) of a UNIX socket, where there is no `connect_unix`.
+#[lsm(hook = "unix_stream_connect")]
+pub fn lsm_unix_connect(ctx: LsmContext) -> i32 {
+    lsm::unix(&ctx, Some(ctx.arg(1)))
+}
+
+/// A datagram between UNIX sockets, where there is no `sendmsg_unix`.
+#[lsm(hook = "unix_may_send")]
+pub fn lsm_unix_send(ctx: LsmContext) -> i32 {
+    let other: u64 = ctx.arg(1);
+    lsm::unix(&ctx, kernel::read(other + u64::from(kernel::SOCKET_SK.load())))
+}
+
+/// chroot(2).
+#[lsm(hook = "path_chroot")]
+pub fn lsm_chroot(ctx: LsmContext) -> i32 {
+    lsm::mounts(&ctx)
 }
 
 #[panic_handler]

@@ -10,8 +10,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use portcullis_abi::{
-    Counters, Flow, MAX_DATAGRAMS, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED, Ports, Record,
-    SITE_SLOTS, Tag,
+    Counters, Exempt, Flow, MAX_DATAGRAMS, MAX_EXEMPT, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED,
+    Ports, Record, SITE_SLOTS, STRANGE_BYTES, Strange, Tag,
     guard::{
         GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey,
         UnixRule,
@@ -49,6 +49,35 @@ pub static INFLIGHT: LruHashMap<Flow, Record, MAX_INFLIGHT> = LruHashMap::new();
 #[btf_map]
 pub static ACCEPTED: SkStorage<Record> = SkStorage::new();
 
+/// Per UDP socket of a workload: what the last datagram with an address asked for. Not `ORIGINAL_DST`, which is the peer
+/// of a connected one.
+#[btf_map]
+pub static ASKED: SkStorage<Record> = SkStorage::new();
+
+/// Between the hook and the packet: what a thread's datagram asked for, by the address of its task.
+#[btf_map]
+pub static SENDING: LruHashMap<u64, Record, MAX_SENDING> = LruHashMap::new();
+
+/// Between the packet and the agent: the same, by the token in the packet's mark.
+#[btf_map]
+pub static DATAGRAMS: LruHashMap<u32, Record, MAX_DATAGRAMS> = LruHashMap::new();
+
+/// Network namespaces that the agent should listen in.
+#[btf_map]
+pub static STRANGE: RingBuf<Strange, STRANGE_BYTES> = RingBuf::new();
+
+/// What passes by exemption.
+#[btf_map]
+pub static EXEMPT: Array<Exempt, MAX_EXEMPT> = Array::new();
+
+/// How often each exemption was used: connects, sends, and packets.
+#[btf_map]
+pub static EXEMPT_USED: Array<u64, MAX_EXEMPT> = Array::new();
+
+/// Which of them are a tagged cgroup's: a bit each.
+#[btf_map]
+pub static EXEMPT_OF: HashMap<u64, u64, MAX_TAGGED, ON_DEMAND> = HashMap::new();
+
 /// Which doors LSM programs answer, and how many processes are condemned.
 #[btf_map]
 pub static GUARD: Array<u64, GUARD_SLOTS> = Array::new();
@@ -69,19 +98,6 @@ pub static GUARD_EVENTS: RingBuf<GuardEvent, GUARD_EVENT_BYTES> = RingBuf::new()
 /// UNIX sockets that may be connected or sent to, by tagged cgroup and exact address.
 #[btf_map]
 pub static UNIX_RULES: HashMap<UnixKey, UnixRule, MAX_UNIX_RULES, ON_DEMAND> = HashMap::new();
-
-/// Per UDP socket of a workload: what the last datagram with an address asked for. Not `ORIGINAL_DST`, which is the peer
-/// of a connected one.
-#[btf_map]
-pub static ASKED: SkStorage<Record> = SkStorage::new();
-
-/// Between the hook and the packet: what a thread's datagram asked for, by the address of its task.
-#[btf_map]
-pub static SENDING: LruHashMap<u64, Record, MAX_SENDING> = LruHashMap::new();
-
-/// Between the packet and the agent: the same, by the token in the packet's mark.
-#[btf_map]
-pub static DATAGRAMS: LruHashMap<u32, Record, MAX_DATAGRAMS> = LruHashMap::new();
 
 /// Offset of `task_struct.group_leader`, bytes; written by the loader from the kernel's BTF.
 #[unsafe(no_mangle)]

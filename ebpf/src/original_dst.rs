@@ -4,13 +4,16 @@
 //! from there when the handshake completes, which is before accept(2) can return it. Looking it up by peer address
 //! after accept instead was measured to be wrong for nearly half of 40,000 connections under port reuse: the port had
 //! been used again while the old connection was still in the accept queue.
+//!
+//! Each connection that is sent is counted, and then once more, as accepted or as abandoned: whichever of the two takes
+//! its record out of `INFLIGHT`. So sent = accepted + abandoned + what is in `INFLIGHT`, by tagged cgroup, at all times.
 
 use core::ptr::read_volatile;
 
 use aya_ebpf::{bindings::bpf_sock_ops, helpers::generated::bpf_get_netns_cookie, programs::SockOpsContext};
-use portcullis_abi::{Flow, Site};
+use portcullis_abi::{Flow, Outcome, Site};
 
-use crate::{connect::MAPPED, errors::failed, maps};
+use crate::{connect::MAPPED, errors::failed, maps, tagged};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`
 const TCP_CONNECT: u32 = 3;
@@ -60,8 +63,10 @@ unsafe fn syn(ctx: &SockOpsContext) {
         failed(ctx, Site::SynFlags);
     }
     let flow = unsafe { workload_flow(ctx.ops) };
-    if maps::INFLIGHT.insert(&flow, &*record, 0).is_err() {
-        failed(ctx, Site::SynInflight);
+    let tagged = record.tagged;
+    match maps::INFLIGHT.insert(&flow, &*record, 0) {
+        Ok(()) => tagged::settled(tagged, Outcome::TcpSent),
+        Err(_) => failed(ctx, Site::SynInflight),
     }
 }
 
@@ -84,7 +89,10 @@ unsafe fn closed(ctx: &SockOpsContext) {
             .get_ptr(&flow)
             .is_some_and(|found| (*found).socket == own.socket)
         {
-            let _gone_already = maps::INFLIGHT.remove(&flow);
+            // Gone already: it was accepted, and is counted as that.
+            if maps::INFLIGHT.remove(&flow).is_ok() {
+                tagged::settled(own.tagged, Outcome::TcpAbandoned);
+            }
         }
     }
 }
@@ -115,7 +123,10 @@ unsafe fn established(ctx: &SockOpsContext) {
         return failed(ctx, Site::AcceptSocket);
     }
     match unsafe { maps::record(&maps::ACCEPTED, sk, true) } {
-        Some(record) => *record = copy,
+        Some(record) => {
+            *record = copy;
+            tagged::settled(copy.tagged, Outcome::TcpAccepted);
+        }
         None => failed(ctx, Site::AcceptStorage),
     }
 }

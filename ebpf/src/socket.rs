@@ -5,13 +5,13 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::programs::SockContext;
+use aya_ebpf::{helpers::generated::bpf_get_netns_cookie, programs::SockContext};
 use portcullis_abi::{Outcome, Site};
 
 use crate::{
     connect::{ALLOW, DENY, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM},
     errors::failed,
-    tagged,
+    netns, tagged,
 };
 
 /// Decides a socket(2).
@@ -24,6 +24,8 @@ pub fn create(ctx: &SockContext) -> i32 {
         )
     };
     if kind == SOCK_STREAM && protocol == IPPROTO_TCP || kind == SOCK_DGRAM && protocol == IPPROTO_UDP {
+        // The agent is told of a namespace that it does not listen in: before the connect, if it is quick.
+        let _not_decided_here = netns::ports(unsafe { bpf_get_netns_cookie(ctx.sock.cast()) });
         return ALLOW;
     }
     match tagged::of_current() {

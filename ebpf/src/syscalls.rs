@@ -162,7 +162,14 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
         Call::Socket | Call::Socketcall => (flag::FAMILIES, Outcome::FamilyDenied),
         Call::IoUring => (flag::IO_URING, Outcome::IoUringDenied),
         Call::Ptrace | Call::Memory | Call::Perf | Call::Getfd => (flag::TRACE, Outcome::TraceDenied),
+        // Whoever has the host's CAP_SYS_ADMIN could take the programs away; what starts containers and services has it.
         Call::Setns | Call::Mount => (flag::MOUNT, Outcome::MountDenied),
+    };
+    // No hook of LSM programs is asked for these as they are asked here.
+    let by_lsm = if matches!(call, Call::Setns | Call::Perf) {
+        0
+    } else {
+        by_lsm
     };
     if (flags | by_lsm) & door != 0 {
         return;
@@ -206,29 +213,43 @@ fn arguments(ctx: &RawTracePointContext, is_compat: bool) -> Option<Arguments> {
 #[inline(always)]
 fn passes(call: Call, arguments: &Arguments, tagged: Tagged, flags: u64) -> bool {
     let Arguments([first, second]) = *arguments;
-    match call {
-        Call::None => true,
-        Call::Socket => matches!(first as u32, AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK),
+    let target = match call {
+        Call::None => return true,
+        Call::Socket => return matches!(first as u32, AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK),
         // Which family is in memory.
-        Call::Socketcall => !SOCKETCALL.contains(&first),
-        Call::IoUring | Call::Getfd => false,
+        Call::Socketcall => return !SOCKETCALL.contains(&first),
+        Call::IoUring | Call::Getfd => return false,
+        // Other namespaces than those of mounts, and of none unknown.
+        Call::Setns if second as u32 != 0 && second & CLONE_NEWNS == 0 => return true,
+        // Whoever has the host's CAP_SYS_ADMIN could take the programs away; what starts containers and services has it.
+        Call::Setns | Call::Mount => {
+            return flags & flag::MOUNT_STRICT == 0 && kernel::is_host_admin() == Some(true);
+        }
         // Every other request needs that one of these was granted, or is PTRACE_TRACEME, by which a process gives itself
         // to the one that started it.
-        Call::Ptrace => !matches!(first, PTRACE_ATTACH | PTRACE_SEIZE) || is_within(second as u32, tagged),
-        Call::Memory => is_within(first as u32, tagged),
-        // 0 is the caller, -1 is everybody.
-        Call::Perf => second as u32 == 0 || (second as i32) > 0 && is_within(second as u32, tagged),
-        // Of a namespace of unknown kind, or of mounts.
-        Call::Setns if second as u32 as u64 != 0 && second & CLONE_NEWNS == 0 => true,
-        Call::Setns | Call::Mount => {
-            flags & flag::MOUNT_AS_HOST != 0 && kernel::is_host_admin() == Some(true)
-        }
-    }
+        Call::Ptrace if !matches!(first, PTRACE_ATTACH | PTRACE_SEIZE) => return true,
+        // 0 is the caller.
+        Call::Perf if second as u32 == 0 => return true,
+        // -1 is everybody, whom no number names.
+        Call::Ptrace | Call::Perf => second,
+        Call::Memory => first,
+    };
+    // Once: the verifier walks every copy of the climb.
+    is_within(target as u32, tagged)
 }
 
 /// Whether `number` names a task of the same workload; a task that cannot be found is none.
 #[inline(always)]
 fn is_within(number: u32, tagged: Tagged) -> bool {
-    let above = || kernel::climb(kernel::cgroup(kernel::task_of(number)?)?, tagged.0);
-    above().is_some_and(|above| above.nearest == tagged.0)
+    // No closure, and no `Option` of a struct with a hole: the kernel refuses the type that would describe it.
+    let Some(task) = kernel::task_of(number) else {
+        return false;
+    };
+    let Some(cgroup) = kernel::cgroup(task) else {
+        return false;
+    };
+    match kernel::climb(cgroup, tagged.0) {
+        Some(above) => above.nearest == tagged.0,
+        None => false,
+    }
 }

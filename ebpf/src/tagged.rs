@@ -57,3 +57,18 @@ pub fn count<C: EbpfContext>(ctx: &C, tagged: Tagged, outcome: Outcome) {
         None => failed(ctx, Site::CountersMissing),
     }
 }
+
+/// Counts what became of a connection of `tagged`, a cgroup's id from a record. Its tag may be gone by now, and its
+/// counters with it, which is no failure.
+#[inline(always)]
+pub fn settled(tagged: u64, outcome: Outcome) {
+    if let Some(counters) = maps::COUNTERS.get_ptr_mut(tagged) {
+        unsafe {
+            maps::increment(
+                (&raw mut (*counters).by_outcome)
+                    .cast::<u64>()
+                    .add(outcome as usize),
+            );
+        }
+    }
+}

@@ -19,9 +19,10 @@ use aya_ebpf::{
 use portcullis_abi::{Outcome, Record, Site};
 
 use crate::{
-    connect::{self, ALLOW, DENY, LOOPBACK4, LOOPBACK6, Verdict},
+    connect::{self, ALLOW, DENY, IPPROTO_UDP, LOOPBACK4, LOOPBACK6, Verdict},
     errors::failed,
-    maps,
+    exempt::{self, For},
+    maps, netns,
     tagged::{self, Tagged},
 };
 
@@ -35,6 +36,9 @@ const TRIES: u32 = 4;
 /// Decides a connect of a UDP socket.
 #[inline(always)]
 pub fn connect(ctx: &SockAddrContext, tagged: Tagged, addr: [u32; 4]) -> (Outcome, Verdict) {
+    if exempt::passes(tagged, &connect::flow(ctx, IPPROTO_UDP, addr), For::Asking) {
+        return (Outcome::Exempt, Verdict::Pass);
+    }
     let (netns, port) = match question(ctx) {
         Ok(question) => question,
         Err(outcome) => return (outcome, Verdict::Deny),
@@ -79,6 +83,10 @@ fn send(ctx: &SockAddrContext, addr: [u32; 4]) -> Verdict {
     if unsafe { is_connected_there(ctx.sock_addr, addr) } {
         return Verdict::Pass;
     }
+    if exempt::passes(tagged, &connect::flow(ctx, IPPROTO_UDP, addr), For::Asking) {
+        tagged::count(ctx, tagged, Outcome::Exempt);
+        return Verdict::Pass;
+    }
     let (outcome, verdict) = match question(ctx) {
         Ok((netns, port)) => match ask(ctx, tagged, netns, addr) {
             Ok(()) => (Outcome::DnsRedirected, Verdict::Redirect(port)),
@@ -115,7 +123,7 @@ fn question(ctx: &SockAddrContext) -> Result<(u64, u16), Outcome> {
         _ => return Err(Outcome::UdpDenied),
     }
     let netns = unsafe { bpf_get_netns_cookie(sa.cast()) };
-    let ports = maps::ports(netns).ok_or(Outcome::NetnsUnknown)?;
+    let ports = netns::ports(netns).ok_or(Outcome::NetnsUnknown)?;
     Ok((netns, ports.dns))
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::{
-    ledger::Ledger,
+    ledger::Reader,
     site::{Options, POLICY, Site},
 };
 
@@ -20,7 +20,7 @@ when { context.exec.path like "/usr/*" };
 fn rows(site: &Site<'_>, sql: &str) -> Result<Vec<Vec<String>>> {
     let began = Instant::now();
     loop {
-        let rows = Ledger::open(&site.daemon.ledger())?.rows(sql)?;
+        let rows = Reader::open(&site.daemon.ledger())?.rows(sql)?;
         if !rows.is_empty() {
             return Ok(rows);
         }

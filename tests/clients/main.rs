@@ -7,11 +7,13 @@
 mod aws;
 mod console;
 mod credentials;
+mod dns;
 mod evidence;
 mod execs;
 mod export;
 mod postgres;
 mod secrets;
+mod service;
 mod ship;
 mod sinks;
 mod streams;

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     child::{Process, Said},
+    manager::Manager,
     paths,
     wait::{DEADLINE, wait_until},
     world::World,
@@ -25,6 +26,8 @@ pub struct Daemon<'w> {
     run_dir: PathBuf,
     data_dir: PathBuf,
     process: Option<Process>,
+    /// Who keeps its sockets, where a test has it managed; and the cgroup that it is started in.
+    managed: Option<(Manager, PathBuf)>,
 }
 
 impl<'w> Daemon<'w> {
@@ -59,7 +62,59 @@ impl<'w> Daemon<'w> {
             run_dir,
             data_dir,
             process: None,
+            managed: None,
         })
+    }
+
+    /// Has it managed from its next start on, as systemd would: started in this cgroup, which is made anew each time, with
+    /// its control socket made for it and with what it had kept.
+    ///
+    /// # Errors
+    /// When the manager's sockets cannot be made.
+    pub fn manage(&mut self, cgroup: &Path, watchdog: Duration) -> Result<()> {
+        let manager = Manager::new(self.world.dir(), &self.control(), watchdog)?;
+        self.managed = Some((manager, cgroup.to_path_buf()));
+        Ok(())
+    }
+
+    /// The manager, having heard what was said by now.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot hear.
+    pub fn manager(&mut self) -> Result<&Manager> {
+        let (manager, _) = self.managed.as_mut().context("it is not managed")?;
+        manager.hear()?;
+        Ok(manager)
+    }
+
+    fn launch_managed(&mut self) -> Result<()> {
+        let (manager, cgroup) = self.managed.as_mut().context("it is not managed")?;
+        // As systemd does: the cgroup of the last run is gone, with the sockets that were made in it still there.
+        if cgroup.exists() {
+            wait_until("the last run's cgroup to be empty", DEADLINE, || {
+                fs::remove_dir(&*cgroup).is_ok()
+            })?;
+        }
+        fs::create_dir_all(&*cgroup)?;
+        let mut command = self.world.host_in(cgroup, paths::portcullis()?);
+        command.arg("daemon").arg("--config").arg(&self.config);
+        command.env_remove("PORTCULLIS_CONFIG");
+        let mut command = manager.start(command);
+        let mut process = Process::start("daemon", self.world.dir(), &mut command)?;
+        let mut ended = None;
+        let mut heard = Ok(());
+        let waited = wait_until("the daemon to be ready", DEADLINE, || {
+            heard = manager.hear();
+            ended = process.ended();
+            heard.is_err() || ended.is_some() || manager.heard("READY=1") > 0
+        });
+        heard?;
+        if let Some(status) = ended {
+            bail!("the daemon ended with {status}; its log:\n{}", process.log());
+        }
+        waited.with_context(|| process.log())?;
+        self.process = Some(process);
+        Ok(())
     }
 
     /// Starts it, and waits until it has said READY=1 (`sd_notify(3)`) and its control socket answers.
@@ -67,6 +122,9 @@ impl<'w> Daemon<'w> {
     /// # Errors
     /// When it ends instead, or takes too long; with its log.
     pub fn launch(&mut self) -> Result<()> {
+        if self.managed.is_some() {
+            return self.launch_managed();
+        }
         let notify = self.world.path("notify.sock");
         let _not_there = fs::remove_file(&notify);
         let socket = UnixDatagram::bind(&notify)?;

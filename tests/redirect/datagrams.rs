@@ -8,7 +8,7 @@ use portcullis::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, next, uplink};
+use crate::guard::{Cgroup, DEADLINE, Pins, Workload, ask, count, healthy, isolated, next, uplink};
 
 /// The next message of a flow.
 async fn message(redirected: &mut Redirected) -> String {
@@ -26,16 +26,6 @@ async fn reply(redirected: &mut Redirected, text: &str) {
     let length = u16::try_from(text.len()).unwrap();
     redirected.stream.write_u16(length).await.unwrap();
     redirected.stream.write_all(text.as_bytes()).await.unwrap();
-}
-
-/// Does one thing while the agent's tasks run.
-async fn ask(mut workload: Workload, command: &str) -> (Workload, String) {
-    let command = command.to_owned();
-    let done = tokio::task::spawn_blocking(move || {
-        let answer = workload.ask(&command);
-        (workload, answer)
-    });
-    done.await.unwrap()
 }
 
 /// Lets `agent` take datagrams for the flows that it has until `done`.

@@ -204,8 +204,22 @@ impl Workload {
         workload
     }
 
+    /// In a cgroup from the start, by a command that ends in running it, such as `ip netns exec NAME`.
+    pub fn by(cgroup: &Path, command: &str) -> Self {
+        let script = format!(
+            "echo 0 > {}/cgroup.procs; exec {command} {}",
+            cgroup.display(),
+            env!("CARGO_BIN_EXE_redirect-workload")
+        );
+        Self::run(Command::new("sh").args(["-c", &script]))
+    }
+
     pub fn outside() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_redirect-workload"))
+        Self::run(&mut Command::new(env!("CARGO_BIN_EXE_redirect-workload")))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -251,6 +265,47 @@ impl Workload {
     pub fn ask(&mut self, command: &str) -> String {
         self.tell(command);
         self.answer()
+    }
+}
+
+/// Does one thing while the agent's tasks run.
+pub async fn ask(mut workload: Workload, command: &str) -> (Workload, String) {
+    let command = command.to_owned();
+    let done = tokio::task::spawn_blocking(move || {
+        let answer = workload.ask(&command);
+        (workload, answer)
+    });
+    done.await.unwrap()
+}
+
+/// Waits for something that the agent's tasks bring about.
+pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A named network namespace, as `ip netns` makes them; deleted at the end.
+pub struct Netns(pub String);
+
+impl Netns {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let netns = Self(format!("{PREFIX}{}-{n}", std::process::id()));
+        // The first one of a host makes the directory a mount, under which another's would be hidden.
+        let lock = fs::File::create("/run/portcullis-test-netns.lock").unwrap();
+        lock.lock().unwrap();
+        ip(&format!("netns add {}", netns.0));
+        netns
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["netns", "del", &self.0]).status();
     }
 }
 

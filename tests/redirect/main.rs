@@ -1,12 +1,19 @@
 //! Real eBPF, in cgroups and network namespaces of the test's own. Needs root; being unable to run is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod counted;
 mod datagrams;
 mod doors;
+mod escapes;
 mod execs;
+mod exempt;
 mod follow;
 mod guard;
+mod handover;
 mod lifecycle;
+mod matrix;
+mod namespaces;
 mod processes;
 mod redirected;
 mod storm;
+mod unix;

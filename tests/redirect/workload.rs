@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, BufRead as _, Read as _, Write as _},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -57,6 +57,7 @@ fn name(error: &anyhow::Error) -> String {
 struct State {
     tcp: Option<TcpStream>,
     udp: Option<UdpSocket>,
+    listener: Option<TcpListener>,
     kept: Option<Socket>,
 }
 
@@ -159,6 +160,32 @@ impl State {
             ["udp-drop"] => {
                 self.udp = None;
                 Ok(String::new())
+            }
+            ["bind", kind, address] => {
+                let address = address.parse::<SocketAddr>()?;
+                let kind = if *kind == "tcp" { Type::STREAM } else { Type::DGRAM };
+                Socket::new(Domain::for_address(address), kind, None)?.bind(&address.into())?;
+                Ok(String::new())
+            }
+            ["listen", address] => {
+                let listener = TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                self.listener = Some(listener);
+                Ok(String::new())
+            }
+            ["accept"] => {
+                let (stream, from) = self.listener.as_ref().context("not listening")?.accept()?;
+                stream.set_nonblocking(false)?;
+                self.tcp = Some(stream);
+                Ok(from.to_string())
+            }
+            // A network namespace of its own, with loopback up.
+            ["unshare"] => {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+                let up = std::process::Command::new("ip")
+                    .args(["link", "set", "lo", "up"])
+                    .status()?;
+                Ok(up.to_string())
             }
             ["udp-threads", count] => udp_threads(count.parse()?),
             ["udp-many", count, address] => udp_many(count.parse()?, address),

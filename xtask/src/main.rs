@@ -63,10 +63,11 @@ enum Command {
     /// Tries the programs in other kernels: Debian's 6.1 and 6.12, and the newest of its backports.
     ///
     /// Downloads the kernels, makes a Debian root once (all below target/kernels), and starts them in emulated
-    /// machines, which takes no hardware virtualization and much patience: about a minute for `verify` in one
-    /// kernel. In each: every program is loaded (verify), `portcullis doctor` is right (doctor), and the
-    /// redirect tests pass (redirect). Exit status 1 when anything failed. Needs root, and Debian's archive the
-    /// first time.
+    /// machines, which takes no hardware virtualization, but time. In each: every program is loaded (verify),
+    /// `portcullis doctor` is right (doctor), the redirect tests pass (redirect), and the package is installed
+    /// under systemd, a unit tagged and its traffic masked, upgraded without a dropped connection, started again
+    /// with the machine, and removed without a trace (service). Exit status 1 when anything failed. Needs root,
+    /// and Debian's archive the first time.
     Kernels(kernels::Kernels),
     /// Loads every eBPF program into this kernel and prints a table with instruction counts. Needs root.
     VerifyBpf,

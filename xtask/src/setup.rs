@@ -15,25 +15,25 @@ pub fn setup() -> anyhow::Result<()> {
         "setup",
         "what building and testing need beyond Rust; what is there already stays as it is",
     );
-    ensure(needs::all())
+    bring(needs::all())
 }
 
 /// What making packages needs: the toolchain, and what wraps.
 pub fn for_dist() -> anyhow::Result<()> {
     say("setup", "what building and packing need beyond Rust itself");
-    ensure(needs::for_dist())
+    bring(needs::for_dist())
 }
 
 /// What `cargo xtask kernels` needs beyond that.
-pub fn kernels() -> anyhow::Result<()> {
+pub fn for_kernels() -> anyhow::Result<()> {
     say(
         "setup",
         "what other kernels need: an emulator, and what makes disks for it",
     );
-    ensure(needs::kernels())
+    bring(needs::for_kernels())
 }
 
-fn ensure(needs: Vec<Need>) -> anyhow::Result<()> {
+fn bring(needs: Vec<Need>) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for need in needs {
         if need.met() {

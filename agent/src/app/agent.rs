@@ -12,7 +12,11 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, Status, TagStatus, Truth, WorkloadStatus,
-    approving::Approving, control::Caller, events, shipping,
+    approving::Approving,
+    control::Caller,
+    events,
+    selftesting::{self, Last},
+    shipping,
 };
 use crate::{
     config::Config,
@@ -20,7 +24,11 @@ use crate::{
     identity::Actor,
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
-    redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors, tags},
+    reconcile::Reconciler,
+    redirect::{
+        Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors,
+        guard::UnixListeners, tags,
+    },
     ship::{self, Shipping},
 };
 
@@ -30,11 +38,14 @@ pub(super) struct Agent {
     pub(super) config_path: PathBuf,
     pub(super) config: Mutex<Config>,
     pub(super) control: Control,
+    pub(super) unix: Mutex<UnixListeners>,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
     pub(super) retention: Retention,
     pub(super) truth: Truth,
     pub(super) shipping: Shipping,
+    pub(super) reconciler: Reconciler,
+    pub(super) selftest: Last,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -46,6 +57,7 @@ pub(super) struct Sides {
     pub(super) retention: Retention,
     pub(super) shipping: Shipping,
     pub(super) truth: Truth,
+    pub(super) reconciler: Reconciler,
 }
 
 impl Agent {
@@ -54,7 +66,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         sides: Sides,
-        control: Control,
+        (control, unix): (Control, UnixListeners),
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
@@ -63,17 +75,22 @@ impl Agent {
             retention,
             shipping,
             truth,
+            reconciler,
         } = sides;
+        let selftest = Last::read(&config.host.data_dir);
         Self {
             front,
+            selftest,
             config_path: path,
             config: Mutex::new(config),
             control,
+            unix: Mutex::new(unix),
             mount,
             approving,
             retention,
             truth,
             shipping,
+            reconciler,
             started_at,
             following: Mutex::new(None),
         }
@@ -212,10 +229,15 @@ impl Agent {
         let control = self.control.clone();
         let dir = tagged.path;
         let switches = self.switches(&tagged.workload);
+        control.prepare(&dir).await;
+        let addresses = self.unix_addresses(&tagged.workload);
         // Loading links is a handful of system calls, but not for an async thread.
-        let done = tokio::task::spawn_blocking(move || control.tag_as(&dir, switches))
-            .await
-            .context("the attaching thread ended")?;
+        let done = tokio::task::spawn_blocking(move || {
+            let id = control.tag_as(&dir, switches)?;
+            control.set_unix(id, &addresses)
+        })
+        .await
+        .context("the attaching thread ended")?;
         if let Err(e) = done {
             self.front.workloads.remove(tagged.id);
             return Err(e).with_context(|| format!("{cgroup} cannot be enforced"));
@@ -227,8 +249,12 @@ impl Agent {
 
     /// What the programs are told of a workload beside that it is one.
     pub(super) fn switches(&self, workload: &WorkloadName) -> portcullis_abi::Tag {
+        let exec = self.exec_switches(workload);
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = config.workload.iter().find(|w| w.name == *workload);
+        let guard = found.map(|w| w.guard).unwrap_or_default();
         portcullis_abi::Tag {
-            flags: self.exec_switches(workload),
+            flags: guard.flags() | exec,
         }
     }
 
@@ -238,7 +264,13 @@ impl Agent {
             return;
         };
         let control = self.control.clone();
-        let done = tokio::task::spawn_blocking(move || control.untag(id)).await;
+        let (reconciler, workload) = (self.reconciler.clone(), tag.workload.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            // Its counters go with it.
+            reconciler.closing(id, &workload);
+            control.untag(id)
+        })
+        .await;
         if let Ok(Err(e)) = done {
             tracing::warn!(cgroup_id = id.0, "programs could not be detached: {e}");
         }
@@ -426,12 +458,16 @@ impl Agent {
             ship: self.shipping.status(),
             connections: self.front.shared.drain.live(),
             doors: self.doors(),
+            reconcile: self.reconciler.status(),
+            selftest: self.selftest.get(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
         status
             .problems
             .extend(super::retention::problems(&self.retention));
+        status.problems.extend(self.reconciler.problems());
+        status.problems.extend(selftesting::problems(&self.selftest));
         status
     }
 
@@ -526,7 +562,7 @@ fn source(source: Source) -> &'static str {
     }
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()

@@ -20,7 +20,12 @@ use serde_json::json;
 use tokio::net::UnixListener;
 
 use super::{Agent, shipping};
-use crate::{console::control_api, model::WorkloadName, redirect::cgroup};
+use crate::connection::Tag;
+use crate::{
+    console::control_api,
+    model::WorkloadName,
+    redirect::{Kept, cgroup},
+};
 
 /// Who asks: the peer's credentials, from the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +80,12 @@ pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
 }
 
-/// Makes the socket; an old one that nobody listens on is replaced.
-pub(super) fn listen(run_dir: &Path) -> std::io::Result<UnixListener> {
+/// The socket that the service manager made, or a new one; an old one that nobody listens on is replaced.
+pub(super) fn listen(run_dir: &Path, kept: &mut Kept) -> std::io::Result<UnixListener> {
+    if let Some(listener) = kept.unix(&socket(run_dir)) {
+        listener.set_nonblocking(true)?;
+        return UnixListener::from_std(listener);
+    }
     std::fs::create_dir_all(run_dir)?;
     // Readable by all, so that `portcullis run` can show a workload the trust bundle in it; the socket is not.
     std::fs::set_permissions(run_dir, std::fs::Permissions::from_mode(0o755))?;
@@ -118,10 +127,14 @@ pub(super) async fn serve(listener: UnixListener, agent: Arc<Agent>) {
         .with_state(Arc::clone(&agent))
         .merge(super::retention::router(Arc::clone(&agent)))
         .merge(super::exporting::routes(&agent))
+        .merge(super::reconciling::routes(Arc::clone(&agent)))
+        .merge(super::selftesting::routes(Arc::clone(&agent)))
         .merge(super::truth::routes(Arc::clone(&agent)))
         .merge(control_api(desk))
         .merge(shipping::routes(Arc::clone(&agent)))
-        .layer(middleware::from_fn_with_state(agent, outsiders_only));
+        .layer(middleware::from_fn_with_state(Arc::clone(&agent), outsiders_only))
+        // After the layer, and so for workloads as well: it says nothing but what the caller itself is.
+        .route("/v1/self", get(of_caller).with_state(agent));
     let served = axum::serve(listener, app.into_make_service_with_connect_info::<Caller>())
         .with_graceful_shutdown(async move { drain.stopping().await });
     if let Err(e) = served.await {
@@ -144,17 +157,34 @@ async fn outsiders_only(
     let Some(cgroup) = cgroup else {
         return Refused(StatusCode::FORBIDDEN, "the calling process cannot be told".into()).into_response();
     };
-    if let Some((_, tag)) = agent
-        .front
-        .workloads
-        .all()
-        .into_iter()
-        .find(|(_, tag)| within(&cgroup, &tag.cgroup))
-    {
+    if let Some(tag) = tag_of(&agent, &cgroup) {
         let why = format!("the calling process belongs to workload {}", tag.workload);
         return Refused(StatusCode::FORBIDDEN, why).into_response();
     }
     next.run(request).await
+}
+
+/// The tag that a cgroup is under.
+fn tag_of(agent: &Agent, cgroup: &str) -> Option<Tag> {
+    let all = agent.front.workloads.all().into_iter();
+    all.map(|(_, tag)| tag).find(|tag| within(cgroup, &tag.cgroup))
+}
+
+/// What the calling process is: the workload that it belongs to, or none, and whether every program is in its place.
+/// A unit that is started again within a cgroup that is tagged already learns by it that it is.
+async fn of_caller(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<Response, Refused> {
+    let cgroup = cgroup::of_process(&caller.pid.to_string()).map_err(Refused::new)?;
+    let attached = agent.control.attached().map_err(Refused::new)?;
+    let tag = tag_of(&agent, &cgroup);
+    Ok(Json(json!({
+        "workload": tag.as_ref().map(|tag| &tag.workload),
+        "cgroup": tag.as_ref().map(|tag| &tag.cgroup),
+        "enforced": tag.is_some() && attached.iter().all(|program| program.ok),
+    }))
+    .into_response())
 }
 
 /// Whether a cgroup is another or below it.

@@ -8,15 +8,21 @@ mod credentials;
 mod events;
 mod execs;
 mod exporting;
+mod guarding;
+mod pulse;
+mod reconciling;
 mod reload;
 mod retention;
+mod selftesting;
+mod service;
 mod shipping;
 mod status;
 mod truth;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
@@ -27,13 +33,19 @@ use self::{
 pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
-    redirect::{BpfRedirector, Options, Tags, cgroup},
+    redirect::{BpfRedirector, Kept, Options, Tags, cgroup},
     telemetry,
 };
 
+pub use reconciling::Reconcile;
 pub use report::{
     ApprovalStatus, DoorStatus, LedgerStatus, PolicyStatus, ProgramStatus, TagStatus, WorkloadStatus,
 };
+
+/// How long starting may take: after a crash the ledger's last part is read whole.
+const STARTING: Duration = Duration::from_mins(15);
+/// How long stopping may take, beside the time that live connections get: sinks and the ledger are closed.
+const CLOSING: Duration = Duration::from_mins(2);
 
 /// Runs the agent until it is told to stop.
 ///
@@ -42,17 +54,26 @@ pub use report::{
 pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let config = config::load(config_path)?;
     telemetry::init(&config.log)?;
+    let starting = service::extend(STARTING);
+    let mut kept = Kept::inherited();
     let mount = cgroup::find_mount()?;
     // Before anything opens a socket: sockets belong to the cgroup they were made in.
-    let redirector = BpfRedirector::start(&Options {
+    let options = Options {
         pin_dir: config.redirect.pin_dir.clone(),
         port: config.redirect.port,
         cgroup_mount: mount.clone(),
         agent_cgroup: config.redirect.agent_cgroup.clone(),
-    })
-    .context("sockets cannot be redirected")?;
+    };
+    let redirector =
+        BpfRedirector::start_with(&options, &mut kept).context("sockets cannot be redirected")?;
     let control = redirector.control();
-    let listener = control::listen(&config.host.run_dir).context("the control socket cannot be made")?;
+    let socket = control::socket(&config.host.run_dir);
+    let listener =
+        control::listen(&config.host.run_dir, &mut kept).context("the control socket cannot be made")?;
+    // First what is of no use any more: its name may be that of what is kept from now on.
+    service::let_go(&kept.left());
+    drop(kept);
+    service::keep(redirector.to_keep());
     let core = Core::start(&config)?;
     let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
@@ -61,30 +82,49 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let shipping = shipping::start(&core, &config)?;
     let retention = retention::make(&config, &core)?;
     retention.wait_for(shipping::untaken(&shipping));
+    // Before the first connection is taken.
+    let reconciler = reconciling::start(&core, &config, &control)?;
     let sides = Sides {
         approving,
+        reconciler,
         retention,
         shipping,
         truth: core.truth,
     };
-    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
+    let (unix, unix_redirector) = guarding::listeners(&config, control.clone())?;
+    let agent = Agent::new(
+        config_path.into(),
+        config,
+        core.front,
+        sides,
+        (control, unix),
+        mount,
+    );
     let agent = Arc::new(agent);
     agent.record_started().await?;
     // Once, and before anything of a workload is served.
     let _first = agent.front.processes.set(agent.control.processes());
     agent.lapse_orphans();
+    let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
+    agent.listen_unix(&present_config)?;
+    tokio::spawn(guarding::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
     // When every tag has its workload: of another one nobody could say what its programs may do.
     let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();
     retention::start(&agent.retention, &drain);
+    agent.reconciler.run_each_minute(&drain);
     let answering = tokio::spawn(control::serve(listener, Arc::clone(&agent)));
     if let Some(console) = console {
         tokio::spawn(console.serve(drain.clone()));
     }
+    let (redirector, pulse) = pulse::answering(redirector);
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let accepting_unix = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(unix_redirector)));
+    tokio::spawn(pulse::watch(pulse, Arc::clone(&agent), socket));
+    drop(starting);
+    service::tell(&[NotifyState::Ready]);
     tracing::info!(workloads = agent.front.workloads.all().len(), "ready");
 
     let mut hangup = signal(SignalKind::hangup())?;
@@ -93,21 +133,26 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::monotonic_usec_now()?]);
+                service::tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
                 agent.reload().await;
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                service::tell(&[NotifyState::Ready]);
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    service::tell(&[NotifyState::Stopping]);
     let deadline = agent.front.limits.load().drain_timeout;
+    let _stopping = service::extend(deadline + CLOSING);
     tracing::info!(
         live = drain.live(),
         "stopping; live connections have {deadline:?}"
     );
     accepting.abort();
+    // Until it has ended it may have taken one more from the queue, which would be turned away: the next daemon serves
+    // what is left there.
+    let _aborted = accepting.await;
+    accepting_unix.abort();
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     // They saw the drain begin; what they hold is recorded before the ledger closes.

@@ -74,12 +74,13 @@ impl Agent {
             &self.mount,
             globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect(),
         )?;
-        self.enforce_all(present).await;
-        self.follow(events);
+        self.listen_unix(&new)?;
         if let Ok(mut config) = self.config.lock() {
             *config = new;
         }
-        self.apply_switches().await;
+        self.enforce_all(present).await;
+        self.follow(events);
+        self.rearm().await?;
         self.note(json!({ "subject": "config", "after": self.config_hash() }))
             .await;
         tracing::info!("configuration reloaded");

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     console::TargetStatus,
     ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
+    reconcile::ReconcileStatus,
     redirect::doors,
+    selftest,
     ship::SinkStatus,
 };
 
@@ -43,6 +45,12 @@ pub struct Status {
     /// Every way out, and what closes it on this host.
     #[serde(default)]
     pub doors: Vec<DoorStatus>,
+    /// How the kernel's counters and the record compare.
+    #[serde(default)]
+    pub reconcile: ReconcileStatus,
+    /// The last `portcullis selftest`.
+    #[serde(default)]
+    pub selftest: Option<selftest::Report>,
     /// What is not as it should be; empty when everything is enforced.
     pub problems: Vec<String>,
 }

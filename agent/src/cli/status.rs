@@ -6,6 +6,7 @@ use super::{block_on, control::Control};
 use crate::{
     app::{ApprovalStatus, DoorStatus, Status},
     config::Config,
+    reconcile::ReconcileStatus,
 };
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +64,12 @@ fn print(s: &Status) {
     let attached = s.programs.iter().filter(|p| p.attached).count();
     println!("\nPrograms   {attached} of {} attached", s.programs.len());
     print_doors(&s.doors);
+    print_reconciled(&s.reconcile);
+    let tested = s.selftest.as_ref().map(super::selftest::summary);
+    println!(
+        "Self-test  {}",
+        tested.as_deref().unwrap_or("never: `portcullis selftest`")
+    );
     println!(
         "Policy     {} ({} policies, generation {})",
         s.policy.hash, s.policy.policies, s.policy.generation
@@ -131,6 +138,26 @@ fn print_approvals(a: &ApprovalStatus) {
             target.failed,
             error.unwrap_or_default()
         );
+    }
+}
+
+/// Whether what the kernel counted is on record.
+pub(super) fn print_reconciled(s: &ReconcileStatus) {
+    let Some(at) = &s.at else {
+        println!("Complete   not compared yet: each minute, or `portcullis reconcile`");
+        return;
+    };
+    let lost = match s.lost_at_restart {
+        0 => String::new(),
+        n => format!("; {n} connections were cut when the agent before this one ended"),
+    };
+    println!(
+        "Complete   {} cgroups compared at {at}, {} differences{lost}",
+        s.cgroups,
+        s.differences.len()
+    );
+    for difference in &s.differences {
+        println!("  {difference}");
     }
 }
 

@@ -184,6 +184,13 @@ impl TrustPlan {
         Ok(self.mounts.iter().map(full).collect())
     }
 
+    /// The bind mounts: sources below the directory that everything is made in, and targets.
+    pub fn mounts(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        self.mounts
+            .iter()
+            .map(|m| (m.source.as_path(), m.target.as_path()))
+    }
+
     fn add_file(&mut self, name: PathBuf, content: Vec<u8>) {
         self.items.insert(name, Item::File { content, mode: 0o644 });
     }

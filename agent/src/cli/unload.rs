@@ -13,10 +13,6 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         bail!("only root can take programs off");
     }
     let pins = &config.redirect.pin_dir;
-    if !pins.exists() {
-        println!("nothing is attached: {} is not there", pins.display());
-        return Ok(ExitCode::SUCCESS);
-    }
     let socket = control::socket(&config.host.run_dir);
     if UnixStream::connect(&socket).is_ok() {
         bail!(
@@ -25,6 +21,12 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         );
     }
     redirect::remove(pins)?;
+    if let Ok(mount) = redirect::cgroup::find_mount() {
+        // Otherwise the next daemon would find and enforce them.
+        for (cgroup, _) in redirect::tags::list(&mount) {
+            redirect::tags::remove(&cgroup)?;
+        }
+    }
     println!("all programs are taken off: workloads on this host are neither redirected nor guarded now");
     println!(
         "The ledger and the keys stay in {}.",

@@ -4,6 +4,7 @@
 //! the gate for each operation, and the gate alone lets anything go upstream.
 
 mod dial;
+mod tally;
 mod workloads;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +12,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 use self::dial::{Legs, UpstreamDial};
-pub use self::workloads::{Tag, Workloads};
+pub use self::{
+    tally::{Tallied, Tally},
+    workloads::{Tag, Workloads},
+};
 use crate::{
     config::{Limits, Upstream, UpstreamProtocol},
     detect::{self, Known, Sniffed},
@@ -24,7 +28,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{Processes, RedirectError, Redirected, Redirector},
+    redirect::{Namespace, Processes, RedirectError, Redirected, Redirector, UnixDestination},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -42,6 +46,8 @@ pub struct Front {
     pub processes: std::sync::OnceLock<Processes>,
     /// Which tagged cgroup is which workload.
     pub workloads: Workloads,
+    /// What became of their connections, for the reconciliation with the kernel's counters.
+    pub tally: Tally,
     /// Who the workloads are.
     pub identities: Identities,
     /// Masking rules in force.
@@ -69,6 +75,9 @@ struct Accepted {
     process: Process,
     original_dst: OriginalDst,
     transport: Transport,
+    /// Where that is not the agent's own.
+    namespace: Option<Arc<Namespace>>,
+    unix: Option<Arc<UnixDestination>>,
     workload: Option<WorkloadName>,
 }
 
@@ -99,8 +108,11 @@ impl Front {
                     continue;
                 }
             };
+            let (tagged, transport) = (redirected.origin.tagged, redirected.transport);
+            self.tally.taken(tagged, transport);
             if self.shared.drain.is_stopping() || self.shared.drain.live() >= self.limits.load().connections {
                 self.shared.metrics.turned_away();
+                self.tally.turned_away(tagged, transport);
                 continue;
             }
             let front = Arc::clone(&self);
@@ -117,6 +129,8 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
+            unix,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
@@ -126,11 +140,15 @@ impl Front {
             origin,
             original_dst,
             transport,
+            namespace,
+            unix,
         };
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
         // denies each operation on it, in a form that the workload's program understands.
-        let _ = self.record(&accepted, None).await;
+        let opened = self.record(&accepted, None).await;
+        self.tally
+            .opened(accepted.origin.tagged, accepted.transport, opened.is_ok());
         let reason = match &accepted.workload {
             None => Reason::WorkloadUnknown,
             Some(workload) => match self.identities.handle(workload) {
@@ -166,9 +184,18 @@ impl Front {
     ) -> Reason {
         let limits = Limits::clone(&self.limits.load());
         let upstreams = Upstreams::clone(&self.upstreams.load());
-        let upstream = upstreams
-            .find(&self.shared.names, accepted.original_dst, workload)
-            .await;
+        let upstream = match &accepted.unix {
+            Some(unix) => upstreams.named(&unix.upstream, workload),
+            None => {
+                upstreams
+                    .find(&self.shared.names, accepted.original_dst, workload)
+                    .await
+            }
+        };
+        // Not for this workload: there is nothing that it could be carried as.
+        if accepted.unix.is_some() && upstream.is_none() {
+            return Reason::UpstreamUnreachable;
+        }
         let (stream, tls) = match self
             .open_tls(stream, accepted, upstream.as_deref(), &limits)
             .await
@@ -216,6 +243,8 @@ impl Front {
         let connector = self.connector.load_full();
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
+            namespace: accepted.namespace.as_deref(),
+            unix: accepted.unix.as_ref().map(|unix| unix.path.as_path()),
             tls: facts,
             acceptor: &self.acceptor,
             connector: &connector,
@@ -284,6 +313,8 @@ impl Front {
             cgroup_id: accepted.origin.tagged.0,
             netns: accepted.origin.netns,
             destination: accepted.original_dst,
+            transport: accepted.transport,
+            unix: accepted.unix.as_ref().and_then(|unix| unix.path.to_str()),
             closing,
         });
         self.shared.ledger.enqueue(entry).await.map_err(|e| e.reason())

@@ -10,7 +10,7 @@ use super::credential::Used;
 use crate::{
     model::{
         Decision, Destination, Effect, Entry, EntryKind, Identity, OperationId, OriginalDst, Process, Reason,
-        Rfc3339, Seq, SessionId, Value, WorkloadName,
+        Rfc3339, Seq, SessionId, Transport, Value, WorkloadName,
     },
     policy::Approval,
 };
@@ -406,9 +406,12 @@ struct TlsBodies<'a> {
 }
 
 #[derive(Serialize)]
-struct OriginalBody {
+struct OriginalBody<'a> {
     address: IpAddr,
     port: u16,
+    /// The path of a UNIX socket, which has no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -419,7 +422,7 @@ struct SessionBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_up: Option<u64>,
     cgroup_id: u64,
-    destination: OriginalBody,
+    destination: OriginalBody<'a>,
     event: &'a str,
     host: &'a str,
     id: Uuid,
@@ -434,6 +437,9 @@ struct SessionBody<'a> {
     reason: Option<Reason>,
     session: SessionId,
     tls: TlsBodies<'a>,
+    /// Left out for TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<&'a str>,
     v: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     workload: Option<&'a WorkloadName>,
@@ -475,6 +481,10 @@ pub struct SessionParts<'a> {
     pub netns: u64,
     /// Where it wanted to go.
     pub destination: OriginalDst,
+    /// What it came by.
+    pub transport: Transport,
+    /// The path, where it was a UNIX socket.
+    pub unix: Option<&'a str>,
     /// Set for the closing entry.
     pub closing: Option<Closing<'a>>,
 }
@@ -492,6 +502,7 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
         destination: OriginalBody {
             address: p.destination.0.ip(),
             port: p.destination.0.port(),
+            unix: p.unix,
         },
         event: if closing.is_some() { "close" } else { "open" },
         host: p.host,
@@ -506,6 +517,11 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
         tls: TlsBodies {
             downstream: closing.and_then(|c| c.downstream),
             upstream: closing.and_then(|c| c.upstream),
+        },
+        transport: match p.transport {
+            Transport::Tcp => None,
+            Transport::Udp => Some("udp"),
+            Transport::Unix => Some("unix"),
         },
         v: 1,
         workload: p.workload,

@@ -11,6 +11,7 @@ const HEADER_MAGIC: u16 = 0xeb9f;
 
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const FUNC: u32 = 12;
 
 /// The kernel's types.
 pub(super) struct Btf {
@@ -56,6 +57,14 @@ impl Btf {
             self.kind(**at).is_some_and(|(kind, _)| kind == STRUCT) && self.named(**at, structure)
         })?;
         self.member(*found, member, MAX_NESTING)
+    }
+
+    /// The id of a function.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        let is_it =
+            |at: &usize| self.kind(*at).is_some_and(|(kind, _)| kind == FUNC) && self.named(*at, name);
+        let id = self.types.iter().skip(1).position(is_it)?;
+        u32::try_from(id + 1).ok()
     }
 
     fn member(&self, at: usize, name: &str, nesting: u32) -> Option<u32> {

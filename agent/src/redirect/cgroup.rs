@@ -14,6 +14,8 @@ use crate::model::CgroupId;
 
 /// The agent's own cgroup where none is configured and it was started in the root, which cannot be told from others.
 const DEFAULT_AGENT: &str = "portcullis-agent";
+/// The slice that the packages' service is in. A service's own cgroup is another after each start.
+const SLICE: &str = "portcullis.slice";
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> RedirectError {
     let path = path.to_path_buf();
@@ -84,10 +86,12 @@ pub fn tree(mount: &Path) -> impl Iterator<Item = (CgroupId, PathBuf)> {
         .filter_map(|entry| Some((id(entry.path()).ok()?, entry.into_path())))
 }
 
-/// Moves this process to its own cgroup, made when missing, and returns its directory.
+/// Moves this process to its own cgroup, made when missing, and returns its directory. A process that is in it or below
+/// it already stays where it is.
 ///
 /// To be called before any listener is made: a socket keeps the cgroup of its making. `name` is below `mount`; empty
-/// means the cgroup it is in already, or one of its own when that is the root.
+/// means the cgroup it is in already (`portcullis.slice` rather than a service in it), or one of its own when that is the
+/// root.
 ///
 /// # Errors
 /// When the cgroup cannot be made or joined.
@@ -95,11 +99,11 @@ pub fn join(mount: &Path, name: &str) -> Result<PathBuf, RedirectError> {
     let present = of_process("self")?;
     let name = match (name.trim_matches('/'), present.trim_matches('/')) {
         ("", "") => DEFAULT_AGENT.to_owned(),
-        ("", present) => present.to_owned(),
+        ("", present) => lasting(present).to_owned(),
         (name, _) => name.to_owned(),
     };
     let directory = mount.join(&name);
-    if present.trim_matches('/') == name {
+    if Path::new(present.trim_matches('/')).starts_with(&name) {
         return Ok(directory);
     }
     fs::create_dir_all(&directory).map_err(failed(&directory))?;
@@ -107,9 +111,30 @@ pub fn join(mount: &Path, name: &str) -> Result<PathBuf, RedirectError> {
     Ok(directory)
 }
 
+/// The slice, where this is a cgroup in it; the cgroup itself otherwise.
+fn lasting(present: &str) -> &str {
+    let within = present.split('/').scan(0, |end, part| {
+        *end += part.len() + 1;
+        Some((part, *end - 1))
+    });
+    let slice = within.into_iter().find(|(part, _)| *part == SLICE);
+    slice.map_or(present, |(_, end)| present.get(..end).unwrap_or(present))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_slice_outlives_its_services() {
+        assert_eq!(lasting("portcullis.slice/portcullis.service"), "portcullis.slice");
+        assert_eq!(lasting("a/portcullis.slice/b/c"), "a/portcullis.slice");
+        assert_eq!(
+            lasting("system.slice/portcullis.service"),
+            "system.slice/portcullis.service"
+        );
+        assert_eq!(lasting("portcullis.slice"), "portcullis.slice");
+    }
 
     #[test]
     fn finds_the_mount_on_hybrid_and_unified_layouts() {

@@ -34,10 +34,12 @@ impl DummyHandle {
     pub async fn connect(&self, origin: Origin, dst: OriginalDst) -> DuplexStream {
         let (workload, agent) = tokio::io::duplex(PIPE_BYTES);
         let redirected = Redirected {
+            unix: None,
             stream: Box::new(agent),
             origin,
             original_dst: dst,
             transport: Transport::Tcp,
+            namespace: None,
         };
         // A failed send drops the agent's end.
         let _refused = self.0.send(redirected).await;

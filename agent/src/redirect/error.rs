@@ -88,6 +88,20 @@ pub enum RedirectError {
         /// The pattern.
         pattern: String,
     },
+    /// A path that is no UNIX socket's.
+    #[error("'{path}' is no address of a UNIX socket: 1 to 107 bytes, or @ and a name")]
+    UnixPath {
+        /// The path.
+        path: String,
+    },
+    /// A UNIX socket of the agent's could not be made.
+    #[error("cannot listen on {path}: {source}")]
+    UnixListen {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Changes of the cgroup tree cannot be followed.
     #[error("cannot watch {path}: {source} (sysctl fs.inotify.max_user_watches)")]
     Watch {
@@ -136,6 +150,8 @@ impl RedirectError {
             | Self::Pin { .. }
             | Self::NotBpffs(_)
             | Self::Pattern { .. }
+            | Self::UnixPath { .. }
+            | Self::UnixListen { .. }
             | Self::Watch { .. }
             | Self::Netns(_) => Reason::Interrupted,
         }

@@ -1,11 +1,14 @@
 //! The system calls that neither std nor nix nor aya offers: the only `unsafe` of the agent.
 #![allow(unsafe_code)]
 
+pub(super) mod load;
+pub(super) mod peer;
+
 use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -174,11 +177,17 @@ pub(super) fn receive_marks(socket: impl AsFd) -> io::Result<()> {
 
 /// Waits for a descriptor to be readable, on the runtime of the caller.
 ///
-/// `T` must keep its descriptor for as long as it lives, as both types that are given here do: an inotify instance and
-/// aya's log reader.
+/// `T` must keep its descriptor for as long as it lives, as the types that are given here do: an inotify instance, aya's
+/// log reader, and its ring buffers.
 pub(super) fn readable<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
     // Safety: `AsFd` vouches for an open descriptor, and see above.
     unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// Waits for the mounts of /proc/self/mountinfo to change (proc_pid_mountinfo(5)): then it has priority.
+pub(super) fn changing(mounts: std::fs::File) -> io::Result<AsyncFd<std::fs::File>> {
+    // Safety: a file keeps its descriptor for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(mounts, Interest::PRIORITY) }.map_err(Into::into)
 }
 
 /// `SIOCOUTQ`: bytes that were written to a TCP socket and that the peer's kernel has not acknowledged yet.
@@ -197,4 +206,14 @@ pub fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Takes over a descriptor that this process was started with; nothing else here may use its number.
+pub(super) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    // Safety: fcntl(2) takes any number, and fails for one that is not open.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Safety: it is open, and by the protocol of sd_listen_fds(3) it is this process's, whose only taker this is.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

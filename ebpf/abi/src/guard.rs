@@ -1,6 +1,7 @@
 //! The guard's part: per-workload switches, the rules of UNIX sockets, and what the agent is told of.
 
-/// Bits 8 to 15 of [`Tag::flags`](crate::Tag): each *opens* a door, so that a tag without switches has all of them shut.
+/// Bits 8 to 15 of [`Tag::flags`](crate::Tag): each but `MOUNT_STRICT` *opens* a door, so that a
+/// tag without switches has them shut.
 pub mod flag {
     /// Sockets of any family may be made.
     pub const FAMILIES: u64 = 1 << 8;
@@ -10,8 +11,9 @@ pub mod flag {
     pub const TRACE: u64 = 1 << 10;
     /// What paths mean may be changed, by whoever may.
     pub const MOUNT: u64 = 1 << 11;
-    /// What paths mean may be changed by those who have CAP_SYS_ADMIN over the host, such as what starts a container.
-    pub const MOUNT_AS_HOST: u64 = 1 << 12;
+    /// Shuts, rather than opens: not even those who have CAP_SYS_ADMIN over the host, such as what starts a container,
+    /// may change what paths mean.
+    pub const MOUNT_STRICT: u64 = 1 << 12;
     /// UNIX sockets are not decided.
     pub const UNIX: u64 = 1 << 13;
     /// A process that somebody else moves out of the workload is ended by the kernel, too, at its next system call.

@@ -36,6 +36,12 @@ pub const MAX_SENDING: usize = 4096;
 /// Datagrams at once on their way to the resolver.
 pub const MAX_DATAGRAMS: usize = 16_384;
 
+/// Exemptions at once: one bit each in the value of `EXEMPT_OF`.
+pub const MAX_EXEMPT: usize = 64;
+
+/// Bytes of the ring buffer of [`Strange`] namespaces.
+pub const STRANGE_BYTES: usize = 64 * 1024;
+
 /// Network namespaces with listeners at once.
 pub const MAX_NETNS: usize = 1024;
 
@@ -49,6 +55,54 @@ pub struct Ports {
     pub dns: u16,
     /// Zero.
     pub reserved: u32,
+}
+
+/// A socket was made, or used, in a network namespace in which the agent does not listen: an event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strange {
+    /// The namespace's cookie.
+    pub netns: u64,
+    /// The thread that did it, initial pid namespace.
+    pub tid: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Strange {
+    /// From the bytes of an event, as this host orders them; `None` where they are too few.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (netns, rest) = bytes.split_first_chunk()?;
+        let (tid, _) = rest.split_first_chunk()?;
+        Some(Self {
+            netns: u64::from_ne_bytes(*netns),
+            tid: u32::from_ne_bytes(*tid),
+            reserved: 0,
+        })
+    }
+}
+
+/// What passes by exemption: an element of `EXEMPT`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exempt {
+    /// When it ends, nanoseconds since boot; 0 for an element that is none.
+    pub until_ns: u64,
+    /// The other side's network.
+    pub addr: [u32; 4],
+    /// Its mask; the address has no bit outside of it.
+    pub mask: [u32; 4],
+    /// The first port: the other side's, or where `listen` is not 0 the workload's own; host order.
+    pub first: u16,
+    /// The last one.
+    pub last: u16,
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// Not 0: for what others begin.
+    pub listen: u8,
+    /// Zero.
+    pub reserved: u16,
 }
 
 /// What is known of a tagged cgroup in the kernel: the value of `TAGGED`, by cgroup id.
@@ -137,6 +191,8 @@ pub const SITE_SLOTS: usize = 128;
 
 const _: () = {
     assert!(size_of::<Ports>() == 2 + 2 + 4);
+    assert!(size_of::<Strange>() == 8 + 4 + 4);
+    assert!(size_of::<Exempt>() == 8 + 16 + 16 + 2 + 2 + 1 + 1 + 2);
     assert!(size_of::<Tag>() == 8);
     assert!(size_of::<Record>() == 5 * 8 + 4 * 4 + 16 + 2 + 6);
     assert!(size_of::<Flow>() == 8 + 16 + 2 + 2 + 4);
@@ -150,6 +206,7 @@ const _: () = {
 mod pod {
     // Safety: plain integers without padding, as asserted above; any bytes make a valid value.
     unsafe impl aya::Pod for super::Ports {}
+    unsafe impl aya::Pod for super::Exempt {}
     unsafe impl aya::Pod for super::Tag {}
     unsafe impl aya::Pod for super::Record {}
     unsafe impl aya::Pod for super::Flow {}

@@ -33,7 +33,7 @@ pub enum Outcome {
     IngressDropped = 12,
     /// A redirected connection reached the agent's listener with its record.
     TcpAccepted = 13,
-    /// A redirected connection ended before the agent's listener had it.
+    /// A redirected connection whose SYN had left ended before the agent's listener had it.
     TcpAbandoned = 14,
     /// A connect or send to a UNIX socket passed by its exact path.
     UnixAllowed = 15,
@@ -61,6 +61,8 @@ pub enum Outcome {
     EscapeMoved = 26,
     /// The agent could not be told what a process did: the buffer was full.
     ExecLost = 27,
+    /// The SYN of a redirected connection left for the agent's listener, with its record.
+    TcpSent = 28,
 }
 
 impl Outcome {
@@ -94,6 +96,7 @@ impl Outcome {
         Self::EscapeKilled,
         Self::EscapeMoved,
         Self::ExecLost,
+        Self::TcpSent,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -128,6 +131,7 @@ impl Outcome {
             Self::EscapeKilled => "escape_killed",
             Self::EscapeMoved => "escape_moved",
             Self::ExecLost => "exec_lost",
+            Self::TcpSent => "tcp_sent",
         }
     }
 }

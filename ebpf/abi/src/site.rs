@@ -43,6 +43,12 @@ pub enum Site {
     SendSending = 17,
     /// egress: the datagram got no token.
     EgressToken = 18,
+    /// ingress: the packet's header could not be read.
+    IngressHeader = 19,
+    /// ingress: no ancestor of the socket's cgroup is tagged.
+    IngressUntagged = 20,
+    /// bind: no ancestor of the caller's cgroup is tagged.
+    BindUntagged = 21,
     /// guard: a signal could not be sent.
     GuardSignal = 40,
     /// guard: the map of a workload's processes took no more.
@@ -99,6 +105,9 @@ impl Site {
         Self::SendStorage,
         Self::SendSending,
         Self::EgressToken,
+        Self::IngressHeader,
+        Self::IngressUntagged,
+        Self::BindUntagged,
         Self::GuardSignal,
         Self::GuardMembers,
         Self::GuardCondemned,
@@ -140,6 +149,9 @@ impl Site {
             Self::SendStorage => "send_storage",
             Self::SendSending => "send_sending",
             Self::EgressToken => "egress_token",
+            Self::IngressHeader => "ingress_header",
+            Self::IngressUntagged => "ingress_untagged",
+            Self::BindUntagged => "bind_untagged",
             Self::GuardSignal => "guard_signal",
             Self::GuardMembers => "guard_members",
             Self::GuardCondemned => "guard_condemned",

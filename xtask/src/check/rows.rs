@@ -30,7 +30,7 @@ const ROWS: [&[&str]; 14] = [
     &["protocol"],
     &["detect"],
     &["connection"],
-    &["ship", "console"],
+    &["ship", "console", "doctor", "reconcile", "selftest"],
     &["app"],
     &["cli"],
     &["main"],

@@ -19,8 +19,6 @@ pub fn build(root: &Path, epoch: u64) -> anyhow::Result<PathBuf> {
     let rust = [
         format!("--remap-path-prefix={}={REGISTRY}", home.display()),
         format!("--remap-path-prefix={}={SOURCE}", root.display()),
-        // One library less that the host has to have.
-        "-Clink-arg=-static-libgcc".to_owned(),
     ];
     let c = [
         format!("-ffile-prefix-map={}={REGISTRY}", home.display()),

@@ -118,28 +118,43 @@ impl Archive {
         suites.iter().map(line).collect()
     }
 
-    /// Downloads the kernel's present build into `to`: the package's file.
-    pub fn download(&self, spec: &Spec, to: &Path) -> anyhow::Result<PathBuf> {
+    /// Downloads the kernel's present build into `to`: its packages' files. Newer kernels come in parts.
+    pub fn download(&self, spec: &Spec, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let options = self.lists(spec)?;
         run(Command::new("apt-get").args(&options).arg("update").arg("-qq"))?;
-        let depends = output(
-            Command::new("apt-cache")
+        let depends = |package: &str| {
+            let depends = Command::new("apt-cache")
                 .args(&options)
-                .args(["depends", spec.package]),
-        )?;
-        let build = depends
-            .lines()
-            .find_map(|l| l.trim().strip_prefix("Depends: "))
-            .filter(|p| p.starts_with("linux-image-"))
-            .with_context(|| format!("{} depends on no kernel", spec.package))?;
+                .args(["depends", package])
+                .output()?;
+            anyhow::Ok(String::from_utf8(depends.stdout)?)
+        };
+        let numbered = |text: &str, prefix: &str| {
+            let names = text.lines().filter_map(|l| l.trim().strip_prefix("Depends: "));
+            let digit = |n: &&str| {
+                let rest = n.strip_prefix(prefix);
+                rest.is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+            };
+            names.filter(digit).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut packages = numbered(&depends(spec.package)?, "linux-image-");
+        let Some(build) = packages.first() else {
+            bail!("{} depends on no kernel", spec.package);
+        };
+        let parts = depends(build)?;
+        for part in ["linux-base-", "linux-binary-", "linux-modules-"] {
+            packages.extend(numbered(&parts, part));
+        }
         fs::create_dir_all(to)?;
         run(Command::new("apt-get")
             .args(&options)
-            .args(["download", "-qq", build])
+            .args(["download", "-qq"])
+            .args(&packages)
             .current_dir(to))?;
         let files = fs::read_dir(to)?.filter_map(Result::ok).map(|e| e.path());
-        let mut packages = files.filter(|p| p.extension().is_some_and(|e| e == "deb"));
-        packages.next().context("apt-get downloaded nothing")
+        Ok(files
+            .filter(|p| p.extension().is_some_and(|e| e == "deb"))
+            .collect())
     }
 
     /// apt's options for lists, sources and caches of its own.

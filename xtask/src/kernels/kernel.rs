@@ -23,6 +23,8 @@ pub struct Kernel {
     /// What `--kernel` calls it.
     pub name: &'static str,
     pub image: PathBuf,
+    /// What it was built with.
+    pub config: PathBuf,
     pub initramfs: PathBuf,
     /// What the guest has as /lib/modules.
     pub modules: PathBuf,
@@ -38,23 +40,37 @@ impl Kernel {
                 &format!("kernel {}", spec.name),
                 "the present build in Debian's archive",
             );
-            let package = archive.download(spec, &directory)?;
+            let packages = archive.download(spec, &directory)?;
             let partial = directory.join("partial");
-            run(Command::new("dpkg-deb").arg("-x").args([&package, &partial]))?;
+            for package in &packages {
+                run(Command::new("dpkg-deb").arg("-x").args([package, &partial]))?;
+            }
             let base = modules_of(&partial)?;
             let version = version_of(&base)?;
             run(Command::new("depmod")
                 .arg("-b")
                 .args([&base_of(&partial), Path::new(&version)]))?;
-            fs::remove_file(&package)?;
+            for package in &packages {
+                fs::remove_file(package)?;
+            }
             fs::rename(&partial, &tree)?;
         }
         let modules = modules_of(&tree)?;
         let version = version_of(&modules)?;
         let initramfs = directory.join("initramfs");
         make_initramfs(&directory, &modules.join(&version), &initramfs)?;
+        // Newer packages have them beside the modules.
+        let part = |name: &str| {
+            let places = [
+                tree.join(format!("boot/{name}-{version}")),
+                modules.join(&version).join(name),
+            ];
+            let found = places.into_iter().find(|p| p.exists());
+            found.with_context(|| format!("the kernel's package has no {name}"))
+        };
         Ok(Self {
-            image: tree.join(format!("boot/vmlinuz-{version}")),
+            image: part("vmlinuz")?,
+            config: part("config")?,
             name: spec.name,
             version,
             initramfs,

@@ -4,6 +4,7 @@
 //! What was downloaded and made stays below `target/kernels`, so that a second run needs no network.
 
 mod archive;
+mod deb;
 mod image;
 mod kernel;
 mod machine;
@@ -32,6 +33,9 @@ pub struct Kernels {
     /// Only redirect tests whose name contains this.
     #[arg(long, value_name = "TEXT")]
     test: Option<String>,
+    /// Take what is built already, however old.
+    #[arg(long)]
+    no_build: bool,
     /// Get kernels and image anew: otherwise what target/kernels holds is used as it is.
     #[arg(long)]
     fresh: bool,
@@ -49,13 +53,13 @@ pub fn kernels(arguments: &Kernels) -> anyhow::Result<()> {
     let wanted = archive::select(&arguments.kernel)?;
     let stages = Stage::select(&arguments.only)?;
     setup::setup()?;
-    setup::kernels()?;
+    setup::for_kernels()?;
     let work = root().canonicalize()?.join("target/kernels");
     if arguments.fresh && work.exists() {
         std::fs::remove_dir_all(&work)?;
     }
     std::fs::create_dir_all(&work)?;
-    let built = stage::build(&stages)?;
+    let built = stage::build(&work, &stages, !arguments.no_build)?;
     let archive = Archive::open(&work)?;
     let image = Image::ensure(&work, &archive)?;
     let mut table = Vec::new();

@@ -18,14 +18,16 @@ pub struct Payload {
     pub programs: Vec<PathBuf>,
     /// Other files, by their name below /payload.
     pub files: Vec<(String, PathBuf)>,
+    /// Small files, by their name below /payload.
+    pub texts: Vec<(&'static str, String)>,
     /// The shell script that is run.
     pub script: String,
 }
 
 impl Payload {
-    /// Makes the disk.
-    pub fn write(&self, work: &Path, kernel: &Kernel, disk: &Path) -> anyhow::Result<()> {
-        let tree = work.join("payload");
+    /// Makes the disk at `disk`.
+    pub fn write(&self, kernel: &Kernel, disk: &Path) -> anyhow::Result<()> {
+        let tree = disk.with_extension("tree");
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }

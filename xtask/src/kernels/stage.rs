@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
+    deb::Packages,
     image::Image,
     kernel::Kernel,
     machine::{Machine, Outcome},
@@ -25,29 +26,51 @@ pub enum Stage {
     Doctor,
     /// The redirect tests.
     Redirect,
+    /// The package, under systemd.
+    Service,
 }
 
-const STAGES: [Stage; 3] = [Stage::Verify, Stage::Doctor, Stage::Redirect];
+const STAGES: [Stage; 4] = [Stage::Verify, Stage::Doctor, Stage::Redirect, Stage::Service];
 
 /// What was built on this host.
 pub struct Built {
     portcullis: PathBuf,
     redirect: Option<PathBuf>,
     workload: PathBuf,
+    /// The package, and one of a later version.
+    packages: Option<Packages>,
 }
 
-/// Builds what the stages take along.
-pub fn build(stages: &[Stage]) -> anyhow::Result<Built> {
-    say("build", "what is taken into the guests");
+/// Builds what the stages take along, or finds what was built before.
+pub fn build(work: &Path, stages: &[Stage], anew: bool) -> anyhow::Result<Built> {
     let target = root().canonicalize()?.join("target/debug");
-    run(cargo().args(["build", "--package", "portcullis", "--bins"]))?;
-    let redirect = if stages.contains(&Stage::Redirect) {
-        Some(redirect_tests()?)
+    // The name of the tests' program changes with what they are made of.
+    let named = work.join("redirect.path");
+    let wanted = stages.contains(&Stage::Redirect);
+    if anew {
+        say("build", "what is taken into the guests");
+        run(cargo().args(["build", "--package", "portcullis", "--bins"]))?;
+        if wanted {
+            let path = redirect_tests()?;
+            std::fs::write(&named, path.as_os_str().as_encoded_bytes())?;
+        }
+    }
+    let redirect = if wanted {
+        Some(PathBuf::from(
+            std::fs::read_to_string(&named).context("the redirect tests are not built")?,
+        ))
+    } else {
+        None
+    };
+    let portcullis = target.join("portcullis");
+    let packages = if stages.contains(&Stage::Service) {
+        Some(Packages::ensure(work, anew.then_some(portcullis.as_path()))?)
     } else {
         None
     };
     Ok(Built {
-        portcullis: target.join("portcullis"),
+        portcullis,
+        packages,
         workload: target.join("redirect-workload"),
         redirect,
     })
@@ -88,6 +111,7 @@ impl Stage {
             Self::Verify => "verify",
             Self::Doctor => "doctor",
             Self::Redirect => "redirect",
+            Self::Service => "service",
         }
     }
 
@@ -97,6 +121,9 @@ impl Stage {
             Self::Verify => "this kernel's verifier takes every program",
             Self::Doctor => "doctor says of this kernel what is true of it",
             Self::Redirect => "the redirect tests, each in a process of its own",
+            Self::Service => {
+                "the package: installed, a unit tagged, upgraded under traffic, started again, removed"
+            }
         }
     }
 
@@ -104,6 +131,7 @@ impl Stage {
     fn limit(self) -> Duration {
         Duration::from_secs(match self {
             Self::Verify | Self::Doctor => 300,
+            Self::Service => 1800,
             Self::Redirect => 3600,
         })
     }
@@ -111,6 +139,7 @@ impl Stage {
     fn payload(self, built: &Built, kernel: &Kernel, test: Option<&str>) -> anyhow::Result<Payload> {
         let mut payload = Payload {
             programs: vec![built.portcullis.clone()],
+            files: vec![("config".into(), kernel.config.clone())],
             ..Payload::default()
         };
         let head = format!(
@@ -138,6 +167,32 @@ impl Stage {
                 let more = format!("TESTS={}\nFILTER={filter}\n", tests.display());
                 head + &more + include_str!("guest/redirect.sh")
             }
+            Self::Service => {
+                let packages = built.packages.as_ref().context("the packages are not made")?;
+                payload.files.extend([
+                    ("first.deb".into(), packages.first.clone()),
+                    ("second.deb".into(), packages.second.clone()),
+                ]);
+                payload.texts.extend([
+                    ("second.version", packages.version.clone()),
+                    ("site.py", include_str!("guest/site.py").into()),
+                    ("traffic.py", include_str!("guest/traffic.py").into()),
+                    ("portcullis.toml", include_str!("guest/portcullis.toml").into()),
+                    (
+                        "units/site.service",
+                        include_str!("guest/units/site.service").into(),
+                    ),
+                    (
+                        "units/bot.service",
+                        include_str!("guest/units/bot.service").into(),
+                    ),
+                    (
+                        "units/traffic.service",
+                        include_str!("guest/units/traffic.service").into(),
+                    ),
+                ]);
+                head + include_str!("guest/service.sh")
+            }
         };
         Ok(payload)
     }
@@ -162,7 +217,7 @@ impl Stage {
             .arg("--sparse=always")
             .args([&image.path, &machine.root]))?;
         self.payload(built, kernel, test)?
-            .write(work, kernel, &machine.payload)?;
+            .write(kernel, &machine.payload)?;
         machine.run(self.limit())
     }
 }

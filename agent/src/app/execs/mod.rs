@@ -145,18 +145,4 @@ impl Agent {
             ExecLoss::Kill => mode | portcullis_abi::EXEC_LOSS_KILLS,
         }
     }
-
-    /// Tells the programs anew what the configuration says of each workload.
-    pub(super) async fn apply_switches(&self) {
-        for (id, tag) in self.front.workloads.all() {
-            let switches = self.switches(&tag.workload);
-            let dir = self.mount.join(tag.cgroup.trim_start_matches('/'));
-            let control = self.control.clone();
-            match tokio::task::spawn_blocking(move || control.tag_as(&dir, switches)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(e)) => tracing::error!(cgroup_id = id.0, "its switches stay as they were: {e}"),
-                Err(e) => tracing::error!(cgroup_id = id.0, "its switches stay as they were: {e}"),
-            }
-        }
-    }
 }

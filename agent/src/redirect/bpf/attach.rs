@@ -57,14 +57,23 @@ pub(super) fn ensure(
         path: directory.to_path_buf(),
         source,
     })?;
-    let link = attach(loaded, &cgroup).map_err(refused)?;
+    let direction = if program == "ingress" {
+        CgroupSkbAttachType::Ingress
+    } else {
+        CgroupSkbAttachType::Egress
+    };
+    let link = attach(loaded, &cgroup, direction).map_err(refused)?;
     link.pin(pin)
         .map(drop)
         .map_err(|error| failed(pin)(io::Error::other(error)))
 }
 
-/// `Single` is no flag at all, which is what links need: they always allow others beside them.
-fn attach(program: &mut Program, cgroup: &File) -> Result<FdLink, ProgramError> {
+/// `direction` is for programs of packets. `Single` is no flag at all, which is what links need: they always allow others beside them.
+fn attach(
+    program: &mut Program,
+    cgroup: &File,
+    direction: CgroupSkbAttachType,
+) -> Result<FdLink, ProgramError> {
     let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSockAddr(program) => {
@@ -76,7 +85,7 @@ fn attach(program: &mut Program, cgroup: &File) -> Result<FdLink, ProgramError> 
             fd(program.take_link(link)?)
         }
         Program::CgroupSkb(program) => {
-            let link = program.attach(cgroup, CgroupSkbAttachType::Egress, mode)?;
+            let link = program.attach(cgroup, direction, mode)?;
             fd(program.take_link(link)?)
         }
         Program::SockOps(program) => {

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -18,16 +19,25 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues},
 };
 use portcullis_abi as abi;
+use tokio::sync::oneshot;
 
 use super::{
     attach,
+    exempt::Exemptions,
     load::{AGENT, WORKLOAD},
+    namespaces::{Manage, Prepare},
     pin::{self, Pins},
 };
 use crate::{
     model::CgroupId,
-    redirect::{Processes, RedirectError, cgroup, exec},
+    redirect::{
+        Processes, RedirectError, cgroup, exec,
+        guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
+    },
 };
+
+/// How long a tag waits for its network namespaces.
+const PREPARE: Duration = Duration::from_secs(2);
 
 /// The kernel side of every tag. Clones share it.
 #[derive(Clone)]
@@ -61,7 +71,10 @@ pub(super) struct State {
     pub(super) errors: Array<MapData, u64>,
     pub(super) processes: Processes,
     pub(super) procs: HashMap<MapData, u32, abi::Proc>,
+    pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
+    pub(super) exempt: Exemptions,
+    pub(super) manage: Manage,
 }
 
 pub(in crate::redirect) fn map_failed(map: &'static str) -> impl FnOnce(MapError) -> RedirectError {
@@ -77,7 +90,7 @@ impl Control {
     }
 
     /// A panic elsewhere leaves nothing half-written here that the kernel does not know better.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,6 +112,27 @@ impl Control {
     /// As [`Self::tag`].
     pub fn tag_as(&self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         self.state().tag(directory, switches)
+    }
+
+    /// Listens in the network namespaces of a cgroup's processes, to be done before it is tagged: a connect in one in which
+    /// nobody listens yet is denied.
+    pub async fn prepare(&self, directory: &Path) {
+        let (done, prepared) = oneshot::channel();
+        let prepare = self.state().manage.prepare.clone();
+        let asked = prepare.send(Prepare(vec![directory.to_path_buf()], done));
+        // What ended meanwhile denies; what is slow is told of by the kernel again.
+        let _late = tokio::time::timeout(PREPARE, async {
+            if asked.await.is_ok() {
+                let _ended = prepared.await;
+            }
+        })
+        .await;
+    }
+
+    /// Cookies of the network namespaces, other than the agent's own, in which it listens now.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<u64> {
+        self.state().manage.prepared.borrow().clone()
     }
 
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.
@@ -179,6 +213,35 @@ impl Control {
         abi::Site::ALL.iter().copied().map(read).collect()
     }
 
+    /// What the guard tells of processes, to the first who asks. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime refuses its descriptor.
+    pub fn guard_events(&self) -> Result<Option<GuardEvents>, RedirectError> {
+        self.state().guard.events()
+    }
+
+    /// Decides UNIX sockets of a tagged cgroup: these may be connected to, and no other. What is not listed any more is
+    /// denied from now on; connections that there are go on.
+    ///
+    /// # Errors
+    /// When the map takes no more.
+    pub fn set_unix(&self, id: CgroupId, allowed: &[UnixAddress]) -> Result<(), RedirectError> {
+        self.state().guard.set_unix(id, allowed)
+    }
+
+    /// Where cgroup2 is mounted.
+    #[must_use]
+    pub fn mount(&self) -> PathBuf {
+        self.state().mount.clone()
+    }
+
+    /// The optional programs that this host does not load, and why.
+    #[must_use]
+    pub fn unavailable(&self) -> Vec<Unavailable> {
+        self.state().guard.unavailable()
+    }
+
     /// Every program that should be attached, and whether it is: asked of the kernel, not remembered.
     ///
     /// # Errors
@@ -211,6 +274,8 @@ impl State {
         }
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
+        self.tell();
+        self.guard.enlist(directory, &self.tags)?;
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
         } else {
@@ -221,6 +286,13 @@ impl State {
         }
         self.remember(id, directory)?;
         Ok(id)
+    }
+
+    /// Tells who follows the processes of tagged cgroups.
+    fn tell(&self) {
+        self.manage
+            .tagged
+            .send_replace(self.tags.values().cloned().collect());
     }
 
     fn check(&self, directory: &Path) -> Result<(), RedirectError> {
@@ -237,6 +309,7 @@ impl State {
             0 => refuse("it is the root"),
             depth if depth >= abi::MAX_DEPTH as usize => refuse("it is too deep in the tree"),
             _ if self.agent.1.starts_with(directory) => refuse("the agent itself is within"),
+            _ if directory.starts_with(&self.agent.1) => refuse("it is within the agent's own cgroup"),
             _ => Ok(()),
         }
     }
@@ -260,6 +333,8 @@ impl State {
         // Not there is what is wanted.
         let _absent = self.tagged.remove(&id.0);
         let _absent = self.counters.remove(&id.0);
+        let _absent = self.exempt.of.remove(&id.0);
+        self.guard.forget(id);
     }
 
     /// Whether an ancestor's hooks are this cgroup's already. A cgroup that has its path, but is another one, is none.
@@ -313,6 +388,9 @@ impl State {
             let pin = self.pins.link(id, program);
             attach::ensure(&mut self.ebpf, program, (id, directory), &pin)?;
         }
+        for program in self.guard.on_cgroups() {
+            program.ensure((id, directory), &self.pins.link(id, program.name()))?;
+        }
         Ok(())
     }
 
@@ -330,6 +408,7 @@ impl State {
         if let Some((outer, path)) = self.outer(&directory) {
             self.remember(outer, &path)?;
         }
+        self.tell();
         Ok(())
     }
 
@@ -374,8 +453,18 @@ impl State {
                 ok,
             });
         }
+        let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
+        for program in on_host.chain(self.guard.on_host()) {
+            let pin = self.pins.host_link(program);
+            let mut of_host = self.describe(*agent, path, program, &pin)?;
+            of_host.ok = of_host.program_id != 0 && self.is_loaded(program, of_host.program_id);
+            all.push(of_host);
+        }
         for (id, path) in self.tags.iter().filter(|(_, path)| !self.covered(path)) {
             for &program in WORKLOAD {
+                all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
+            }
+            for program in self.guard.on_cgroups().map(Loaded::name) {
                 all.push(self.describe(*id, path, program, &self.pins.link(*id, program))?);
             }
         }
@@ -390,11 +479,6 @@ impl State {
         pin: &Path,
     ) -> Result<AttachedProgram, RedirectError> {
         let info = attach::open(pin)?.map(|(_, info)| info);
-        let ours = self
-            .ebpf
-            .program(program)
-            .and_then(|program| program.info().ok())
-            .map(|info| info.id());
         Ok(AttachedProgram {
             cgroup,
             path: path.to_path_buf(),
@@ -402,8 +486,14 @@ impl State {
             link: info.map_or(0, |info| info.id),
             program_id: info.map_or(0, |info| info.program),
             // A link outlives its cgroup by a moment, in which it says what it was.
-            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && Some(info.program) == ours)
+            ok: info.is_some_and(|info| info.cgroup == cgroup.0 && self.is_loaded(program, info.program))
                 && is_there(cgroup, path),
         })
+    }
+
+    /// Whether it is this agent's program that has the id.
+    fn is_loaded(&self, program: &str, id: u32) -> bool {
+        let loaded = self.ebpf.program(program).and_then(|program| program.info().ok());
+        loaded.is_some_and(|info| info.id() == id) || self.guard.is_loaded(program, id)
     }
 }

@@ -3,29 +3,54 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
 };
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::redirect::{RedirectError, sys};
+use crate::{
+    model::CgroupId,
+    redirect::{Kept, RedirectError, kept, sys},
+};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// On 127.0.0.1, and on `::1` where the host has IPv6. Neither TCP fast open, which would let accept(2) come before
 /// the record, nor SO_REUSEPORT, by which another process could take a share of the connections.
 pub(super) struct Listeners {
     v4: TcpListener,
     v6: Option<TcpListener>,
+    /// Under which name the service manager keeps both.
+    name: String,
+}
+
+/// Whether loopback has its addresses yet: in a new network namespace it is down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loopback {
+    Up,
+    Later,
 }
 
 impl Listeners {
-    pub(super) fn bind(port: u16) -> Result<Self, RedirectError> {
+    /// Those that were kept while no agent ran, with the connections that wait in them, or new ones.
+    pub(super) fn bind(
+        port: u16,
+        loopback: Loopback,
+        agent: CgroupId,
+        kept: &mut Kept,
+    ) -> Result<Self, RedirectError> {
         let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
         let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
+        let name = kept::name(port, agent);
+        let mut open = |address| match kept.tcp(&name, address) {
+            Some(listener) => adopt(listener),
+            None => listen(address, loopback),
+        };
         Ok(Self {
-            v4: listen(v4).map_err(|source| refused(v4, source))?,
-            v6: match listen(v6) {
+            v4: open(v4).map_err(|source| refused(v4, source))?,
+            v6: match open(v6) {
                 Ok(listener) => Some(listener),
                 // A host without IPv6: a workload's IPv6 connects are refused there.
                 Err(error) if is_without_ipv6(&error) => {
@@ -34,7 +59,14 @@ impl Listeners {
                 }
                 Err(source) => return Err(refused(v6, source)),
             },
+            name,
         })
+    }
+
+    /// What the service manager is asked to keep, and under which name.
+    pub(super) fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let v6 = self.v6.as_ref().map(AsFd::as_fd);
+        (&self.name, [self.v4.as_fd()].into_iter().chain(v6).collect())
     }
 
     pub(super) fn v4(&self) -> &TcpListener {
@@ -55,7 +87,17 @@ impl Listeners {
 }
 
 /// The resolver's sockets, on the same addresses and with the same port number.
-pub(super) fn resolver(port: u16) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+pub(super) fn resolver(
+    port: u16,
+    loopback: Loopback,
+    agent: CgroupId,
+    kept: &mut Kept,
+) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
+    let name = kept::name(port, agent);
+    let mut datagrams = |address| match kept.udp(&name, address) {
+        Some(socket) => adopt_datagrams(socket),
+        None => datagrams(address, loopback),
+    };
     let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
     let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
     let v6 = match datagrams(v6) {
@@ -68,24 +110,53 @@ pub(super) fn resolver(port: u16) -> Result<(UdpSocket, Option<UdpSocket>), Redi
 }
 
 /// Without SO_REUSEADDR, by which another process could take the port of a UDP socket.
-fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
+fn datagrams(address: SocketAddr, loopback: Loopback) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if loopback == Loopback::Later {
+        freebind(&socket, address)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    sys::receive_marks(&socket)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Lets a socket have an address that the namespace has not yet (ip(7), IP_FREEBIND).
+fn freebind(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)
+    } else {
+        socket.set_freebind_v6(true)
+    }
+}
+
+/// One that was kept has the datagrams that came meanwhile.
+fn adopt_datagrams(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     sys::receive_marks(&socket)?;
     UdpSocket::from_std(socket)
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+fn listen(address: SocketAddr, loopback: Loopback) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
     // Without it, connections of the agent before this one, in TIME_WAIT, would keep the port for a minute. It does not
     // let two listeners share a port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.set_reuse_address(true)?;
+    if loopback == Loopback::Later {
+        freebind(&socket, address)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

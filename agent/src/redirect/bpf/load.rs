@@ -3,9 +3,9 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, exec};
+use crate::redirect::{RedirectError, btf::Btf, exec, guard};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
 /// Maps that outlive the agent: what the programs behind the links share with the next agent's.
 const PINNED: &[&str] = &[
@@ -20,6 +20,10 @@ const PINNED: &[&str] = &[
     "SENDING",
     "DATAGRAMS",
     "PROCS",
+    "STRANGE",
+    "EXEMPT",
+    "EXEMPT_USED",
+    "EXEMPT_OF",
     "EVENTS",
     "VERDICTS",
     "HELD_PROCS",
@@ -30,6 +34,7 @@ const PINNED: &[&str] = &[
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
 pub(super) const WORKLOAD: &[&str] = &[
     "egress",
+    "ingress",
     "workload_ops",
     "getpeername4",
     "getpeername6",
@@ -39,6 +44,8 @@ pub(super) const WORKLOAD: &[&str] = &[
     "connect6",
     "sendmsg4",
     "sendmsg6",
+    "bind4",
+    "bind6",
     "sock_create",
 ];
 
@@ -65,8 +72,8 @@ pub(super) enum Logging {
     Off,
 }
 
-/// Loads the object, with maps shared through `pins` if given.
-pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
+/// Makes the object's maps, shared through `pins` if given; no program is loaded yet.
+fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
     let btf = Btf::of_kernel()?;
     let offset = |member| {
         btf.offset("task_struct", member)
@@ -78,7 +85,7 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = exec::offsets(&btf)?;
+    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?].concat();
     let mut loader = EbpfLoader::new();
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
@@ -88,12 +95,17 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
         .override_global("TASK_START_BOOTTIME", &start, true)
         .override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for &map in PINNED {
+        for &map in PINNED.iter().chain(&guard::PINNED) {
             loader.map_pin_path(map, pins.map(map));
         }
     }
-    let mut ebpf = loader.load(OBJECT).map_err(Box::new)?;
-    for (name, program) in ebpf.programs_mut() {
+    Ok(loader.load(OBJECT).map_err(Box::new)?)
+}
+
+/// Loads the object and every program that has to be there, with maps shared through `pins` if given.
+pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
+    let mut ebpf = open(pins, logging)?;
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !guard::loads(name)) {
         load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
     Ok(ebpf)
@@ -117,19 +129,75 @@ fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError
 pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     load(None, Logging::On)?;
     let ebpf = load(None, Logging::Off)?;
+    let optional = guard::load(&ebpf, OBJECT)?;
     ebpf.programs()
-        .map(|(name, program)| {
-            let info = program
-                .info()
-                .map_err(|error| RedirectError::program(name, &error))?;
+        .filter(|(name, _)| !guard::loads(name))
+        .map(|(name, program)| describe(name, program))
+        .chain(optional.loaded().map(|(name, kind)| {
             Ok(ProgramInfo {
                 name: name.to_owned(),
-                kind: kind(program),
-                verified_instructions: info.verified_instruction_count(),
-                bytes: info.size_translated(),
+                kind,
+                verified_instructions: None,
+                bytes: None,
             })
-        })
+        }))
         .collect()
+}
+
+/// A program, tried by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its name.
+    pub program: String,
+    /// Whether the agent does without it, where a host refuses it.
+    pub optional: bool,
+    /// Why the kernel refuses it, in its words.
+    pub refused: Option<String>,
+}
+
+/// Loads each program by itself, without attaching it: what the running kernel takes, and why it refuses another.
+///
+/// # Errors
+/// When it does not come to that: no BTF, or no maps.
+pub fn try_each() -> Result<Vec<Tried>, RedirectError> {
+    let mut ebpf = open(None, Logging::Off)?;
+    let needed = ebpf.programs_mut().filter(|(name, _)| !guard::loads(name));
+    let mut all: Vec<Tried> = needed
+        .map(|(name, program)| Tried {
+            program: name.to_owned(),
+            optional: false,
+            refused: load_program(program)
+                .err()
+                .map(|error| match RedirectError::program(name, &error) {
+                    RedirectError::Program { why, .. } => why,
+                    other => other.to_string(),
+                }),
+        })
+        .collect();
+    let optional = guard::load(&ebpf, OBJECT)?;
+    all.extend(optional.loaded().map(|(name, _)| Tried {
+        program: name.to_owned(),
+        optional: true,
+        refused: None,
+    }));
+    all.extend(optional.unavailable().iter().map(|one| Tried {
+        program: one.program.to_owned(),
+        optional: true,
+        refused: Some(one.why.clone()),
+    }));
+    Ok(all)
+}
+
+fn describe(name: &str, program: &Program) -> Result<ProgramInfo, RedirectError> {
+    let info = program
+        .info()
+        .map_err(|error| RedirectError::program(name, &error))?;
+    Ok(ProgramInfo {
+        name: name.to_owned(),
+        kind: kind(program),
+        verified_instructions: info.verified_instruction_count(),
+        bytes: info.size_translated(),
+    })
 }
 
 fn kind(program: &Program) -> &'static str {

@@ -3,16 +3,20 @@
 mod attach;
 mod control;
 mod datagram;
+mod exempt;
 mod flow;
 mod listen;
 mod load;
+mod namespaces;
 mod pin;
 mod resolver;
+mod settle;
 
 use std::{
     collections::BTreeMap,
     io,
     net::Ipv6Addr,
+    os::fd::BorrowedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -31,20 +35,28 @@ use tokio::net::TcpStream;
 pub(super) use attach::open as open_link;
 pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
-pub use load::{ProgramInfo, verify};
+pub use load::{ProgramInfo, Tried, try_each, verify};
 pub(super) use pin::failed as pin_failed;
-pub use pin::remove;
+pub use pin::{can_pin, remove};
+pub use portcullis_abi::Exempt;
 pub use portcullis_abi::{Counters, Outcome, Site};
+pub use settle::Counted;
 
 use self::{
     control::State,
     datagram::Tokens,
-    listen::Listeners,
+    exempt::Exemptions,
+    listen::{Listeners, Loopback},
     load::Logging,
+    namespaces::{Namespaces, Parts},
     pin::Pins,
     resolver::{Dropped, Resolver},
 };
-use super::{Processes, RedirectError, Redirected, Redirector, cgroup, exec, sys};
+use super::{
+    Kept, Processes, RedirectError, Redirected, Redirector, cgroup, exec,
+    guard::{self, Guard},
+    sys,
+};
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
 /// What [`BpfRedirector::start`] needs.
@@ -65,9 +77,9 @@ pub struct BpfRedirector {
     listeners: Listeners,
     resolver: Resolver,
     dropped: Arc<Dropped>,
-    accepted: SkStorage<MapData, abi::Record>,
+    records: Records,
+    elsewhere: Namespaces,
     control: Control,
-    refused: Arc<AtomicU64>,
 }
 
 impl BpfRedirector {
@@ -80,12 +92,20 @@ impl BpfRedirector {
     /// # Errors
     /// When the port is used, or the kernel lacks or refuses something; the error names it.
     pub fn start(options: &Options) -> Result<Self, RedirectError> {
+        Self::start_with(options, &mut Kept::default())
+    }
+
+    /// As [`Self::start`], with the listeners that the service manager kept, if they are there.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(options: &Options, kept: &mut Kept) -> Result<Self, RedirectError> {
         // Before the listeners: a socket keeps the cgroup of its making, and accepted ones have the listener's.
         let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
-        let listeners = Listeners::bind(options.port)?;
-        let (dns4, dns6) = listen::resolver(options.port)?;
+        let listeners = Listeners::bind(options.port, Loopback::Up, agent.0, kept)?;
+        let (dns4, dns6) = listen::resolver(options.port, Loopback::Up, agent.0, kept)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -97,13 +117,27 @@ impl BpfRedirector {
         if logging == Logging::On {
             forward_log(&mut ebpf);
         }
+        let optional = guard::load(&ebpf, load::OBJECT)?;
         let mut namespaces: HashMap<_, u64, abi::Ports> = take(&mut ebpf, "NETNS")?;
         namespaces
             .insert(netns, resolver::ports(options.port), 0)
             .map_err(control::map_failed("NETNS"))?;
         let tokens = Tokens::new(take(&mut ebpf, "DATAGRAMS")?);
         let dropped = Arc::<Dropped>::default();
-        let accepted = take(&mut ebpf, "ACCEPTED")?;
+        let records = Records {
+            accepted: Arc::new(take(&mut ebpf, "ACCEPTED")?),
+            refused: Arc::default(),
+        };
+        let parts = Parts {
+            ports: namespaces,
+            events: take(&mut ebpf, "STRANGE")?,
+            port: options.port,
+            tokens: tokens.clone(),
+            dropped: Arc::clone(&dropped),
+            records: records.clone(),
+            own: netns,
+        };
+        let (elsewhere, manage) = Namespaces::start(parts)?;
         let processes = Processes::new(exec::Maps {
             ring: take(&mut ebpf, "EVENTS")?,
             verdicts: take::<HashMap<_, _, _>>(&mut ebpf, "VERDICTS")?,
@@ -115,12 +149,19 @@ impl BpfRedirector {
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
             procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
-            ebpf,
+            guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
             agent,
+            exempt: Exemptions {
+                rules: take(&mut ebpf, "EXEMPT")?,
+                used: take(&mut ebpf, "EXEMPT_USED")?,
+                of: take(&mut ebpf, "EXEMPT_OF")?,
+            },
+            manage,
             tags: BTreeMap::new(),
             pins,
             processes,
+            ebpf,
         };
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
@@ -129,14 +170,18 @@ impl BpfRedirector {
             let pin = state.pins.host_link(program);
             exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
         }
+        let pins = &state.pins;
+        // Before tags: what is started in between must be remembered.
+        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
+        state.guard.attach(|program| pins.host_link(program))?;
         state.take_over()?;
         Ok(Self {
             listeners,
             resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
             dropped,
-            accepted,
+            records,
+            elsewhere,
             control: Control::new(state),
-            refused: Arc::default(),
         })
     }
 
@@ -146,10 +191,18 @@ impl BpfRedirector {
         self.control.clone()
     }
 
+    /// The listeners and the resolver's sockets, for the service manager to keep while no agent runs, and the name to keep them under.
+    #[must_use]
+    pub fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+        let (name, mut all) = self.listeners.to_keep();
+        all.extend(self.resolver.sockets());
+        (name, all)
+    }
+
     /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.
     #[must_use]
     pub fn refused(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.refused)
+        Arc::clone(&self.records.refused)
     }
 
     /// Datagrams to the resolver that no workload had sent to a resolver, or that are no query; and queries beyond the
@@ -161,13 +214,14 @@ impl BpfRedirector {
     }
 }
 
-/// What reads the records of accepted connections.
-struct Records<'a> {
-    accepted: &'a SkStorage<MapData, abi::Record>,
-    refused: &'a AtomicU64,
+/// What reads the records of accepted connections. Clones share it.
+#[derive(Clone)]
+struct Records {
+    accepted: Arc<SkStorage<MapData, abi::Record>>,
+    refused: Arc<AtomicU64>,
 }
 
-impl Records<'_> {
+impl Records {
     /// `None`: not redirected by our programs.
     fn redirected(&self, stream: TcpStream) -> Option<Redirected> {
         let record = match self.accepted.get(&stream, 0) {
@@ -187,6 +241,8 @@ impl Records<'_> {
             origin: origin(&record),
             original_dst: original_dst(&record),
             transport: Transport::Tcp,
+            namespace: None,
+            unix: None,
         })
     }
 }
@@ -194,13 +250,10 @@ impl Records<'_> {
 impl Redirector for BpfRedirector {
     fn next_connection(&mut self) -> BoxFuture<'_, Result<Redirected, RedirectError>> {
         Box::pin(async {
-            let records = Records {
-                accepted: &self.accepted,
-                refused: &self.refused,
-            };
             tokio::select! {
-                redirected = accept(&self.listeners, &records) => redirected,
+                redirected = accept(&self.listeners, &self.records) => redirected,
                 redirected = self.resolver.next() => redirected.map_err(RedirectError::Accept),
+                redirected = self.elsewhere.next() => redirected,
             }
         })
     }
@@ -212,7 +265,7 @@ pub fn programs() -> &'static [&'static str] {
     &load::WORKLOAD
 }
 
-async fn accept(listeners: &Listeners, records: &Records<'_>) -> Result<Redirected, RedirectError> {
+async fn accept(listeners: &Listeners, records: &Records) -> Result<Redirected, RedirectError> {
     loop {
         match listeners.accept().await {
             Ok(stream) => {
@@ -234,7 +287,7 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
+pub(in crate::redirect) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -124,6 +124,13 @@ fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
 }
 
+/// Whether pins of `directory` are, or would be once it is made and the usual mount is there, on a bpf file system.
+#[must_use]
+pub fn can_pin(directory: &Path) -> bool {
+    let made = directory.ancestors().find(|path| path.exists());
+    made.is_some_and(is_bpffs) || directory.starts_with(BPFFS) && !is_bpffs(Path::new(BPFFS))
+}
+
 /// Unpins everything below `pin_dir`: all programs are detached, and workloads are no longer redirected nor guarded.
 ///
 /// # Errors

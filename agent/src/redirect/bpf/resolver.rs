@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     io,
+    os::fd::{AsFd as _, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -74,6 +75,12 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
+    /// What the service manager is asked to keep.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let v6 = self.v6.as_ref().map(|socket| socket.as_fd());
+        [self.v4.as_fd()].into_iter().chain(v6)
+    }
+
     pub(super) fn new(v4: UdpSocket, v6: Option<UdpSocket>, tokens: Tokens, dropped: Arc<Dropped>) -> Self {
         Self {
             v4: Arc::new(v4),
@@ -151,10 +158,12 @@ impl Resolver {
             },
         );
         Some(Redirected {
+            unix: None,
             stream: Box::new(stream),
             origin: origin(&record),
             original_dst: original_dst(&record),
             transport: Transport::Udp,
+            namespace: None,
         })
     }
 

@@ -9,8 +9,15 @@ while read -r path; do
     mount --bind "/payload/tree$path" "$path"
 done </payload/binds
 sh -eu /payload/stage.sh
-echo "guest: exit $?"
+status=$?
 sync
+if [ "$status" = 75 ]; then
+    # A stage that goes on after another start of the machine, which ends as the host would end it.
+    echo "guest: again"
+    sleep 1
+    exec systemctl reboot
+fi
+echo "guest: exit $status"
 # Unsent output would be lost.
 sleep 1
 systemctl poweroff --force --force

@@ -182,6 +182,17 @@ pub async fn day() -> World {
     lives(&mut w).await;
     traffic(&mut w).await;
     people(&mut w).await;
+    w.add(EntryKind::Agent, reconciled("reconciled", &json!([])))
+        .await;
+    let doors = json!([
+        { "door": "tcp", "mechanism": "redirect", "result": "closed" },
+        { "door": "packet", "mechanism": null, "result": "open" },
+    ]);
+    w.add(
+        EntryKind::Agent,
+        json!({ "event": "selftest", "detail": { "doors": doors } }),
+    )
+    .await;
     for event in [
         "exported",
         "hold_set",
@@ -316,6 +327,14 @@ async fn people(w: &mut World) {
 
 /// What should not be, one of each kind.
 pub async fn misdeeds(w: &mut World) {
+    let difference = json!({
+        "at": "2026-03-02T09:00:00.000000000Z", "cgroup_id": 7, "count": 1, "what": "untaken", "workload": "deploy-bot",
+    });
+    w.add(
+        EntryKind::Agent,
+        reconciled("reconciliation_failed", &json!([difference])),
+    )
+    .await;
     let s = w
         .session(
             "bot-c",
@@ -358,4 +377,12 @@ pub async fn misdeeds(w: &mut World) {
         json!({ "event": "recovered", "detail": {"entries": 3} }),
     )
     .await;
+}
+
+/// What the kernel counted of one cgroup.
+fn reconciled(event: &str, differences: &Value) -> Value {
+    let cgroup = json!({
+        "cgroup_id": 7, "outcomes": { "tcp_redirected": 3, "udp_denied": 1 }, "sessions": 3, "workload": "deploy-bot",
+    });
+    json!({ "event": event, "detail": { "cgroups": [cgroup], "differences": differences, "read": { "from": 0, "to": 9 } } })
 }

@@ -1,0 +1,99 @@
+//! What attempts reach for on this host: a process, UNIX sockets, and somebody who hands out a socket; all outside of the
+//! workload, and all this test's own.
+
+use std::{
+    fs,
+    io::IoSlice,
+    net::{Ipv4Addr, UdpSocket},
+    os::{
+        fd::AsRawFd as _,
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram, UnixListener},
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::Context as _;
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+
+/// They end with it.
+pub(super) struct Outside {
+    victim: Child,
+    directory: tempfile::TempDir,
+    pub(super) hidden: String,
+    _listeners: Vec<UnixListener>,
+    _datagram: UnixDatagram,
+}
+
+impl Outside {
+    pub(super) fn make() -> anyhow::Result<Self> {
+        let victim = Command::new("sleep")
+            .arg("600")
+            .stdin(Stdio::null())
+            .spawn()
+            .context("sleep(1)")?;
+        let directory = tempfile::Builder::new()
+            .prefix("portcullis-selftest-")
+            .tempdir()?;
+        let path = |name: &str| directory.path().join(name);
+        let hidden = format!("portcullis-selftest-{}", hex::encode(rand::random::<[u8; 8]>()));
+        let name = SocketAddr::from_abstract_name(&hidden)?;
+        let listeners = vec![
+            UnixListener::bind(path("stream"))?,
+            UnixListener::bind(path(".s.PGSQL.5432"))?,
+            UnixListener::bind_addr(&name)?,
+        ];
+        let giver = UnixListener::bind(path("giver"))?;
+        // Ends with the process: nobody waits for it.
+        std::thread::spawn(move || give(&giver));
+        let datagram = UnixDatagram::bind(path("datagram"))?;
+        Ok(Self {
+            victim,
+            hidden,
+            _listeners: listeners,
+            _datagram: datagram,
+            directory,
+        })
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(super) fn victim(&self) -> i32 {
+        i32::try_from(self.victim.id()).unwrap_or(0)
+    }
+
+    /// Where its first readable mapping begins.
+    pub(super) fn victim_at(&self) -> anyhow::Result<usize> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.victim.id()))?;
+        let line = maps
+            .lines()
+            .find(|line| line.split(' ').nth(1).is_some_and(|p| p.starts_with('r')));
+        let start = line
+            .and_then(|line| line.split('-').next())
+            .context("the process has no memory")?;
+        Ok(usize::from_str_radix(start, 16)?)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _gone = self.victim.kill();
+        let _reaped = self.victim.wait();
+    }
+}
+
+/// Hands a UDP socket, made here, to whoever connects.
+fn give(giver: &UnixListener) {
+    for stream in giver.incoming().filter_map(Result::ok) {
+        let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else {
+            return;
+        };
+        let descriptors = [socket.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        let byte = [IoSlice::new(b"x")];
+        let _gone = sendmsg::<UnixAddr>(stream.as_raw_fd(), &byte, &control, MsgFlags::MSG_NOSIGNAL, None);
+    }
+}

@@ -1,0 +1,205 @@
+//! The daemon under a service manager, which keeps its listeners: stopped, started, upgraded and killed under a workload
+//! that connects without a pause.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    child::{Process, Said},
+    site::Site,
+    wait::{DEADLINE, wait_until},
+};
+
+use super::with_site;
+
+/// One connection after another until the file is there, each for one request; a line for each: its outcome.
+const WORKLOAD: &str = r#"
+import os, socket, sys
+while not os.path.exists(sys.argv[1]):
+    try:
+        s = socket.create_connection(("192.0.2.2", 80), timeout=60)
+    except OSError as e:
+        print("refused", e, flush=True)
+        continue
+    try:
+        s.sendall(b"GET /customers HTTP/1.1\r\nHost: api.internal\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while chunk := s.recv(65536):
+            answer += chunk
+        print("ok" if answer.startswith(b"HTTP/1.1 200 ") else "broken " + repr(answer[:80]), flush=True)
+    except OSError as e:
+        print("broken", e, flush=True)
+    s.close()
+"#;
+
+struct Outcomes {
+    ok: usize,
+    refused: usize,
+    broken: usize,
+}
+
+fn outcomes(workload: &Process) -> Outcomes {
+    let log = workload.log();
+    let count = |what: &str| log.lines().filter(|line| line.starts_with(what)).count();
+    Outcomes {
+        ok: count("ok"),
+        refused: count("refused"),
+        broken: count("broken"),
+    }
+}
+
+/// As many more are served.
+fn served(workload: &Process, more: usize) -> Result<()> {
+    let before = outcomes(workload).ok;
+    wait_until("connections to be served", DEADLINE, || {
+        outcomes(workload).ok >= before + more
+    })
+    .with_context(|| workload.log())
+}
+
+fn managed(site: &mut Site<'_>) -> Result<()> {
+    site.daemon.stop()?;
+    // Below the agent's cgroup, as a service is in its slice.
+    let slice = site.cgroup().below("agent")?;
+    site.daemon
+        .manage(&slice.join("portcullis.service"), Duration::from_secs(3))?;
+    site.daemon.launch()
+}
+
+#[test]
+fn not_one_connection_is_refused_over_stop_start_and_kill() {
+    with_site("handover", |site| {
+        managed(site)?;
+        let kept = site.daemon.manager()?.kept().len();
+        assert_eq!(
+            kept, 4,
+            "a listener and a resolver's socket each on 127.0.0.1 and ::1"
+        );
+
+        let over = site.world.path("over");
+        let mut python = site.workload().tagged("python3");
+        python.args(["-c", WORKLOAD]).arg(&over);
+        let mut workload = Process::start("workload", site.world.dir(), &mut python)?;
+        served(&workload, 20)?;
+        for _ in 0..3 {
+            site.daemon.stop()?;
+            site.daemon.launch()?;
+            served(&workload, 20)?;
+        }
+        let now = outcomes(&workload);
+        ensure!((now.refused, now.broken) == (0, 0), "{}", workload.log());
+        for _ in 0..3 {
+            site.daemon.kill9();
+            site.daemon.launch()?;
+            served(&workload, 20)?;
+        }
+        fs::write(&over, "")?;
+        workload.wait(DEADLINE)?;
+        let now = outcomes(&workload);
+        // What was live when the daemon was killed went with it; what came then waited.
+        ensure!(now.refused == 0 && now.broken <= 3, "{}", workload.log());
+        println!("{} served, {} cut by kill -9", now.ok, now.broken);
+
+        // Nobody was taken for somebody else, or for nobody: each is a session of this workload.
+        let listed = site.daemon.cli(&["sessions", "list", "--json"])?.ok()?;
+        ensure!(listed.contains("deploy-bot"), "{listed}");
+        let kept = site.daemon.manager()?.kept().len();
+        assert_eq!(kept, 4, "the same ones, and no more with each start");
+        Ok(())
+    });
+}
+
+/// The manager's socket is used as it is, so that commands of a moment without a daemon wait for the next one.
+#[test]
+fn commands_wait_for_the_next_daemon() {
+    with_site("activated", |site| {
+        managed(site)?;
+        site.daemon.cli(&["status"])?;
+        site.daemon.stop()?;
+        let mut command = site.daemon.command(&["workload", "list"])?;
+        let mut waiting = Process::start("list", site.world.dir(), &mut command)?;
+        ensure!(waiting.ended().is_none(), "{}", waiting.log());
+        site.daemon.launch()?;
+        let status = waiting.wait(DEADLINE)?;
+        ensure!(
+            status.success() && waiting.log().contains("deploy-bot"),
+            "{}",
+            waiting.log()
+        );
+        Ok(())
+    });
+}
+
+/// While one part does not answer (here the control socket, which cannot be reached), the manager hears nothing; once it
+/// does again, it does.
+#[test]
+fn a_daemon_that_hangs_does_not_say_that_it_lives() {
+    with_site("watchdog", |site| {
+        managed(site)?;
+        let beats = |site: &mut Site<'_>| -> Result<usize> { Ok(site.daemon.manager()?.heard("WATCHDOG=1")) };
+        let silences = |site: &Site<'_>| site.daemon.log().matches("no answer").count();
+        let more_than = |site: &mut Site<'_>, before: usize| {
+            wait_until("the manager to be told", DEADLINE, || {
+                beats(site).is_ok_and(|n| n > before)
+            })
+        };
+        more_than(site, 1)?;
+        let (socket, aside) = (site.daemon.control(), site.world.path("aside.sock"));
+        fs::rename(&socket, &aside)?;
+        wait_until("the silence to be said", DEADLINE, || silences(site) > 0)?;
+        let before = beats(site)?;
+        wait_until("the next look", DEADLINE, || silences(site) > 2)?;
+        assert_eq!(beats(site)?, before);
+        fs::rename(&aside, &socket)?;
+        more_than(site, before)
+    });
+}
+
+/// `tag --here`: what a unit's drop-in calls first, in the unit's own cgroup.
+#[test]
+fn a_unit_tags_itself_or_fails() {
+    with_site("here", |site| {
+        let unit = site.cgroup().below("w2/x.service")?;
+        let here = |site: &Site<'_>| -> Result<Said> {
+            let mut command = site.world.host_in(&unit, e2e::paths::portcullis()?);
+            command.arg("--config").arg(site.daemon.config());
+            Said::by(command.args([
+                "tag",
+                "--here",
+                "--trust",
+                "x.service",
+                "--workload",
+                "deploy-bot",
+            ]))
+        };
+        here(site)?.ok()?;
+        // Started again in a cgroup that is tagged still, it is a member of the workload itself by then.
+        here(site)?.ok()?;
+        let mut curl = site.world.host_in(&unit, "curl");
+        let said = Said::by(
+            curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "DELETE"])
+                .arg("http://api.internal/customers/1"),
+        )?;
+        assert_eq!(said.ok()?, "403");
+        // Another workload's it cannot become.
+        let mut other = site.world.host_in(&unit, e2e::paths::portcullis()?);
+        other.arg("--config").arg(site.daemon.config());
+        let said = Said::by(other.args(["tag", "--here", "--workload", "other"]))?;
+        assert_eq!(said.code, 255, "{said:?}");
+        let bundle = site.world.path("run/units/x.service/ca-bundle.pem");
+        let ca = fs::read_to_string(site.daemon.data_dir().join("ca.pem"))?;
+        ensure!(
+            fs::read_to_string(&bundle)?.contains(ca.trim()),
+            "{}",
+            bundle.display()
+        );
+
+        site.daemon.stop()?;
+        let fresh = site.cgroup().below("w2/y.service")?;
+        let mut command = site.world.host_in(&fresh, e2e::paths::portcullis()?);
+        command.arg("--config").arg(site.daemon.config());
+        let said = Said::by(command.args(["tag", "--here", "--workload", "deploy-bot"]))?;
+        assert_eq!(said.code, 255, "without a daemon the unit fails: {said:?}");
+        site.daemon.launch()
+    });
+}

@@ -1,0 +1,149 @@
+//! The service manager's part, played by a test: `NOTIFY_SOCKET` with descriptors to keep (`sd_notify(3)`), and
+//! `LISTEN_FDS` to give them back (`sd_listen_fds(3)`).
+
+use std::{
+    fs,
+    io::IoSliceMut,
+    os::{
+        fd::{AsRawFd as _, RawFd},
+        unix::net::{UnixDatagram, UnixListener},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    cmsg_space,
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
+};
+
+/// What it was told and given so far.
+pub struct Manager {
+    notify: UnixDatagram,
+    path: PathBuf,
+    /// Made by the manager, as a socket unit's is.
+    control: UnixListener,
+    /// By name. Descriptors of this process, which all that it starts inherit.
+    kept: Vec<(String, RawFd)>,
+    /// How often the daemon may be silent before it is restarted; tells it so only.
+    watchdog: Duration,
+    /// Every assignment that was received, in order.
+    said: Vec<String>,
+}
+
+impl Manager {
+    /// Makes the control socket and the one for messages.
+    ///
+    /// # Errors
+    /// When either cannot be made.
+    pub fn new(directory: &Path, control: &Path, watchdog: Duration) -> Result<Self> {
+        let path = directory.join("manager.sock");
+        let notify = UnixDatagram::bind(&path)?;
+        notify.set_nonblocking(true)?;
+        fs::create_dir_all(control.parent().context("no directory")?)?;
+        let _not_there = fs::remove_file(control);
+        let control = UnixListener::bind(control)?;
+        fcntl(&control, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(Self {
+            notify,
+            path,
+            control,
+            kept: Vec::new(),
+            watchdog,
+            said: Vec::new(),
+        })
+    }
+
+    /// `command` with everything that is kept, from descriptor 3 on.
+    #[must_use]
+    pub fn start(&mut self, mut command: Command) -> Command {
+        self.said.clear();
+        let mut all = vec![("control".to_owned(), self.control.as_raw_fd())];
+        all.extend(self.kept.iter().cloned());
+        // First to numbers that nothing has, as what is moved could be in the way of what is not yet.
+        let aside = all
+            .iter()
+            .enumerate()
+            .map(|(n, (_, fd))| format!("{}<&{fd}", 200 + n));
+        let down = (0..all.len()).map(|n| format!("{}<&{}- ", 3 + n, 200 + n));
+        let moves: Vec<String> = aside.chain(down).collect();
+        let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        let mut shell = crate::world::dying("bash");
+        shell
+            .arg("-c")
+            .arg(format!(
+                "exec {}; LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" \"$@\"",
+                moves.join(" ")
+            ))
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("NOTIFY_SOCKET", &self.path)
+            .env("LISTEN_FDS", all.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"))
+            .env("WATCHDOG_USEC", self.watchdog.as_micros().to_string());
+        for (name, value) in command.get_envs() {
+            if value.is_none() {
+                shell.env_remove(name);
+            }
+        }
+        std::mem::swap(&mut command, &mut shell);
+        command
+    }
+
+    /// Takes in what has been said since.
+    ///
+    /// # Errors
+    /// When a message cannot be read.
+    pub fn hear(&mut self) -> Result<()> {
+        loop {
+            let mut text = [0; 4096];
+            let mut space = cmsg_space!([RawFd; 16]);
+            let mut into = [IoSliceMut::new(&mut text)];
+            let fd = self.notify.as_raw_fd();
+            let message = match recvmsg::<()>(fd, &mut into, Some(&mut space), MsgFlags::empty()) {
+                Err(nix::errno::Errno::EAGAIN) => return Ok(()),
+                message => message?,
+            };
+            let mut passed = Vec::new();
+            for part in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(fds) = part {
+                    passed.extend(fds);
+                }
+            }
+            let length = message.bytes;
+            let lines = String::from_utf8_lossy(&text[..length]).into_owned();
+            let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+            let name = lines.iter().find_map(|line| line.strip_prefix("FDNAME="));
+            let name = name.unwrap_or("stored").to_owned();
+            let has = |wanted: &str| lines.iter().any(|line| line == wanted);
+            if has("FDSTORE=1") || has("FDSTOREREMOVE=1") {
+                // The same ones again, or none: what was there under the name is replaced.
+                for (_, fd) in self.kept.extract_if(.., |(kept, _)| *kept == name) {
+                    nix::unistd::close(fd)?;
+                }
+            }
+            self.kept.extend(passed.into_iter().map(|fd| (name.clone(), fd)));
+            self.said.extend(lines);
+        }
+    }
+
+    /// How often this was said since the last start.
+    #[must_use]
+    pub fn heard(&self, line: &str) -> usize {
+        self.said.iter().filter(|said| *said == line).count()
+    }
+
+    /// The names of what is kept.
+    #[must_use]
+    pub fn kept(&self) -> Vec<&str> {
+        self.kept.iter().map(|(name, _)| name.as_str()).collect()
+    }
+}

@@ -1,0 +1,357 @@
+//! Leaving the cgroup, and the system calls that the guard watches: each is really tried.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use portcullis::redirect::bpf::Outcome;
+use portcullis_abi::{Tag, guard::flag};
+
+use crate::guard::{Cgroup, DEADLINE, Pins, count, healthy, isolated};
+
+/// The hostile program, built once.
+pub fn program() -> &'static Path {
+    static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_dir, path) = BUILT.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/redirect/hostile/guard.c");
+        let built = Command::new("cc")
+            .args(["-O1", "-o"])
+            .arg(&path)
+            .arg(source)
+            .status();
+        assert!(built.unwrap().success());
+        (dir, path)
+    });
+    path
+}
+
+/// What became of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attempt {
+    Killed,
+    Said(String),
+}
+
+pub fn judge(output: &Output) -> Attempt {
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.signal() {
+        Some(9) if said.is_empty() => Attempt::Killed,
+        _ => Attempt::Said(format!("{said} {:?}", output.status.code())),
+    }
+}
+
+/// Tries one thing in `cgroup`.
+pub fn attempt(cgroup: &Path, words: &[&str]) -> Attempt {
+    let output = Command::new(program()).arg(cgroup).args(words).output().unwrap();
+    judge(&output)
+}
+
+fn allowed(attempt: &Attempt) -> bool {
+    matches!(attempt, Attempt::Said(said) if said.starts_with("ok"))
+}
+
+/// A process that waits in a cgroup, or in none of ours.
+struct Waiting(Child);
+
+impl Waiting {
+    fn new(cgroup: Option<&Path>) -> Self {
+        let mut child = Command::new(program())
+            .arg(cgroup.unwrap_or(Path::new("")))
+            .arg("wait")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(line.starts_with("ready"));
+        Self(child)
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    /// Lets it go on: what becomes of it.
+    fn go_on(mut self) -> Option<i32> {
+        let _gone = self.0.stdin.take().unwrap().write_all(b"x");
+        self.0.wait().unwrap().signal()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+#[test]
+fn whoever_leaves_the_cgroup_does_not_get_far() {
+    isolated(|| async {
+        let (pins, cgroup, outside) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let mut events = control.guard_events().unwrap().unwrap();
+        let out = outside.0.to_str().unwrap();
+        for (n, way) in ["leave", "push-child", "clone-into"].into_iter().enumerate() {
+            assert_eq!(attempt(&cgroup.0, &[way, out]), Attempt::Killed, "{way}");
+            assert_eq!(count(&control, id, Outcome::EscapeKilled), n as u64 + 1, "{way}");
+            let event = tokio::time::timeout(DEADLINE, events.next())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (event.tagged, event.to),
+                (id.0, portcullis::redirect::cgroup::id(&outside.0).unwrap().0)
+            );
+            assert_eq!(event.by == event.pid, way == "leave", "{way}");
+        }
+        assert_eq!(count(&control, id, Outcome::EscapeMoved), 1);
+        // Deeper is not out.
+        let inner = Cgroup::below(&cgroup.0, "inner");
+        assert!(allowed(&attempt(
+            &cgroup.0,
+            &["leave", inner.0.to_str().unwrap()]
+        )));
+        // Nor is anybody else's way from one cgroup to another concerned.
+        assert!(allowed(&attempt(
+            &outside.0,
+            &[
+                "leave",
+                inner.0.parent().unwrap().parent().unwrap().to_str().unwrap()
+            ]
+        )));
+        assert_eq!(count(&control, id, Outcome::EscapeKilled), 3);
+        healthy(&control);
+    });
+}
+
+#[test]
+fn whoever_is_moved_away_is_counted_and_ended_where_that_is_wanted() {
+    isolated(|| async {
+        let (pins, cgroup, outside) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        // It is there before the tag.
+        let early = Waiting::new(Some(&cgroup.0));
+        let id = control.tag(&cgroup.0).unwrap();
+        let late = Waiting::new(Some(&cgroup.0));
+        let mut events = control.guard_events().unwrap().unwrap();
+        for (n, process) in [early, late].into_iter().enumerate() {
+            std::fs::write(outside.0.join("cgroup.procs"), process.pid()).unwrap();
+            assert_eq!(count(&control, id, Outcome::EscapeMoved), n as u64 + 1);
+            let event = tokio::time::timeout(DEADLINE, events.next())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!((event.pid, event.by), (process.0.id(), std::process::id()));
+            assert_eq!(process.go_on(), None);
+        }
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::MOVED_ENDS,
+                },
+            )
+            .unwrap();
+        let process = Waiting::new(Some(&cgroup.0));
+        std::fs::write(outside.0.join("cgroup.procs"), process.pid()).unwrap();
+        assert_eq!(process.go_on(), Some(9));
+        assert_eq!(count(&control, id, Outcome::EscapeKilled), 0);
+        // An untagged cgroup may be left again.
+        let free = Waiting::new(Some(&cgroup.0));
+        control.untag(id).unwrap();
+        std::fs::write(outside.0.join("cgroup.procs"), free.pid()).unwrap();
+        assert_eq!(free.go_on(), None);
+        healthy(&control);
+    });
+}
+
+#[test]
+fn sockets_of_other_families_end_their_maker() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let attempts: [&[&str]; 9] = [
+            &["socket", "17"],      // AF_PACKET
+            &["socket", "40"],      // AF_VSOCK
+            &["socket", "44"],      // AF_XDP
+            &["socket", "38", "5"], // AF_ALG
+            &["socketpair", "30"],  // AF_TIPC
+            &["int80-socket", "17"],
+            &["int80-socketcall", "17"],
+            &["x32-socket", "17"],
+            &["share-descriptors"],
+        ];
+        for (n, words) in attempts.iter().enumerate() {
+            assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");
+            assert_eq!(
+                count(&control, id, Outcome::FamilyDenied),
+                n as u64 + 1,
+                "{words:?}"
+            );
+        }
+        for words in [
+            &["socket", "1", "1"][..],
+            &["socket", "16"],
+            &["socketpair", "1"],
+            &["int80-getpid"],
+        ] {
+            let attempt = attempt(&cgroup.0, words);
+            assert!(allowed(&attempt), "{words:?}: {attempt:?}");
+        }
+        // Whoever is no workload makes what it likes.
+        assert!(allowed(&attempt(Path::new(""), &["socket", "17"])));
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::FAMILIES,
+                },
+            )
+            .unwrap();
+        assert!(allowed(&attempt(&cgroup.0, &["socket", "17"])));
+        healthy(&control);
+    });
+}
+
+#[test]
+fn io_uring_ends_its_user() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        for (n, word) in ["io-uring-setup", "io-uring-enter", "io-uring-register"]
+            .into_iter()
+            .enumerate()
+        {
+            assert_eq!(attempt(&cgroup.0, &[word]), Attempt::Killed, "{word}");
+            assert_eq!(count(&control, id, Outcome::IoUringDenied), n as u64 + 1);
+        }
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::IO_URING,
+                },
+            )
+            .unwrap();
+        assert!(allowed(&attempt(&cgroup.0, &["io-uring-setup"])));
+        healthy(&control);
+    });
+}
+
+#[test]
+fn processes_outside_cannot_be_traced_and_those_within_can() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let target = Waiting::new(None);
+        for (n, word) in ["attach", "seize", "vm-read", "getfd"].into_iter().enumerate() {
+            assert_eq!(
+                attempt(&cgroup.0, &[word, &target.pid()]),
+                Attempt::Killed,
+                "{word}"
+            );
+            assert_eq!(count(&control, id, Outcome::TraceDenied), n as u64 + 1);
+        }
+        let within = Waiting::new(Some(&cgroup.0));
+        for words in [
+            &["attach", &within.pid()][..],
+            &["vm-read", &within.pid()],
+            &["attach-child"],
+            &["vm-read-child"],
+            &["vm-read-inner"],
+        ] {
+            let attempt = attempt(&cgroup.0, words);
+            // The memory that is asked for need not be there in another program.
+            let reached =
+                allowed(&attempt) || matches!(&attempt, Attempt::Said(said) if said.contains("EFAULT"));
+            assert!(reached, "{words:?}: {attempt:?}");
+        }
+        // A number that nobody has.
+        assert_eq!(attempt(&cgroup.0, &["attach", "4194303"]), Attempt::Killed);
+        assert_eq!(count(&control, id, Outcome::TraceDenied), 5);
+        control.tag_as(&cgroup.0, Tag { flags: flag::TRACE }).unwrap();
+        assert!(allowed(&attempt(&cgroup.0, &["attach", &target.pid()])));
+        healthy(&control);
+    });
+}
+
+#[test]
+fn what_paths_mean_is_changed_by_the_host_alone() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        // In a user namespace of its own anybody may mount.
+        assert_eq!(attempt(&cgroup.0, &["own-mount", path]), Attempt::Killed);
+        assert_eq!(count(&control, id, Outcome::MountDenied), 1);
+        // What starts a container mounts in the container's cgroup.
+        assert!(allowed(&attempt(&cgroup.0, &["chroot", "/"])));
+        control
+            .tag_as(
+                &cgroup.0,
+                Tag {
+                    flags: flag::MOUNT_STRICT,
+                },
+            )
+            .unwrap();
+        let attempts: [&[&str]; 5] = [
+            &["mount", path],
+            &["umount", path],
+            &["chroot", "/"],
+            &["pivot-root", "/"],
+            &["setns", "/proc/self/ns/mnt"],
+        ];
+        for (n, words) in attempts.iter().enumerate() {
+            assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");
+            assert_eq!(
+                count(&control, id, Outcome::MountDenied),
+                n as u64 + 2,
+                "{words:?}"
+            );
+        }
+        // CLONE_NEWNET
+        assert!(allowed(&attempt(
+            &cgroup.0,
+            &["setns", "/proc/self/ns/net", "0x40000000"]
+        )));
+        control.tag_as(&cgroup.0, Tag { flags: flag::MOUNT }).unwrap();
+        assert!(allowed(&attempt(&cgroup.0, &["own-mount", path])));
+        healthy(&control);
+    });
+}
+
+/// What the tracepoint costs whoever is no workload, per system call.
+#[test]
+fn other_processes_pay_little() {
+    isolated(|| async {
+        let time = || {
+            let Attempt::Said(said) = attempt(Path::new(""), &["time", "1000000"]) else {
+                panic!()
+            };
+            said.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let least = |n: u32| (0..n).map(|_| time()).min().unwrap();
+        let before = least(5);
+        let pins = Pins::new();
+        let (_agent, _control) = pins.start();
+        let after = least(5);
+        println!("a system call takes {before} ns without the guard, {after} ns with it");
+        assert!(after < before + 1000, "{before} ns before, {after} ns after");
+    });
+}

@@ -1,0 +1,216 @@
+//! Workloads in network namespaces other than the agent's.
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+
+use nix::sched::{CloneFlags, setns};
+use portcullis::redirect::{Redirector as _, bpf::Outcome};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::guard::{Cgroup, DEADLINE, Netns, Pins, Workload, ask, count, healthy, ip, isolated, next, until};
+
+/// A listener in a named namespace.
+fn listener_in(netns: &Netns, address: &'static str) -> std::net::TcpListener {
+    let file = fs::File::open(Path::new("/run/netns").join(&netns.0)).unwrap();
+    let thread = std::thread::spawn(move || {
+        setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+        std::net::TcpListener::bind(address).unwrap()
+    });
+    thread.join().unwrap()
+}
+
+#[test]
+fn the_first_connect_in_a_named_namespace_is_redirected_and_goes_on_from_there() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let netns = Netns::new();
+        // Loopback is down until now, and the agent listens all the same.
+        until("prepared", || !control.namespaces().is_empty()).await;
+        ip(&format!("-n {} link set lo up", netns.0));
+        let mut workload = Workload::by(&cgroup.0, &format!("ip netns exec {}", netns.0));
+        for (asked, seen) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[2001:db8::7]:443", "[2001:db8::7]:443"),
+            ("[::ffff:203.0.113.9]:443", "203.0.113.9:443"),
+        ] {
+            let answer = workload.ask(&format!("tcp {asked}"));
+            assert!(answer.starts_with(&format!("ok {asked}")), "{answer}");
+            let redirected = next(&mut agent).await;
+            assert_eq!(redirected.original_dst.0.to_string(), seen);
+            assert_eq!(
+                (redirected.origin.tagged, redirected.origin.pid),
+                (id, workload.pid())
+            );
+            let namespace = redirected.namespace.expect("another namespace");
+            assert_eq!(namespace.cookie(), redirected.origin.netns);
+            assert!(control.namespaces().contains(&namespace.cookie()));
+        }
+        // Upstream, from inside.
+        let server = listener_in(&netns, "127.0.0.1:8080");
+        assert!(
+            tokio::net::TcpStream::connect("127.0.0.1:8080").await.is_err(),
+            "not here"
+        );
+        assert!(workload.ask("tcp 127.0.0.1:8080").starts_with("ok"));
+        let mut redirected = next(&mut agent).await;
+        let to = redirected.original_dst.0;
+        let socket = redirected.namespace.as_ref().unwrap().socket(to).await.unwrap();
+        let mut upstream = socket.connect(to).await.unwrap();
+        upstream.write_all(b"hello").await.unwrap();
+        drop(upstream);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut server.accept().unwrap().0, &mut text).unwrap();
+        assert_eq!(text, "hello");
+        // Back to the workload.
+        redirected.stream.write_all(text.as_bytes()).await.unwrap();
+        drop(redirected);
+        assert_eq!(workload.ask("hear"), "ok hello");
+        // DNS.
+        assert_eq!(workload.ask("udp-ask 192.0.2.53:53 question"), "ok 8");
+        let mut redirected = next(&mut agent).await;
+        assert_eq!(redirected.original_dst.0.to_string(), "192.0.2.53:53");
+        assert!(redirected.namespace.is_some());
+        assert_eq!(redirected.stream.read_u16().await.unwrap(), 8);
+        redirected.stream.read_exact(&mut [0; 8]).await.unwrap();
+        redirected.stream.write_all(b"\0\x06answer").await.unwrap();
+        let (workload, answer) = ask(workload, "udp-hear").await;
+        assert_eq!(answer, "ok answer 192.0.2.53:53");
+        assert_eq!(count(&control, id, Outcome::NetnsUnknown), 0);
+        drop(workload);
+        healthy(&control);
+    });
+}
+
+/// The agent's own descriptors do not keep a namespace alive: a device in it goes, and so does its peer here.
+#[test]
+fn a_namespace_that_nobody_needs_is_let_go() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let netns = Netns::new();
+        ip(&format!(
+            "link add here type veth peer name there netns {}",
+            netns.0
+        ));
+        until("prepared", || !control.namespaces().is_empty()).await;
+        let workload = Workload::by(&cgroup.0, &format!("ip netns exec {}", netns.0));
+        drop(netns);
+        // A process of a workload still has it.
+        tokio::time::timeout(std::time::Duration::from_secs(6), async {
+            until("never", || control.namespaces().is_empty()).await;
+        })
+        .await
+        .expect_err("let go too early");
+        drop(workload);
+        until("let go", || control.namespaces().is_empty()).await;
+        until("gone", || {
+            let found = Command::new("ip")
+                .args(["link", "show", "here"])
+                .output()
+                .unwrap();
+            !found.status.success()
+        })
+        .await;
+    });
+}
+
+/// What no mount names is known when a socket is made there: what comes before that is known to the agent is denied.
+#[test]
+fn a_namespace_of_a_workloads_own_making_is_denied_until_it_is_prepared() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        assert!(workload.ask("unshare").starts_with("ok"));
+        // This thread runs the agent, which so cannot be quick.
+        assert_eq!(workload.ask("tcp 203.0.113.9:80"), "err EPERM");
+        assert_eq!(workload.ask("udp-ask 192.0.2.53:53 question"), "err EPERM");
+        assert_eq!(count(&control, id, Outcome::NetnsUnknown), 2);
+        until("prepared", || !control.namespaces().is_empty()).await;
+        assert!(workload.ask("tcp 203.0.113.9:80").starts_with("ok"));
+        let redirected = next(&mut agent).await;
+        assert_eq!(redirected.origin.pid, workload.pid());
+        assert!(redirected.namespace.is_some());
+        healthy(&control);
+    });
+}
+
+/// crun(1) as root, on a root directory made of busybox: a container's own namespace.
+#[test]
+fn a_container_is_redirected() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let bundle = Bundle::new("until busybox wget -q -O - http://203.0.113.9/; do :; done");
+        let container = bundle.run(&cgroup.0);
+        let mut redirected = tokio::time::timeout(DEADLINE, agent.next_connection())
+            .await
+            .expect("no connection arrived")
+            .unwrap();
+        assert_eq!(redirected.original_dst.0.to_string(), "203.0.113.9:80");
+        assert!(redirected.namespace.is_some());
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nmasked";
+        redirected.stream.write_all(answer.as_bytes()).await.unwrap();
+        redirected.stream.shutdown().await.unwrap();
+        let done = tokio::task::spawn_blocking(move || container.wait_with_output().unwrap());
+        let done = done.await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(String::from_utf8_lossy(&done.stdout), "masked");
+        healthy(&control);
+    });
+}
+
+/// An OCI bundle, removed at the end.
+struct Bundle(tempfile::TempDir);
+
+impl Bundle {
+    fn new(script: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("rootfs");
+        for below in ["bin", "proc", "dev", "sys"] {
+            fs::create_dir_all(root.join(below)).unwrap();
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("this test needs busybox-static");
+        symlink("busybox", root.join("bin/sh")).unwrap();
+        let spec = Command::new("crun")
+            .arg("spec")
+            .current_dir(directory.path())
+            .status();
+        assert!(spec.is_ok_and(|done| done.success()), "this test needs crun");
+        let file = directory.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        config["process"]["terminal"] = false.into();
+        config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", script]);
+        config["process"].as_object_mut().unwrap().remove("rlimits");
+        config["mounts"] = serde_json::json!([
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+        ]);
+        config["linux"].as_object_mut().unwrap().remove("resources");
+        config["linux"]["namespaces"] = serde_json::json!([
+            { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
+        ]);
+        fs::write(&file, config.to_string()).unwrap();
+        Self(directory)
+    }
+
+    /// Runs it in a cgroup. crun does not know cgroup2 beside version 1, so it is shown cgroup2 alone.
+    fn run(&self, cgroup: &Path) -> std::process::Child {
+        let name = format!("portcullis-test-{}", std::process::id());
+        let script = format!(
+            "echo 0 > {cgroup}/cgroup.procs; mount -t cgroup2 cgroup2 /sys/fs/cgroup; \
+             exec crun --root {at}/state --cgroup-manager=disabled run -b {at} {name}",
+            cgroup = cgroup.display(),
+            at = self.0.path().display()
+        );
+        Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}

@@ -108,9 +108,10 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
     agent.listen_unix(&present_config)?;
     tokio::spawn(guarding::follow(Arc::clone(&agent)));
-    let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
+    // When every tag has its workload: of another one nobody could say what its programs may do.
+    let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();
     retention::start(&agent.retention, &drain);
     agent.reconciler.run_each_minute(&drain);

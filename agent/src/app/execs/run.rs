@@ -37,15 +37,7 @@ impl Run {
             return self.end();
         };
         let operation = operation(&self.executed, &found);
-        let permit = tokio::select! {
-            permit = self.decide(&gate, operation, &found, slot) => permit,
-            // It has ended while humans were asked.
-            end = &mut ends => {
-                gate.ending(Reason::PeerClosed);
-                drop(end);
-                return;
-            }
-        };
+        let permit = self.decide(&gate, operation, &found, (slot, &mut ends)).await;
         let Some(mut permit) = permit else { return };
         let Ok(end) = ends.await else {
             // The agent stops; it runs on.
@@ -104,7 +96,7 @@ impl Run {
         gate: &Gate,
         operation: Operation,
         found: &Found,
-        slot: OwnedSemaphorePermit,
+        (slot, ends): (OwnedSemaphorePermit, &mut oneshot::Receiver<End>),
     ) -> Option<Permit> {
         let executed = &*self.executed;
         if !executed.held && !executed.killed && !executed.remembered {
@@ -156,7 +148,12 @@ impl Run {
                     self.end();
                     return None;
                 };
-                let Ok(permit) = waiting.permit(gate).await else {
+                let permit = tokio::select! {
+                    permit = waiting.permit(gate) => permit,
+                    // It has ended meanwhile; the request stays open for its next run.
+                    _ = ends => return None,
+                };
+                let Ok(permit) = permit else {
                     self.end();
                     return None;
                 };

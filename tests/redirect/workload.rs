@@ -182,7 +182,9 @@ impl State {
             // A network namespace of its own, with loopback up.
             ["unshare"] => {
                 nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-                let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+                let up = std::process::Command::new("ip")
+                    .args(["link", "set", "lo", "up"])
+                    .status()?;
                 Ok(up.to_string())
             }
             ["udp-threads", count] => udp_threads(count.parse()?),

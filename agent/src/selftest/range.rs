@@ -189,7 +189,9 @@ fn counts(frame: &[u8]) -> bool {
         Some(0x0800) => {
             let to = frame.get(30..34);
             let is_mark = frame.get(23) == Some(&17) && word(36) == Some(MARK);
-            (to == Some(&THERE.octets()) || to == Some(&HERE.octets())) && !is_mark
+            // What the target's kernel says of a mark: that nobody listens.
+            let is_answer = frame.get(23) == Some(&1) && frame.get(26..30) == Some(&THERE.octets());
+            (to == Some(&THERE.octets()) || to == Some(&HERE.octets())) && !is_mark && !is_answer
         }
         Some(0x86dd) => frame.get(38..54) == Some(&THERE6.octets()) && frame.get(20) != Some(&58),
         _ => false,

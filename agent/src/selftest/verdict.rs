@@ -109,7 +109,8 @@ pub(super) fn judge(door: &Judged, seen: Option<&Seen>, status: ExitStatus, fram
 }
 
 fn came_to(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize) -> (Verdict, String) {
-    if frames > 0 {
+    // To a server, frames come from this test's own knocking.
+    if frames > 0 && !door.door.starts_with("listen-") {
         return (Verdict::Open, format!("{frames} frames arrived"));
     }
     if let Some(signal) = status.signal() {

@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let object = out.join("portcullis.bpf.o");
     // An unchanged file keeps its time, and so nothing that embeds it is compiled again.
     if fs::read(&object).ok().as_ref() != Some(&built) {
+        // Another name for the same file (a target directory that was copied by links) keeps what it has.
+        let _not_there = fs::remove_file(&object);
         fs::write(&object, built)?;
     }
     Ok(())

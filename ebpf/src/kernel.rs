@@ -72,6 +72,16 @@ offsets! {
     XA_NODE_SHIFT,
     /// `xa_node.slots`
     XA_NODE_SLOTS,
+    /// `unix_sock.addr`
+    UNIX_SOCK_ADDR,
+    /// `unix_address.len`
+    UNIX_ADDRESS_LEN,
+    /// `unix_address.name`
+    UNIX_ADDRESS_NAME,
+    /// `sock.sk_cgrp_data.cgroup`
+    SOCK_CGROUP,
+    /// `socket.sk`
+    SOCKET_SK,
 }
 
 /// Levels that are climbed from a cgroup towards the root; one that is deeper has no tag, which denies.
@@ -180,17 +190,15 @@ pub fn cgroup_id(cgroup: u64) -> Option<u64> {
 pub struct Above {
     /// Id of the nearest tagged cgroup, itself included; 0 when there is none.
     pub nearest: u64,
-    /// Whether the one that was asked about is among them.
-    pub below: bool,
+    /// 1 when the one that was asked about is among them. Not a bool: in its unused values an `Option` of this keeps that
+    /// it is none, and the kernel refuses the BTF of such a type.
+    pub below: u64,
 }
 
 /// Climbs from `cgroup` to the root: the nearest tag, and whether it is at or below the cgroup with the id `other`.
 #[inline(always)]
 pub fn climb(cgroup: u64, other: u64) -> Option<Above> {
-    let mut above = Above {
-        nearest: 0,
-        below: false,
-    };
+    let mut above = Above { nearest: 0, below: 0 };
     let mut at = cgroup;
     for _ in 0..MAX_CLIMB {
         let id = cgroup_id(at)?;
@@ -198,7 +206,7 @@ pub fn climb(cgroup: u64, other: u64) -> Option<Above> {
             above.nearest = id;
         }
         if id == other {
-            above.below = true;
+            above.below = 1;
         }
         // A cgroup's own state is its first member: the parent's is the parent.
         at = read(at + u64::from(CGROUP_PARENT.load()))?;

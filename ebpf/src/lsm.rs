@@ -4,11 +4,15 @@
 //! Each is written once and loaded either way (`redirect/guard/load.rs`). Arguments are those of the hook, as words.
 
 use aya_ebpf::programs::LsmContext;
-use portcullis_abi::{Outcome, guard::flag};
+use portcullis_abi::{
+    Outcome,
+    guard::{UNIX_PATH, UnixKey, flag},
+};
 
 use crate::{
     kernel, maps,
     tagged::{self, Tagged},
+    unix,
 };
 
 const EPERM: i32 = -1;
@@ -74,4 +78,63 @@ pub fn mounts(ctx: &LsmContext) -> i32 {
     }
     tagged::count(ctx, tagged, Outcome::MountDenied);
     EPERM
+}
+
+/// `unix_stream_connect(sock, other, newsk)` and, with its sockets' own structs, `unix_may_send(sock, other)`: in place of
+/// the hooks of UNIX sockets where there are none. What counts here is whose socket it is and how that one is called, by
+/// whatever way it was reached: a workload's own sockets need no rule.
+#[inline(always)]
+pub fn unix(ctx: &LsmContext, other: Option<u64>) -> i32 {
+    let Some((tagged, _)) = shut(flag::UNIX) else {
+        return 0;
+    };
+    let allowed = match other {
+        Some(other) => is_own(other, tagged) || is_listed(other, tagged),
+        None => false,
+    };
+    let outcome = if allowed {
+        Outcome::UnixAllowed
+    } else {
+        Outcome::UnixDenied
+    };
+    tagged::count(ctx, tagged, outcome);
+    if allowed { 0 } else { EPERM }
+}
+
+/// Whether a socket was made in the same workload.
+#[inline(always)]
+fn is_own(sock: u64, tagged: Tagged) -> bool {
+    let Some(cgroup) = kernel::read(sock + u64::from(kernel::SOCK_CGROUP.load())) else {
+        return false;
+    };
+    match kernel::climb(cgroup, tagged.0) {
+        Some(above) => above.nearest == tagged.0,
+        None => false,
+    }
+}
+
+/// Whether the address that a socket is bound to is listed. What is to be redirected cannot be: it is denied.
+#[inline(always)]
+fn is_listed(sock: u64, tagged: Tagged) -> bool {
+    let mut key = UnixKey {
+        tagged: tagged.0,
+        abstract_len: 0,
+        path: [0; UNIX_PATH],
+    };
+    let Some(address) = kernel::read(sock + u64::from(kernel::UNIX_SOCK_ADDR.load())) else {
+        return false;
+    };
+    if address == 0 {
+        return false;
+    }
+    let Some(len) = kernel::read32(address + u64::from(kernel::UNIX_ADDRESS_LEN.load())) else {
+        return false;
+    };
+    if !unix::address_at(address + u64::from(kernel::UNIX_ADDRESS_NAME.load()), len, &mut key) {
+        return false;
+    }
+    match maps::UNIX_RULES.get_ptr(key) {
+        Some(rule) => unsafe { (*rule).len == 0 },
+        None => false,
+    }
 }

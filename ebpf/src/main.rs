@@ -230,6 +230,19 @@ pub fn lsm_move_mount(ctx: LsmContext) -> i32 {
     lsm::mounts(&ctx)
 }
 
+/// connect(2) of a UNIX socket, where there is no `connect_unix`.
+#[lsm(hook = "unix_stream_connect")]
+pub fn lsm_unix_connect(ctx: LsmContext) -> i32 {
+    lsm::unix(&ctx, Some(ctx.arg(1)))
+}
+
+/// A datagram between UNIX sockets, where there is no `sendmsg_unix`.
+#[lsm(hook = "unix_may_send")]
+pub fn lsm_unix_send(ctx: LsmContext) -> i32 {
+    let other: u64 = ctx.arg(1);
+    lsm::unix(&ctx, kernel::read(other + u64::from(kernel::SOCKET_SK.load())))
+}
+
 /// chroot(2).
 #[lsm(hook = "path_chroot")]
 pub fn lsm_chroot(ctx: LsmContext) -> i32 {

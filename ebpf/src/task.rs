@@ -117,7 +117,7 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
             return 0;
         }
     };
-    if above.below {
+    if above.below != 0 {
         remember(ctx, process, above.nearest);
         return 0;
     }
@@ -191,11 +191,11 @@ pub fn forked(ctx: &RawTracePointContext) -> i32 {
         (Some(one), Some(other)) => one == other,
         _ => true,
     };
-    if above.below && !shares {
+    if above.below != 0 && !shares {
         remember(ctx, process, above.nearest);
         return 0;
     }
-    let outcome = if above.below {
+    let outcome = if above.below != 0 {
         Outcome::FamilyDenied
     } else {
         Outcome::EscapeKilled

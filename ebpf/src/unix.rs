@@ -120,7 +120,16 @@ fn address(kernel_ctx: u64, key: &mut UnixKey) -> bool {
     ) else {
         return false;
     };
-    if len <= FAMILY || len > FAMILY + UNIX_PATH as u32 {
+    if len > FAMILY + UNIX_PATH as u32 {
+        return false;
+    }
+    address_at(at, len, key)
+}
+
+/// The same of a `sockaddr_un` of `len` bytes.
+#[inline(always)]
+pub fn address_at(at: u64, len: u32, key: &mut UnixKey) -> bool {
+    if len <= FAMILY || len > FAMILY + UNIX_PATH as u32 + 1 {
         return false;
     }
     let from = (at + u64::from(FAMILY)) as *const c_void;
@@ -129,15 +138,21 @@ fn address(kernel_ctx: u64, key: &mut UnixKey) -> bool {
     if unsafe { bpf_probe_read_kernel((&raw mut first).cast(), 1, from) } != 0 {
         return false;
     }
-    // The kernel has put a zero behind a path.
     let room = UNIX_PATH as u32;
-    if first != 0 {
-        return unsafe { bpf_probe_read_kernel_str(to.cast(), room, from) } > 0;
-    }
     let len = (len - FAMILY) & 0x7f;
-    if len > room {
-        return false;
+    if first == 0 {
+        key.abstract_len = len;
+        return len <= room && unsafe { bpf_probe_read_kernel(to.cast(), len, from) == 0 };
     }
-    key.abstract_len = len;
-    unsafe { bpf_probe_read_kernel(to.cast(), len, from) == 0 }
+    // A path may end with the address: the zero behind it is put there later, and what is there now is somebody else's.
+    if len >= room {
+        // One without any zero has another byte than that of the key.
+        let mut last = 0_u8;
+        let at = (at + u64::from(FAMILY) + UNIX_PATH as u64 - 1) as *const c_void;
+        let got = unsafe { bpf_probe_read_kernel_str(to.cast(), room, from) };
+        let read = unsafe { bpf_probe_read_kernel((&raw mut last).cast(), 1, at) };
+        return got > 0 && read == 0 && (got < i64::from(room) || last == 0);
+    }
+    let size = len + 1;
+    size <= room && unsafe { bpf_probe_read_kernel_str(to.cast(), size, from) } > 0
 }

@@ -7,7 +7,9 @@
 mod aws;
 mod console;
 mod credentials;
+mod dns;
 mod evidence;
+mod execs;
 mod export;
 mod postgres;
 mod secrets;

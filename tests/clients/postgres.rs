@@ -4,6 +4,7 @@
 mod install;
 mod tools;
 mod transcript;
+mod unix;
 
 use std::{
     ffi::OsString,

@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod closed;
+mod complete;
 mod held;
 mod ledger;
 mod postgres;

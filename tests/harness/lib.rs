@@ -9,6 +9,7 @@ pub mod child;
 pub mod daemon;
 pub mod haproxy;
 pub mod issuer;
+pub mod knot;
 pub mod ledger;
 pub mod manager;
 pub mod nginx;

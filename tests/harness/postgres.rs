@@ -134,6 +134,12 @@ impl Postgres {
         self.address
     }
 
+    /// The directory of its UNIX socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> PathBuf {
+        socket_dir(&self.dir)
+    }
+
     /// A command of PostgreSQL's, connected as the superuser by the socket, past everything.
     #[must_use]
     pub fn command(&self, program: &str, database: &str) -> Command {

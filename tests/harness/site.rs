@@ -37,6 +37,9 @@ pub struct Options {
     pub policy: String,
     /// How long the workload's token lives.
     pub token: Duration,
+    /// What is done with the workload's programs: `off`, `audit` or `enforce`. Off, so that a test's ledger has only what
+    /// it is about.
+    pub exec: &'static str,
     /// More configuration, TOML.
     pub config: String,
 }
@@ -47,6 +50,7 @@ impl Default for Options {
             durability: "power",
             policy: POLICY.into(),
             token: Duration::from_secs(3600),
+            exec: "off",
             config: String::new(),
         }
     }
@@ -150,6 +154,7 @@ name = "{WORKLOAD}"
 cgroup = "{own}/w/{WORKLOAD}"
 issuer = "corp"
 token_file = "{at}/token"
+exec = "{exec}"
 
 [policy]
 dirs = ["{at}/policies"]
@@ -161,6 +166,7 @@ extra_roots_file = "{at}/roots.pem"
 durability = "{durability}"
 
 {more}"#,
+            exec = options.exec,
             pins = pins.path().display(),
             own = cgroup.name(),
             url = issuer.url(),

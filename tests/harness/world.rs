@@ -89,6 +89,14 @@ impl World {
         Ok(world)
     }
 
+    /// What the host's resolv.conf(5) says.
+    ///
+    /// # Errors
+    /// When it cannot be put in its place.
+    pub fn resolvers(&self, text: &str) -> Result<()> {
+        self.own_file("/etc/resolv.conf", text)
+    }
+
     /// Puts a file of this world's own in a system file's place; nobody outside sees it.
     fn own_file(&self, path: &str, text: &str) -> Result<()> {
         let own = self.dir().join(path.trim_start_matches('/').replace('/', "_"));

@@ -315,7 +315,7 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
             &["umount", path],
             &["chroot", "/"],
             &["pivot-root", "/"],
-            &["setns", "/proc/1/ns/mnt"],
+            &["setns", "/proc/self/ns/mnt"],
         ];
         for (n, words) in attempts.iter().enumerate() {
             assert_eq!(attempt(&cgroup.0, words), Attempt::Killed, "{words:?}");

@@ -120,7 +120,10 @@ fn what_is_exempt_passes_and_nothing_beside_it() {
         assert_eq!(stranger.ask("udp-send 192.0.2.254:5001"), "err EPERM");
         assert_eq!(count(&control, other_id, Outcome::Exempt), 0);
         // And it ends by itself, for what is open, too.
-        let ended = rules.map(|rule| Exempt { until_ns: in_seconds(0), ..rule });
+        let ended = rules.map(|rule| Exempt {
+            until_ns: in_seconds(0),
+            ..rule
+        });
         control.set_exemptions(&ended).unwrap();
         control.exempt(id, 0b11).unwrap();
         assert_eq!(workload.ask("udp-ask 192.0.2.254:5001 hello"), "err EPERM");

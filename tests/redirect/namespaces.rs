@@ -38,14 +38,20 @@ fn the_first_connect_in_a_named_namespace_is_redirected_and_goes_on_from_there()
             assert!(answer.starts_with(&format!("ok {asked}")), "{answer}");
             let redirected = next(&mut agent).await;
             assert_eq!(redirected.original_dst.0.to_string(), seen);
-            assert_eq!((redirected.origin.tagged, redirected.origin.pid), (id, workload.pid()));
+            assert_eq!(
+                (redirected.origin.tagged, redirected.origin.pid),
+                (id, workload.pid())
+            );
             let namespace = redirected.namespace.expect("another namespace");
             assert_eq!(namespace.cookie(), redirected.origin.netns);
             assert!(control.namespaces().contains(&namespace.cookie()));
         }
         // Upstream, from inside.
         let server = listener_in(&netns, "127.0.0.1:8080");
-        assert!(tokio::net::TcpStream::connect("127.0.0.1:8080").await.is_err(), "not here");
+        assert!(
+            tokio::net::TcpStream::connect("127.0.0.1:8080").await.is_err(),
+            "not here"
+        );
         assert!(workload.ask("tcp 127.0.0.1:8080").starts_with("ok"));
         let mut redirected = next(&mut agent).await;
         let to = redirected.original_dst.0;
@@ -84,7 +90,10 @@ fn a_namespace_that_nobody_needs_is_let_go() {
         let (_agent, control) = pins.start();
         control.tag(&cgroup.0).unwrap();
         let netns = Netns::new();
-        ip(&format!("link add here type veth peer name there netns {}", netns.0));
+        ip(&format!(
+            "link add here type veth peer name there netns {}",
+            netns.0
+        ));
         until("prepared", || !control.namespaces().is_empty()).await;
         let workload = Workload::by(&cgroup.0, &format!("ip netns exec {}", netns.0));
         drop(netns);
@@ -97,7 +106,10 @@ fn a_namespace_that_nobody_needs_is_let_go() {
         drop(workload);
         until("let go", || control.namespaces().is_empty()).await;
         until("gone", || {
-            let found = Command::new("ip").args(["link", "show", "here"]).output().unwrap();
+            let found = Command::new("ip")
+                .args(["link", "show", "here"])
+                .output()
+                .unwrap();
             !found.status.success()
         })
         .await;
@@ -164,7 +176,10 @@ impl Bundle {
         }
         fs::copy("/bin/busybox", root.join("bin/busybox")).expect("this test needs busybox-static");
         symlink("busybox", root.join("bin/sh")).unwrap();
-        let spec = Command::new("crun").arg("spec").current_dir(directory.path()).status();
+        let spec = Command::new("crun")
+            .arg("spec")
+            .current_dir(directory.path())
+            .status();
         assert!(spec.is_ok_and(|done| done.success()), "this test needs crun");
         let file = directory.path().join("config.json");
         let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();

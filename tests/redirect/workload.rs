@@ -182,7 +182,9 @@ impl State {
             // A network namespace of its own, with loopback up.
             ["unshare"] => {
                 nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-                let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+                let up = std::process::Command::new("ip")
+                    .args(["link", "set", "lo", "up"])
+                    .status()?;
                 Ok(up.to_string())
             }
             ["udp-threads", count] => udp_threads(count.parse()?),
@@ -214,6 +216,8 @@ impl State {
                 Socket::new(domain.into(), kind.into(), Some(protocol.into()))?;
                 Ok(String::new())
             }
+            // Runs a program so often, by several threads, each time with its number as the last argument.
+            ["run", count, rest @ ..] => run(count.parse()?, rest),
             // A process, a thread and a program that do nothing but wait for the end of this one's input.
             ["child"] => Ok(spawn("cat")?.to_string()),
             ["thread"] => {
@@ -238,6 +242,40 @@ impl State {
     fn open(&mut self) -> anyhow::Result<&mut TcpStream> {
         self.tcp.as_mut().context("not connected")
     }
+}
+
+/// How often each end was seen.
+fn run(count: usize, words: &[&str]) -> anyhow::Result<String> {
+    let (program, words) = words.split_first().context("no program")?;
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let ends = std::sync::Mutex::new(std::collections::BTreeMap::<String, usize>::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if n >= count {
+                        return;
+                    }
+                    let ended = std::process::Command::new(program)
+                        .args(words)
+                        .arg(n.to_string())
+                        .status();
+                    let end = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+                    let mut ends = ends.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    *ends.entry(end.replace(' ', "_")).or_default() += 1;
+                }
+            });
+        }
+    });
+    let ends = ends
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(ends
+        .iter()
+        .map(|(end, n)| format!("{n}x{end}"))
+        .collect::<Vec<_>>()
+        .join(" "))
 }
 
 /// Starts a program whose input stays open as long as this process has not ended.

@@ -25,7 +25,10 @@ use crate::{
     ledger::retention::Retention,
     model::{CgroupId, Entry, EntryKind, Rfc3339, WorkloadName},
     reconcile::Reconciler,
-    redirect::{Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors, tags},
+    redirect::{
+        Control, Counters, Outcome, Source, Tag as TaggedCgroup, TagEvent, bpf, cgroup, doors,
+        guard::UnixListeners, tags,
+    },
     ship::{self, Shipping},
 };
 
@@ -35,6 +38,7 @@ pub(super) struct Agent {
     pub(super) config_path: PathBuf,
     pub(super) config: Mutex<Config>,
     pub(super) control: Control,
+    pub(super) unix: Mutex<UnixListeners>,
     pub(super) mount: PathBuf,
     pub(super) approving: Approving,
     pub(super) retention: Retention,
@@ -62,7 +66,7 @@ impl Agent {
         config: Config,
         front: Arc<Front>,
         sides: Sides,
-        control: Control,
+        (control, unix): (Control, UnixListeners),
         mount: PathBuf,
     ) -> Self {
         let started_at = front.shared.clock.now_ns();
@@ -80,6 +84,7 @@ impl Agent {
             config_path: path,
             config: Mutex::new(config),
             control,
+            unix: Mutex::new(unix),
             mount,
             approving,
             retention,
@@ -225,10 +230,14 @@ impl Agent {
         let dir = tagged.path;
         let switches = self.switches(&tagged.workload);
         control.prepare(&dir).await;
+        let addresses = self.unix_addresses(&tagged.workload);
         // Loading links is a handful of system calls, but not for an async thread.
-        let done = tokio::task::spawn_blocking(move || control.tag_as(&dir, switches))
-            .await
-            .context("the attaching thread ended")?;
+        let done = tokio::task::spawn_blocking(move || {
+            let id = control.tag_as(&dir, switches)?;
+            control.set_unix(id, &addresses)
+        })
+        .await
+        .context("the attaching thread ended")?;
         if let Err(e) = done {
             self.front.workloads.remove(tagged.id);
             return Err(e).with_context(|| format!("{cgroup} cannot be enforced"));
@@ -239,8 +248,14 @@ impl Agent {
     }
 
     /// What the programs are told of a workload beside that it is one.
-    fn switches(&self, _workload: &WorkloadName) -> portcullis_abi::Tag {
-        portcullis_abi::Tag::default()
+    pub(super) fn switches(&self, workload: &WorkloadName) -> portcullis_abi::Tag {
+        let exec = self.exec_switches(workload);
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = config.workload.iter().find(|w| w.name == *workload);
+        let guard = found.map(|w| w.guard).unwrap_or_default();
+        portcullis_abi::Tag {
+            flags: guard.flags() | exec,
+        }
     }
 
     /// Stops enforcing a tag that is gone. An untag and the cgroup's removal may both say so: the second finds nothing.
@@ -299,7 +314,7 @@ impl Agent {
         }
     }
 
-    async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
+    pub(super) async fn lifecycle(&self, workload: &WorkloadName, event: &str, detail: Value) {
         let entry = json!({ "workload": workload, "event": event, "detail": detail });
         if let Err(e) = self.record(EntryKind::Workload, entry).await {
             tracing::error!(workload = %workload, event, "not recorded: {e:#}");

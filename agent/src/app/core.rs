@@ -97,6 +97,7 @@ impl Core {
                 approvals,
                 rooms: Rooms::default(),
             },
+            processes: std::sync::OnceLock::new(),
             workloads: Workloads::default(),
             tally: Tally::default(),
             identities,

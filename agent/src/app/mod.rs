@@ -6,7 +6,9 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod execs;
 mod exporting;
+mod guarding;
 mod pulse;
 mod reconciling;
 mod reload;
@@ -89,10 +91,24 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         shipping,
         truth: core.truth,
     };
-    let agent = Agent::new(config_path.into(), config, core.front, sides, control, mount);
+    let (unix, unix_redirector) = guarding::listeners(&config, control.clone())?;
+    let agent = Agent::new(
+        config_path.into(),
+        config,
+        core.front,
+        sides,
+        (control, unix),
+        mount,
+    );
     let agent = Arc::new(agent);
     agent.record_started().await?;
+    // Once, and before anything of a workload is served.
+    let _first = agent.front.processes.set(agent.control.processes());
     agent.lapse_orphans();
+    let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
+    agent.listen_unix(&present_config)?;
+    tokio::spawn(guarding::follow(Arc::clone(&agent)));
+    let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
     let drain = agent.front.shared.drain.clone();
@@ -104,6 +120,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     }
     let (redirector, pulse) = pulse::answering(redirector);
     let accepting = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(redirector)));
+    let accepting_unix = tokio::spawn(Arc::clone(&agent.front).accept(Box::new(unix_redirector)));
     tokio::spawn(pulse::watch(pulse, Arc::clone(&agent), socket));
     drop(starting);
     service::tell(&[NotifyState::Ready]);
@@ -134,8 +151,11 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     // Until it has ended it may have taken one more from the queue, which would be turned away: the next daemon serves
     // what is left there.
     let _aborted = accepting.await;
+    accepting_unix.abort();
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
+    // They saw the drain begin; what they hold is recorded before the ledger closes.
+    let _ended = following.await;
     answering.abort();
     // Before the end is on record, which the next run ships: otherwise it would wait for itself.
     agent.shipping.close().await;

@@ -38,6 +38,7 @@ impl Agent {
                 self.note(entry).await;
                 // What was asked and granted under the former set ends with it.
                 shared.approvals.sweep();
+                self.control.processes().forget_verdicts();
             }
             Err(e) => {
                 tracing::error!("the policy set before stays in force: {e}");
@@ -73,11 +74,13 @@ impl Agent {
             &self.mount,
             globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect(),
         )?;
-        self.enforce_all(present).await;
-        self.follow(events);
+        self.listen_unix(&new)?;
         if let Ok(mut config) = self.config.lock() {
             *config = new;
         }
+        self.enforce_all(present).await;
+        self.follow(events);
+        self.rearm().await?;
         self.note(json!({ "subject": "config", "after": self.config_hash() }))
             .await;
         tracing::info!("configuration reloaded");

@@ -53,6 +53,7 @@ pub fn shapes(operation: &Arc<Operation>) -> Vec<Shape> {
         "http:request" => http(operation),
         "sql:statement" => sql(operation),
         "aws:call" => aws(operation),
+        "exec:run" => exec(operation),
         _ => vec![(
             format!("any {} to {}", operation.action, operation.resource.id),
             vec![Condition::Resource],
@@ -147,6 +148,22 @@ fn sql(operation: &Operation) -> Vec<Kind> {
         kinds.push(kind(places, ["read_schemas", "write_schemas"]));
     }
     kinds
+}
+
+/// The same file, given the same script or program to run; with any arguments.
+fn exec(operation: &Operation) -> Vec<Kind> {
+    let facts = record(operation);
+    let (path, hash) = (text(facts, "path"), text(facts, "sha256"));
+    let given = match text(facts, "given") {
+        "" => String::new(),
+        given => format!(" of {given}"),
+    };
+    let fixed = ["sha256", "kind", "given", "given_sha256", "uid", "memfd"].map(Condition::Same);
+    let conditions = fixed.into_iter().chain([Condition::Resource]).collect();
+    vec![(
+        format!("any run of {path}{given} as it is now (SHA-256 {hash}), with any arguments"),
+        conditions,
+    )]
 }
 
 fn aws(operation: &Operation) -> Vec<Kind> {

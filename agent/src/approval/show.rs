@@ -163,6 +163,7 @@ pub fn summary(operation: &Operation) -> String {
             "" => text("action").to_owned(),
             of => format!("{} of {of}", text("action")),
         },
+        "exec:run" => format!("run {}", text("command")),
         action => format!("{action} to {resource}"),
     }
 }

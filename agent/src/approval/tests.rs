@@ -105,6 +105,8 @@ impl World {
                 start_ns: 1,
                 exe: None,
                 cgroup: None,
+                sha256: None,
+                parents: Vec::new(),
             },
             operation: Arc::new(request(path)),
             decision: Arc::new(Decision {

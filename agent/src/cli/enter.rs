@@ -1,8 +1,9 @@
 //! `portcullis enter` (hidden): the last steps before a workload's command, in the process that becomes it.
 //!
-//! Order is what makes it safe: inherited descriptors are closed first, then the cgroup is entered, and only then
-//! anything else is done, so nothing here and nothing after it has a socket from outside. It has one thread and opens
-//! no socket of its own.
+//! Order is what makes it safe: inherited descriptors are closed first, so that nothing after it has a socket from
+//! outside. Mounts are made before the cgroup is entered, whose guard may forbid them to everybody: they are the plan's,
+//! which root wrote, and nothing of the command has run. It has one thread and opens no socket of its own. The filter of
+//! system calls comes last: it would forbid what comes before.
 
 use std::{
     ffi::{CString, OsString},
@@ -25,7 +26,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{control::chain, trust::Mount};
+use super::{control::chain, seccomp, trust::Mount};
 
 /// Exit status when the command could not be started for a reason of ours; as env(1) and container tools have it.
 pub const FAILED: u8 = 125;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Whom to become.
     pub user: Option<User>,
+    /// The workload's switches ([`crate::config::Guard::flags`]).
+    pub guard: u64,
 }
 
 /// A user to become, for good.
@@ -101,6 +104,7 @@ fn prepare(file: &Path) -> anyhow::Result<()> {
         ("standard error", &io::stderr()),
     ])?;
     let plan: Plan = serde_json::from_slice(&fs::read(file)?).context("cannot read the plan")?;
+    mount_all(&plan.mounts)?;
     // "0" is the writing process.
     fs::write(&plan.procs, "0").with_context(|| format!("cannot enter {}", plan.procs.display()))?;
     let now = fs::read_to_string("/proc/self/cgroup")?;
@@ -110,11 +114,10 @@ fn prepare(file: &Path) -> anyhow::Result<()> {
     {
         anyhow::bail!("the kernel did not put this process into {}", plan.cgroup);
     }
-    mount_all(&plan.mounts)?;
     if let Some(user) = &plan.user {
         become_user(user).with_context(|| format!("cannot become {}", user.name))?;
     }
-    Ok(())
+    seccomp::apply(plan.guard, unistd::geteuid().is_root())
 }
 
 /// Closes every descriptor above standard error: a socket opened before would not be redirected.

@@ -30,6 +30,7 @@ mod workload;
 pub mod control;
 mod policy;
 mod run;
+mod seccomp;
 mod trust;
 
 use std::{

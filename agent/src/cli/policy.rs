@@ -485,7 +485,7 @@ mod tests {
         assert!(good && text.contains("EVERYTHING IS DENIED"), "{text}");
         let (good, text) = run(&["check", "--deny-warnings", BASELINE]);
         assert!(
-            good && text.starts_with("valid: 16 policies, 0 warnings"),
+            good && text.starts_with("valid: 22 policies, 0 warnings"),
             "{text}"
         );
         let dir = tempfile::tempdir().unwrap();
@@ -504,7 +504,7 @@ mod tests {
     #[test]
     fn test_fails_where_an_example_does() {
         let (good, text) = run(&["test", BASELINE]);
-        assert!(good && text.contains("27 examples, 0 failed"), "{text}");
+        assert!(good && text.contains("38 examples, 0 failed"), "{text}");
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("examples")).unwrap();
         let example = r#"{"example": [{"name": "x", "url": "https://a/", "expect": {"decision": "allow"}}]}"#;

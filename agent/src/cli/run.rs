@@ -158,6 +158,7 @@ fn prepare(
         procs,
         mounts: Vec::new(),
         user: None,
+        guard: switches(config, &args.workload),
     };
     lay_out(config, plan, user, traces)
 }
@@ -288,6 +289,12 @@ impl Traces {
             }
         }
     }
+}
+
+/// What the configuration opens for the workload.
+fn switches(config: &Config, workload: &WorkloadName) -> u64 {
+    let found = config.workload.iter().find(|w| w.name == *workload);
+    found.map(|w| w.guard.flags()).unwrap_or_default()
 }
 
 /// A user by name or number, and the home directory.

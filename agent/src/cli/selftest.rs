@@ -95,13 +95,13 @@ fn tried(args: &Args, control: &Control) -> anyhow::Result<Vec<Row>> {
     done
 }
 
-/// The programs that are on this cgroup.
+/// The programs that are on this cgroup, and those that watch the whole host.
 fn attached(control: &Control, cgroup: u64) -> anyhow::Result<Vec<String>> {
     let status: Status = block_on(control.get("/v1/status"))??;
-    let own = status
-        .programs
-        .iter()
-        .filter(|p| p.attached && p.cgroup == cgroup);
+    let agent = status.programs.iter().find(|p| p.name == "agent_ops");
+    let agent = agent.map_or(cgroup, |p| p.cgroup);
+    let there = status.programs.iter().filter(|p| p.attached);
+    let own = there.filter(|p| p.cgroup == cgroup || p.cgroup == agent);
     Ok(own.map(|program| program.name.clone()).collect())
 }
 

@@ -1,5 +1,6 @@
 //! What a workload may do beside TCP: `[[workload]] guard`, and `[[unix]]`.
 
+use portcullis_abi::guard::flag;
 use serde::Deserialize;
 
 use crate::model::WorkloadName;
@@ -20,6 +21,29 @@ pub struct Guard {
     pub unix: Door,
     /// What becomes of a process that somebody else moves out of the workload's cgroup. One that moves itself is killed.
     pub moved: Moved,
+}
+
+impl Guard {
+    /// The bits of a workload's tag that the guard has ([`portcullis_abi::guard::flag`]).
+    #[must_use]
+    pub fn flags(&self) -> u64 {
+        let door = |door: Door, bit| if door == Door::Allow { bit } else { 0 };
+        let mount = match self.mount {
+            Mount::Deny => flag::MOUNT_STRICT,
+            Mount::Host => 0,
+            Mount::Allow => flag::MOUNT,
+        };
+        let moved = match self.moved {
+            Moved::Record => 0,
+            Moved::Kill => flag::MOVED_ENDS,
+        };
+        door(self.families, flag::FAMILIES)
+            | door(self.io_uring, flag::IO_URING)
+            | door(self.trace, flag::TRACE)
+            | door(self.unix, flag::UNIX)
+            | mount
+            | moved
+    }
 }
 
 /// A door.
@@ -81,7 +105,9 @@ impl Unix {
         let Self { path, owner, .. } = self;
         let name = path.strip_prefix('@');
         if !path.starts_with('/') && name.is_none_or(str::is_empty) {
-            return Some(format!("[[unix]] path '{path}' is neither absolute nor @ and a name"));
+            return Some(format!(
+                "[[unix]] path '{path}' is neither absolute nor @ and a name"
+            ));
         }
         if path.len() > 107 || path.contains('\0') {
             return Some(format!("[[unix]] path '{path}' is longer than 107 bytes"));
@@ -94,10 +120,14 @@ impl Unix {
         }
         let redirect = self.redirect.as_ref()?;
         if name.is_some() {
-            return Some(format!("[[unix]] '{path}': an abstract socket cannot be redirected"));
+            return Some(format!(
+                "[[unix]] '{path}': an abstract socket cannot be redirected"
+            ));
         }
         if !upstreams.iter().any(|upstream| upstream.name == *redirect) {
-            return Some(format!("[[unix]] '{path}': there is no [[upstream]] '{redirect}'"));
+            return Some(format!(
+                "[[unix]] '{path}': there is no [[upstream]] '{redirect}'"
+            ));
         }
         None
     }
@@ -106,6 +136,19 @@ impl Unix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workload_without_switches_has_every_door_shut() {
+        assert_eq!(Guard::default().flags(), 0);
+        let open: Guard = toml::from_str(
+            "families = \"allow\"\nio_uring = \"allow\"\ntrace = \"allow\"\nmount = \"allow\"\nunix = \"allow\"\n\
+             moved = \"kill\"",
+        )
+        .unwrap();
+        let all = flag::FAMILIES | flag::IO_URING | flag::TRACE | flag::MOUNT | flag::UNIX | flag::MOVED_ENDS;
+        assert_eq!(open.flags(), all);
+        assert!(toml::from_str::<Guard>("iouring = \"allow\"").is_err());
+    }
 
     #[test]
     fn what_cannot_work_is_refused() {
@@ -129,6 +172,10 @@ mod tests {
         ] {
             assert!(unix(path, owner, redirect).problem(&[]).is_some(), "{path}");
         }
-        assert!(unix(&format!("/{}", "a".repeat(107)), "me", None).problem(&[]).is_some());
+        assert!(
+            unix(&format!("/{}", "a".repeat(107)), "me", None)
+                .problem(&[])
+                .is_some()
+        );
     }
 }

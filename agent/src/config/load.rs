@@ -116,6 +116,17 @@ fn check(config: &Config) -> Result<(), String> {
     }
     super::upstream::check(&config.credential, &config.upstream, &workloads)?;
     super::console_check::check(config)?;
+    for unix in &config.unix {
+        if let Some(problem) = unix.problem(&config.upstream) {
+            return Err(problem);
+        }
+        if let Some(workload) = unix.workload.as_ref().filter(|name| !workloads.contains(name)) {
+            return Err(format!(
+                "[[unix]] '{}': there is no [[workload]] '{workload}'",
+                unix.path
+            ));
+        }
+    }
     super::ship::check(config)?;
     config.ledger.check()?;
     config.dns.check()?;

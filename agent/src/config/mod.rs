@@ -5,6 +5,8 @@ mod console_check;
 mod credential;
 mod dns;
 mod evidence;
+mod exec;
+mod guard;
 mod http_upstream;
 mod ledger;
 mod load;
@@ -20,6 +22,8 @@ pub use approvals::{Approvals, Console, Notify, NotifyKind};
 pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth, SubjectToken, Vault};
 pub use dns::Dns;
 pub use evidence::Evidence;
+pub use exec::{ExecLoss, ExecMode};
+pub use guard::{Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};
@@ -71,6 +75,8 @@ pub struct Config {
     pub log: Log,
     /// `[dns]`
     pub dns: Dns,
+    /// `[[unix]]`
+    pub unix: Vec<Unix>,
 }
 
 /// `[host]`
@@ -100,7 +106,8 @@ pub struct Redirect {
     pub port: u16,
     /// bpffs directory where links and maps are pinned.
     pub pin_dir: PathBuf,
-    /// The agent's own cgroup below the cgroup2 mount; the one it is in already when empty and that is not the root.
+    /// The agent's own cgroup below the cgroup2 mount; the one it is in already when empty and that is not the root
+    /// (`portcullis.slice` rather than a service in it, as the slice outlives the service).
     pub agent_cgroup: String,
 }
 
@@ -182,6 +189,15 @@ pub struct Workload {
     /// Scopes to ask for.
     #[serde(default)]
     pub scope: Option<String>,
+    /// Doors that are opened for it.
+    #[serde(default)]
+    pub guard: Guard,
+    /// What is done with the programs that it runs.
+    #[serde(default)]
+    pub exec: ExecMode,
+    /// What becomes of a process of which the agent could not be told.
+    #[serde(default)]
+    pub exec_loss: ExecLoss,
 }
 
 /// `[policy]`

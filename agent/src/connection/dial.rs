@@ -3,11 +3,12 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::{
     config::Limits,
@@ -25,6 +26,8 @@ pub(super) struct UpstreamDial<'a> {
     pub(super) original_dst: OriginalDst,
     /// The network namespace to go from, where that is not the agent's own.
     pub(super) namespace: Option<&'a Namespace>,
+    /// The UNIX socket that is connected to in place of it.
+    pub(super) unix: Option<&'a Path>,
     pub(super) tls: Option<TlsFacts>,
     pub(super) acceptor: &'a Acceptor,
     pub(super) connector: &'a Connector,
@@ -112,8 +115,28 @@ impl UpstreamDial<'_> {
         }
     }
 
+    async fn unix_socket(&self, path: &Path) -> Result<UnixStream, DialError> {
+        let patience = self.limits.handshake_timeout;
+        let unreachable = |detail| DialError {
+            reason: Reason::UpstreamUnreachable,
+            detail,
+        };
+        tokio::time::timeout(patience, UnixStream::connect(path))
+            .await
+            .map_err(|_| {
+                unreachable(format!(
+                    "connect to {}: no answer in {patience:?}",
+                    path.display()
+                ))
+            })?
+            .map_err(|e| unreachable(format!("connect to {}: {e}", path.display())))
+    }
+
     async fn open(&self, certificate: Option<&str>) -> Result<BoxStream, DialError> {
-        let stream: BoxStream = Box::new(self.tcp().await?);
+        let stream: BoxStream = match self.unix {
+            Some(path) => Box::new(self.unix_socket(path).await?),
+            None => Box::new(self.tcp().await?),
+        };
         let tls = match (&self.tls, certificate) {
             (Some(tls), _) => tls,
             (None, None) => return Ok(stream),

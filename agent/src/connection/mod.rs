@@ -28,7 +28,7 @@ use crate::{
     mask::MaskRules,
     model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
-    redirect::{Namespace, RedirectError, Redirected, Redirector, process},
+    redirect::{Namespace, Processes, RedirectError, Redirected, Redirector, UnixDestination},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
 };
 
@@ -42,6 +42,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Front {
     /// Clock, policy, ledger, metrics.
     pub shared: Shared,
+    /// What is known of their processes.
+    pub processes: std::sync::OnceLock<Processes>,
     /// Which tagged cgroup is which workload.
     pub workloads: Workloads,
     /// What became of their connections, for the reconciliation with the kernel's counters.
@@ -75,6 +77,7 @@ struct Accepted {
     transport: Transport,
     /// Where that is not the agent's own.
     namespace: Option<Arc<Namespace>>,
+    unix: Option<Arc<UnixDestination>>,
     workload: Option<WorkloadName>,
 }
 
@@ -127,16 +130,18 @@ impl Front {
             original_dst,
             transport,
             namespace,
+            unix,
         } = redirected;
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
-            process: process::resolve(&origin),
+            process: self.processes.get().cloned().unwrap_or_default().resolve(&origin),
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,
             transport,
             namespace,
+            unix,
         };
         let mut ended = Ended::default();
         // A ledger that is down counts the loss and records it as a gap. It does not close the connection: the gate
@@ -179,9 +184,18 @@ impl Front {
     ) -> Reason {
         let limits = Limits::clone(&self.limits.load());
         let upstreams = Upstreams::clone(&self.upstreams.load());
-        let upstream = upstreams
-            .find(&self.shared.names, accepted.original_dst, workload)
-            .await;
+        let upstream = match &accepted.unix {
+            Some(unix) => upstreams.named(&unix.upstream, workload),
+            None => {
+                upstreams
+                    .find(&self.shared.names, accepted.original_dst, workload)
+                    .await
+            }
+        };
+        // Not for this workload: there is nothing that it could be carried as.
+        if accepted.unix.is_some() && upstream.is_none() {
+            return Reason::UpstreamUnreachable;
+        }
         let (stream, tls) = match self
             .open_tls(stream, accepted, upstream.as_deref(), &limits)
             .await
@@ -230,6 +244,7 @@ impl Front {
         let dial = UpstreamDial {
             original_dst: accepted.original_dst,
             namespace: accepted.namespace.as_deref(),
+            unix: accepted.unix.as_ref().map(|unix| unix.path.as_path()),
             tls: facts,
             acceptor: &self.acceptor,
             connector: &connector,
@@ -299,6 +314,7 @@ impl Front {
             netns: accepted.origin.netns,
             destination: accepted.original_dst,
             transport: accepted.transport,
+            unix: accepted.unix.as_ref().and_then(|unix| unix.path.to_str()),
             closing,
         });
         self.shared.ledger.enqueue(entry).await.map_err(|e| e.reason())

@@ -37,15 +37,15 @@ impl Tally {
         }
     }
 
-    pub(super) fn taken(&self, tagged: CgroupId, transport: Transport) {
+    pub(crate) fn taken(&self, tagged: CgroupId, transport: Transport) {
         self.change(tagged, transport, |t| t.taken += 1);
     }
 
-    pub(super) fn turned_away(&self, tagged: CgroupId, transport: Transport) {
+    pub(crate) fn turned_away(&self, tagged: CgroupId, transport: Transport) {
         self.change(tagged, transport, |t| t.turned_away += 1);
     }
 
-    pub(super) fn opened(&self, tagged: CgroupId, transport: Transport, recorded: bool) {
+    pub(crate) fn opened(&self, tagged: CgroupId, transport: Transport, recorded: bool) {
         self.change(tagged, transport, |t| {
             if recorded {
                 t.enqueued += 1;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hickory_resolver::proto::rr::{Name, RecordType};
 
-use super::{Answered, Gate, LookUpError, Permit};
-use crate::config::Dns;
+use super::{Answered, Gate, LookUpError, Permit, is_literal};
+use crate::{config::Dns, model::Effect, policy::Lookup};
 
 impl Gate {
     /// Asks the host's resolvers on the workload's behalf, and whether the name counts from now on for connections to
@@ -29,6 +29,29 @@ impl Gate {
     pub fn told_names(&self) -> Vec<Arc<str>> {
         let names = &self.inner.shared.names;
         names.told(self.workload(), self.original_dst().0.ip())
+    }
+
+    /// Whether `host`, which the workload wrote, is where this connection goes: as the host's resolvers told the
+    /// workload, as the host's admin wrote it into the hosts file, or by the host's own look-up. A name that is looked up
+    /// leaves the host, and could carry data out, so that one is for names only that the workload may look up itself.
+    pub(super) async fn is_here(&self, host: &str) -> bool {
+        let address = self.original_dst().0.ip();
+        let names = &self.inner.shared.names;
+        is_literal(host, address)
+            || names.is_told(self.workload(), host, address)
+            || (self.may_look_up(host) && names.is_found(self.workload(), host, address).await)
+    }
+
+    fn may_look_up(&self, host: &str) -> bool {
+        let Ok(operation) = Lookup::of(host).operation() else {
+            return false;
+        };
+        let Ok(identity) = self.connection.identity.check() else {
+            return false;
+        };
+        let known = self.known(identity);
+        let set = self.inner.shared.policy.current();
+        self.decide(&set, &known, &operation, None).effect == Effect::Allow
     }
 
     /// `[dns]`

@@ -37,10 +37,35 @@ struct ProcessBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     exe: Option<std::borrow::Cow<'a, str>>,
     gid: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<AncestorBody<'a>>,
     pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
     start_ns: u64,
     tid: u32,
     uid: u32,
+}
+
+#[derive(Serialize)]
+struct AncestorBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<std::borrow::Cow<'a, str>>,
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
+    start_ns: u64,
+}
+
+impl<'a> From<&'a crate::model::Ancestor> for AncestorBody<'a> {
+    fn from(ancestor: &'a crate::model::Ancestor) -> Self {
+        Self {
+            exe: ancestor.exe.as_ref().map(|p| p.to_string_lossy()),
+            pid: ancestor.pid,
+            sha256: ancestor.sha256.as_deref(),
+            start_ns: ancestor.start_ns,
+        }
+    }
 }
 
 /// A process as entries have it.
@@ -50,7 +75,9 @@ pub fn process(process: &Process) -> Arc<RawValue> {
         cgroup: process.cgroup.as_deref(),
         exe: process.exe.as_ref().map(|p| p.to_string_lossy()),
         gid: process.gid,
+        parents: process.parents.iter().map(Into::into).collect(),
         pid: process.pid,
+        sha256: process.sha256.as_deref(),
         start_ns: process.start_ns,
         tid: process.tid,
         uid: process.uid,
@@ -158,7 +185,8 @@ struct OperationBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
     decision: &'a str,
-    destination: DestinationBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<DestinationBody<'a>>,
     host: &'a str,
     id: OperationId,
     identity: Option<&'a RawValue>,
@@ -213,7 +241,8 @@ pub(super) fn operation(p: OperationParts<'_>) -> Entry {
         } else {
             "deny"
         },
-        destination: (&p.operation.destination).into(),
+        // A program goes nowhere.
+        destination: (p.operation.protocol != "exec").then(|| (&p.operation.destination).into()),
         host: p.host,
         id: p.operation.id,
         identity: p.identity,
@@ -377,9 +406,12 @@ struct TlsBodies<'a> {
 }
 
 #[derive(Serialize)]
-struct OriginalBody {
+struct OriginalBody<'a> {
     address: IpAddr,
     port: u16,
+    /// The path of a UNIX socket, which has no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -390,7 +422,7 @@ struct SessionBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_up: Option<u64>,
     cgroup_id: u64,
-    destination: OriginalBody,
+    destination: OriginalBody<'a>,
     event: &'a str,
     host: &'a str,
     id: Uuid,
@@ -451,6 +483,8 @@ pub struct SessionParts<'a> {
     pub destination: OriginalDst,
     /// What it came by.
     pub transport: Transport,
+    /// The path, where it was a UNIX socket.
+    pub unix: Option<&'a str>,
     /// Set for the closing entry.
     pub closing: Option<Closing<'a>>,
 }
@@ -468,6 +502,7 @@ pub fn session(p: &SessionParts<'_>) -> Entry {
         destination: OriginalBody {
             address: p.destination.0.ip(),
             port: p.destination.0.port(),
+            unix: p.unix,
         },
         event: if closing.is_some() { "close" } else { "open" },
         host: p.host,

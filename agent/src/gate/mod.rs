@@ -9,6 +9,7 @@ mod body;
 mod credential;
 mod dial;
 mod ending;
+mod exec;
 mod hide;
 mod hold;
 mod names;
@@ -319,18 +320,16 @@ impl Gate {
 
     /// Whether `host` is proved for this connection: over TLS it must be the server name, whose certificate the
     /// upstream leg verifies; over plain TCP the original destination must be what this workload was told for it, or
-    /// in the host's own look-up.
+    /// in the hosts file, or in the host's own look-up of a name that the workload may look up.
     pub async fn name_verified(&self, host: &str) -> bool {
         match self.tls().map(|t| t.server_name.as_deref()) {
             Some(Some(name)) => name.eq_ignore_ascii_case(host),
             // Without a server name the upstream certificate is verified against the address.
             Some(None) | None => {
-                let address = self.original_dst().0.ip();
-                let names = &self.inner.shared.names;
                 if self.tls().is_some() {
-                    is_literal(host, address)
+                    is_literal(host, self.original_dst().0.ip())
                 } else {
-                    names.is(self.workload(), host, address).await
+                    self.is_here(host).await
                 }
             }
         }

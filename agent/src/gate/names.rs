@@ -16,7 +16,7 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use super::{
     answers::Answers,
     resolver::{Answered, LookUpError, Resolvers},
-    standing::may_stand,
+    standing::{is_own_word, may_stand},
 };
 use crate::{config::Dns, model::WorkloadName};
 
@@ -26,6 +26,10 @@ const FRESH: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How many names are kept; past it the oldest half goes.
 const KEPT: usize = 4096;
+
+/// How many names that a workload wrote are looked up within a minute.
+const LOOK_UPS: u32 = 60;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Look-ups by the host's resolver, kept for a while.
 #[derive(Clone, Default)]
@@ -37,6 +41,8 @@ struct Inner {
     /// What workloads were told.
     told: Answers,
     resolvers: Resolvers,
+    /// Look-ups of names that workloads wrote: since when, and how many.
+    rooms: Mutex<HashMap<WorkloadName, (Instant, u32)>>,
 }
 
 #[derive(Clone)]
@@ -96,6 +102,41 @@ impl Names {
         self.0.told.names(workload, address, Instant::now())
     }
 
+    /// Whether `name` is `address`: as a workload was told, or as the host's admin wrote it into the hosts file. Nothing is
+    /// asked.
+    #[must_use]
+    pub fn is_told(&self, workload: &WorkloadName, name: &str, address: IpAddr) -> bool {
+        let written = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        self.0.told.has(workload, name, address, Instant::now())
+            || is_own_word(&written, address.to_canonical())
+    }
+
+    /// Whether the host's own look-up of a name that a workload wrote includes `address`; so many such look-ups in a
+    /// minute, and no more.
+    pub async fn is_found(&self, workload: &WorkloadName, name: &str, address: IpAddr) -> bool {
+        (self.fresh(name).is_some() || self.has_room(workload)) && self.includes(name, address).await
+    }
+
+    /// Whether a name has been looked up by the host lately, for tests.
+    #[cfg(test)]
+    pub(crate) fn has_looked_up(&self, name: &str) -> bool {
+        self.fresh(name).is_some()
+    }
+
+    fn has_room(&self, workload: &WorkloadName) -> bool {
+        let mut rooms = self.0.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, used) = rooms.entry(workload.clone()).or_insert((Instant::now(), 0));
+        if since.elapsed() > MINUTE {
+            (*since, *used) = (Instant::now(), 0);
+        }
+        *used += 1;
+        *used <= LOOK_UPS
+    }
+
+    fn fresh(&self, name: &str) -> Option<Answer> {
+        self.lock().get(name).filter(|a| a.at.elapsed() < FRESH).cloned()
+    }
+
     /// Whether `name` is `address`: as a workload was told, or by the host's own look-up.
     pub async fn is(&self, workload: &WorkloadName, name: &str, address: IpAddr) -> bool {
         self.0.told.has(workload, name, address, Instant::now()) || self.includes(name, address).await
@@ -110,8 +151,7 @@ impl Names {
         if let Ok(ip) = literal.parse::<IpAddr>() {
             return ip.to_canonical() == address.to_canonical();
         }
-        let known = self.lock().get(name).filter(|a| a.at.elapsed() < FRESH).cloned();
-        let answer = match known {
+        let answer = match self.fresh(name) {
             Some(answer) => answer,
             None => self.own_look_up(name).await,
         };

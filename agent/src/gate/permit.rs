@@ -30,6 +30,7 @@ pub struct Permit {
     seq: Seq,
     decision: Arc<Decision>,
     started: Instant,
+    took: Option<Duration>,
     up: Recording,
     down: Recording,
     masked: BTreeMap<u8, u64>,
@@ -138,6 +139,7 @@ impl Permit {
             seq,
             decision,
             started: now,
+            took: None,
             up: Recording::new(Direction::Up, now),
             down: Recording::new(Direction::Down, now),
             masked: BTreeMap::new(),
@@ -211,6 +213,11 @@ impl Permit {
         self.answer = Some(answer);
     }
 
+    /// Says how long the operation took, where that is not the permit's own life.
+    pub fn took(&mut self, duration: Duration) {
+        self.took = Some(duration);
+    }
+
     /// Ends the operation and records how; `status` is the protocol's own word for it, e.g. `200`.
     ///
     /// # Errors
@@ -264,7 +271,8 @@ impl Permit {
             bytes_up: self.up.wire,
             bytes_down: self.down.wire,
             credentials: &self.used,
-            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(self.took.unwrap_or_else(|| self.started.elapsed()).as_micros())
+                .unwrap_or(u64::MAX),
             masked: &masked,
             up: up.as_ref(),
             down: down.as_ref(),

@@ -20,7 +20,7 @@ use crate::config::Dns;
 pub(super) fn may_stand(settings: &Dns, name: &str, address: IpAddr) -> bool {
     let address = address.to_canonical();
     if is_special(address) {
-        return (is_localhost(name) && address.is_loopback()) || in_hosts_file(name, address);
+        return is_own_word(name, address);
     }
     match &settings.private {
         Some(domains) if is_private(address) => {
@@ -84,6 +84,11 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x2002, high, low, ..] => of(high, low),
         _ => None,
     }
+}
+
+/// Whether a name is an address without anybody being asked: of `localhost`, and where the hosts file says so.
+pub(super) fn is_own_word(name: &str, address: IpAddr) -> bool {
+    (is_localhost(name) && address.is_loopback()) || in_hosts_file(name, address)
 }
 
 /// Whether the host's admin wrote this name and address into the hosts file.

@@ -134,6 +134,8 @@ impl Rig {
             start_ns: 1,
             exe: Some(Arc::new("/usr/bin/agent".into())),
             cgroup: Some("/test".into()),
+            sha256: None,
+            parents: Vec::new(),
         };
         let connection = Connection {
             session: SessionId::new(),

@@ -39,6 +39,14 @@ impl Upstreams {
         None
     }
 
+    /// The one of this name, where it is for this workload.
+    #[must_use]
+    pub fn named(&self, name: &str, workload: &WorkloadName) -> Option<Arc<Upstream>> {
+        let fits =
+            |u: &&Arc<Upstream>| u.name == name && (u.workloads.is_empty() || u.workloads.contains(workload));
+        self.0.iter().find(fits).cloned()
+    }
+
     /// The first one of HTTP that a request fits whose host is verified; `tls` is whether it came over TLS.
     #[must_use]
     pub fn find_http(&self, request: &Requested<'_>, workload: &WorkloadName) -> Option<Arc<Upstream>> {

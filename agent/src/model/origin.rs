@@ -57,4 +57,21 @@ pub struct Process {
     pub exe: Option<Arc<PathBuf>>,
     /// The cgroup's path below the cgroup2 mount; `None` when it was gone.
     pub cgroup: Option<Arc<str>>,
+    /// SHA-256 of the executable, hex; `None` where that could not be read.
+    pub sha256: Option<Arc<str>>,
+    /// What it comes from, nearest first, as far as is known; at most eight.
+    pub parents: Vec<Ancestor>,
+}
+
+/// A process that another one comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Process id.
+    pub pid: u32,
+    /// Start, nanoseconds since boot.
+    pub start_ns: u64,
+    /// What it runs, or ran last.
+    pub exe: Option<Arc<PathBuf>>,
+    /// SHA-256 of that, hex.
+    pub sha256: Option<Arc<str>>,
 }

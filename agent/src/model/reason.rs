@@ -86,6 +86,8 @@ pub enum Reason {
     Draining,
     /// A limit on concurrent work was reached.
     Overloaded,
+    /// It was only recorded; nobody decides on it.
+    Observed,
     /// It ended as it should.
     Completed,
     /// The agent stopped before it could say how it ended.
@@ -136,6 +138,7 @@ impl Reason {
             Self::TargetUnknown => "target_unknown",
             Self::TlsHandshake => "tls_handshake",
             Self::PeerClosed => "peer_closed",
+            Self::Observed => "observed",
             Self::Draining => "draining",
             Self::Overloaded => "overloaded",
             Self::Completed => "completed",
@@ -210,7 +213,7 @@ impl Reason {
             }
             Self::TargetUnknown => "Nothing to do: what it refers to is over, or is not this workload's.",
             Self::TlsHandshake => "Trust this host's certificate authority.",
-            Self::PolicyPermit | Self::ApprovalGranted | Self::Completed => "Nothing to do.",
+            Self::PolicyPermit | Self::ApprovalGranted | Self::Observed | Self::Completed => "Nothing to do.",
         }
     }
 }

@@ -136,6 +136,8 @@ impl Default for World {
                 start_ns: 1,
                 exe: Some(Arc::new(PathBuf::from("/usr/bin/curl"))),
                 cgroup: None,
+                sha256: None,
+                parents: Vec::new(),
             },
             classes: ClassTable::new(["email", "us_ssn", "credit_card"].map(Arc::from)).unwrap(),
         }

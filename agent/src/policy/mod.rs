@@ -19,6 +19,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 mod index;
+mod names;
 mod query;
 mod question;
 mod rule;
@@ -38,6 +39,7 @@ pub use database::{Login, Statement, of_verbs};
 pub use error::{PolicyError, Problem};
 pub use example::{Example, ExampleError, Expect, examples};
 pub use explain::{Explanation, Policy as ExplainedPolicy, inputs};
+pub use names::Lookup;
 pub use query::{Approval, ApprovalScope, Principal, Query};
 pub use question::{Answer, Asked, Question, QuestionError};
 pub use rule::Rule;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{
     Approval, ApprovalScope, Principal, Query, aws,
     database::{Login, Statement},
+    names,
     schema::{self, Schema},
     shape::{Members, Shape},
 };
@@ -22,11 +23,11 @@ use crate::model::{ClassTable, Destination, Operation, OperationId, Process, Res
 pub enum QuestionError {
     /// It does not say what is asked.
     #[error(
-        "say what is asked: `method` and `url`, or `aws`, or `database` and `sql`, or `connect`, or `action`, `resource` and `context`"
+        "say what is asked: `method` and `url`, or `aws`, or `database` and `sql`, or `dns`, or `connect`, or `action`, `resource` and `context`"
     )]
     Nothing,
     /// It says so twice.
-    #[error("give one of `url`, `aws`, `database`, `connect` and `action`, not several")]
+    #[error("give one of `url`, `aws`, `database`, `dns`, `connect` and `action`, not several")]
     Several,
     /// A value that cannot be read.
     #[error("{key}: {message}")]
@@ -48,7 +49,7 @@ pub(super) fn wrong(key: &str, message: impl Into<String>) -> QuestionError {
     }
 }
 
-/// A question: who, and one of an HTTP request (`method`, `url`), a call to AWS (`aws`), a statement or login (`database`), a connection
+/// A question: who, and one of an HTTP request (`method`, `url`), a call to AWS (`aws`), a statement or login (`database`), a query in DNS (`dns`), a connection
 /// (`connect`), or any operation (`action`, `resource`, `context`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +112,9 @@ pub struct Question {
     /// A cancel request.
     #[serde(default)]
     pub cancel: bool,
+    /// A query in DNS.
+    #[serde(default)]
+    pub dns: Option<names::Lookup>,
     /// Address and port of a connection whose protocol is not understood.
     #[serde(default)]
     pub connect: Option<SocketAddr>,
@@ -195,6 +199,7 @@ impl Default for Question {
             understood: None,
             login: None,
             cancel: false,
+            dns: None,
             connect: None,
             action: None,
             resource: None,
@@ -247,6 +252,10 @@ impl Question {
                 ((None, None, None, None), Some(call)) => call.operation()?,
                 _ => return Err(QuestionError::Several),
             },
+            asked if self.dns.is_some() => match (asked, &self.dns) {
+                ((None, None, None, None), Some(query)) => query.operation()?,
+                _ => return Err(QuestionError::Several),
+            },
             (Some(url), None, None, None) => self.http(url)?,
             (None, Some(id), None, None) => self.database(id)?,
             (None, None, Some(to), None) => connect(to),
@@ -280,6 +289,8 @@ impl Question {
                 start_ns: 0,
                 exe: self.exe.clone().map(Arc::new),
                 cgroup: None,
+                sha256: None,
+                parents: Vec::new(),
             },
             now_ns,
             approval: self.approval.as_ref().map(|a| Approval {

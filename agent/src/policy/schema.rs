@@ -106,6 +106,8 @@ mod tests {
             schema.actions.keys().map(|k| &**k).collect::<Vec<_>>(),
             [
                 "aws:call",
+                "dns:query",
+                "exec:run",
                 "http:request",
                 "reveal",
                 "sql:cancel",

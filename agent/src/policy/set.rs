@@ -94,6 +94,22 @@ impl PolicySet {
         })
     }
 
+    /// Whether what this set says of an action depends on nothing but these members of the protocol's record, the
+    /// resource, and who asks. An approval is never remembered, and so does not count.
+    #[must_use]
+    pub fn depends_only_on(&self, action: &str, protocol: &str, members: &[&str]) -> bool {
+        let Some(seen) = self.contexts.get(action) else {
+            return false;
+        };
+        seen.iter().all(|(name, member)| match &member.shape {
+            _ if &**name == "approval" => true,
+            super::shape::Shape::Record(inner) if &**name == protocol => {
+                inner.keys().all(|m| members.contains(&&**m))
+            }
+            _ => false,
+        })
+    }
+
     /// The schema and all files as one text, for the record: its SHA-256 is the set's hash.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {

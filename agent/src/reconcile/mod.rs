@@ -13,6 +13,8 @@ mod entry;
 mod run;
 mod sessions;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},

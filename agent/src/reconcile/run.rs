@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long what is on its way has to arrive.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5000 });
 /// Reconciliations without any change, of which one is recorded all the same: one an hour.
 const QUIET: u32 = 60;
 /// Between two readings.

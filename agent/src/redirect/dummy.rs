@@ -34,6 +34,7 @@ impl DummyHandle {
     pub async fn connect(&self, origin: Origin, dst: OriginalDst) -> DuplexStream {
         let (workload, agent) = tokio::io::duplex(PIPE_BYTES);
         let redirected = Redirected {
+            unix: None,
             stream: Box::new(agent),
             origin,
             original_dst: dst,

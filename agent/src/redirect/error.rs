@@ -94,6 +94,14 @@ pub enum RedirectError {
         /// The path.
         path: String,
     },
+    /// A UNIX socket of the agent's could not be made.
+    #[error("cannot listen on {path}: {source}")]
+    UnixListen {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Changes of the cgroup tree cannot be followed.
     #[error("cannot watch {path}: {source} (sysctl fs.inotify.max_user_watches)")]
     Watch {
@@ -143,6 +151,7 @@ impl RedirectError {
             | Self::NotBpffs(_)
             | Self::Pattern { .. }
             | Self::UnixPath { .. }
+            | Self::UnixListen { .. }
             | Self::Watch { .. }
             | Self::Netns(_) => Reason::Interrupted,
         }

@@ -22,15 +22,17 @@ mod sys;
 pub mod tags;
 mod watch;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
+pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
 pub use kept::Kept;
 pub use netns::Namespace;
+pub use portcullis_abi::{EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, Tag as Switches};
 pub use sys::unacknowledged;
 pub use tags::{Source, Tag, TagEvent, Tags};
 
@@ -51,6 +53,17 @@ pub struct Redirected {
     pub transport: Transport,
     /// The network namespace that it is to go on from, where that is not the agent's own.
     pub namespace: Option<Arc<Namespace>>,
+    /// For a UNIX socket, which one; its `original_dst` is then the unspecified address and the upstream's port.
+    pub unix: Option<Arc<UnixDestination>>,
+}
+
+/// The UNIX socket that a workload asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixDestination {
+    /// Its path.
+    pub path: PathBuf,
+    /// The `[[upstream]]` as which it is carried.
+    pub upstream: String,
 }
 
 /// Where connections come from.

@@ -23,6 +23,8 @@ pub fn resolve(origin: &Origin) -> Process {
         start_ns: origin.start_ns,
         exe: None,
         cgroup: None,
+        sha256: None,
+        parents: Vec::new(),
     };
     if !same {
         return process;
@@ -57,6 +59,11 @@ fn same_start(origin: &Origin) -> bool {
         (Some(ticks), Some(tick)) => origin.start_ns / tick == ticks,
         _ => false,
     }
+}
+
+/// Whether two starts are of the same process: one of them is known to a clock tick only.
+pub(super) fn same_tick(exact_ns: u64, ticks_ns: u64) -> bool {
+    tick_ns().is_some_and(|tick| exact_ns / tick == ticks_ns / tick)
 }
 
 /// A clock tick, nanoseconds.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(super) mod load;
+pub(super) mod peer;
 
 use std::{
     ffi::CString,

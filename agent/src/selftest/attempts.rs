@@ -186,18 +186,8 @@ fn local(door: &str, t: &Targets) -> io::Result<()> {
             let sent = send_udp((t.here, 5006).into());
             stream((t.here, 89).into()).map(drop).and(sent)
         }
-        "mount-namespace" => {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-            Ok(mount(
-                Some("none"),
-                "/mnt",
-                Some("tmpfs"),
-                MsFlags::empty(),
-                none,
-            )?)
-        }
+        "mount-namespace" => mounted(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS),
+        "mount-root" => mounted(CloneFlags::CLONE_NEWNS),
         "bpf" => sys::bpf_maps(),
         "host-network" => {
             // To the address that it has: nothing changes.
@@ -403,6 +393,20 @@ fn listen_udp(t: &Targets) -> io::Result<()> {
 fn unix(name: &[u8]) -> io::Result<()> {
     let socket = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
     sys::connect(socket.as_fd(), &address::unix(name))
+}
+
+/// A file system where nobody outside sees it.
+fn mounted(namespaces: CloneFlags) -> io::Result<()> {
+    unshare(namespaces)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    Ok(mount(
+        Some("none"),
+        "/mnt",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )?)
 }
 
 /// A socket that was made outside, received.

@@ -1,6 +1,7 @@
 //! The targets: one for each parser of bytes from outside.
 
 mod detect;
+mod dns;
 mod http;
 mod http_parts;
 mod mask;
@@ -23,7 +24,7 @@ pub trait Target {
 type Make = fn() -> Result<Box<dyn Target>>;
 
 /// All of them.
-pub const ALL: [Make; 17] = [
+pub const ALL: [Make; 18] = [
     || Ok(Box::new(mask::Mask::json()?)),
     || Ok(Box::new(mask::Mask::form()?)),
     || Ok(Box::new(mask::Mask::text()?)),
@@ -41,6 +42,7 @@ pub const ALL: [Make; 17] = [
     || Ok(Box::new(postgres::Session(Sessions::new()?))),
     || Ok(Box::new(http::Requests(http::Agent::new()?))),
     || Ok(Box::new(http::Responses(http::Agent::new()?))),
+    || Ok(Box::new(dns::Dns)),
 ];
 
 /// Where a random number cuts an input.

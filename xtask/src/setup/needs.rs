@@ -247,6 +247,18 @@ fn tests() -> Vec<Need> {
             remedy: Remedy::Apt(&["rsyslog", "rsyslog-gnutls"]),
         },
         Need {
+            name: "dig",
+            why: "a real client of DNS",
+            present: || succeeds("dig", &["-v"]),
+            remedy: Remedy::Apt(&["bind9-dnsutils"]),
+        },
+        Need {
+            name: "Knot DNS",
+            why: "a real authoritative server of DNS; only its program, no service is needed",
+            present: || succeeds("/usr/sbin/knotd", &["-V"]),
+            remedy: Remedy::Apt(&["knot"]),
+        },
+        Need {
             name: "wrk",
             why: "an independent load generator, to check the benchmark's own",
             // wrk has no option that succeeds without sending load.

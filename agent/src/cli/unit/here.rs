@@ -14,12 +14,12 @@ use serde::Deserialize;
 use crate::{
     cli::{
         block_on,
-        control::{Control, chain},
+        control::{Control, ControlError, chain},
         trust::{Sources, TrustPlan},
     },
     config::Config,
-    model::WorkloadName,
-    redirect::cgroup,
+    model::{CgroupId, WorkloadName},
+    redirect::{cgroup, tags},
     tls,
 };
 
@@ -48,7 +48,10 @@ pub(in crate::cli) fn here(
     unit: Option<&str>,
     config: anyhow::Result<Config>,
 ) -> ExitCode {
-    match leave_namespace().and_then(|()| tag(workload, unit, &config?)) {
+    match config.and_then(|config| {
+        leave_namespace(&config.host.run_dir)?;
+        tag(workload, unit, &config)
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("portcullis tag --here: {}\nNothing may run here.", chain(&why));
@@ -57,34 +60,52 @@ pub(in crate::cli) fn here(
     }
 }
 
-/// Looks at the host's files. What a unit has mounted over them may be in the way already: the bundles of its last start,
-/// to which the host CA was added, and the directory that hides the control socket.
-fn leave_namespace() -> anyhow::Result<()> {
-    let same = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
-    if same("self")? != same("1")? {
-        let host = fs::File::open("/proc/1/ns/mnt")?;
+/// Looks at the host's files. What the unit's drop-in has mounted over them is in the way already where systemd mounts for
+/// conditions, too: the bundles of the last start, to which the host CA was added, and over `[host] run_dir` what hides
+/// the control socket.
+fn leave_namespace(run_dir: &Path) -> anyhow::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    if is_mounted(&mounts, run_dir) {
+        let host = fs::File::open("/proc/1/ns/mnt").context("the host's mount namespace")?;
         setns(host, CloneFlags::CLONE_NEWNS).context("cannot enter the host's mount namespace")?;
     }
     Ok(())
 }
 
+/// proc_pid_mountinfo(5): the fifth field is the mount point. A path with a blank in it is escaped there, and is in no
+/// drop-in.
+fn is_mounted(mountinfo: &str, path: &Path) -> bool {
+    mountinfo
+        .lines()
+        .any(|line| line.split(' ').nth(4).map(Path::new) == Some(path))
+}
+
 fn tag(workload: &WorkloadName, unit: Option<&str>, config: &Config) -> anyhow::Result<()> {
     let control = Control::new(&config.host.run_dir);
-    let present: Caller = block_on(control.get("/v1/self"))??;
-    match present.workload {
+    let own = cgroup::of_process("self")?;
+    let own = own.strip_suffix(CONTROL).unwrap_or(&own);
+    if own.trim_matches('/').is_empty() {
+        bail!("this is the root cgroup, which cannot be a workload");
+    }
+    let dir = cgroup::find_mount()?.join(own.trim_start_matches('/'));
+    let id = cgroup::id(&dir)?;
+    match block_on(control.get::<Caller>("/v1/self"))? {
         // Processes of an earlier run have kept the cgroup, and with it the tag.
-        Some(present) if present == *workload => {}
-        Some(present) => bail!("this cgroup belongs to workload {present} already"),
-        None => {
-            let own = cgroup::of_process("self")?;
-            let own = own.strip_suffix(CONTROL).unwrap_or(&own);
-            if own.trim_matches('/').is_empty() {
-                bail!("this is the root cgroup, which cannot be a workload");
+        Ok(Caller {
+            workload: Some(present),
+            enforced,
+        }) => {
+            if present != *workload {
+                bail!("this cgroup belongs to workload {present} already");
             }
-            let dir = cgroup::find_mount()?.join(own.trim_start_matches('/'));
+            if !enforced {
+                bail!("not every program is attached: portcullis status says which");
+            }
+        }
+        Ok(Caller { workload: None, .. }) => {
             let body = serde_json::json!({ "cgroup": own, "workload": workload });
+            // An answer means that every program is in its place.
             let tagged: Tagged = block_on(control.post("/v1/tag", &body))??;
-            let id = cgroup::id(&dir)?;
             if tagged.cgroup_id != id.0 {
                 bail!(
                     "the daemon enforces cgroup {}, not {} ({own})",
@@ -93,16 +114,27 @@ fn tag(workload: &WorkloadName, unit: Option<&str>, config: &Config) -> anyhow::
                 );
             }
         }
-    }
-    // Asked again: now it is about this very process, whose programs the kernel is asked for.
-    let now: Caller = block_on(control.get("/v1/self"))??;
-    if now.workload.as_ref() != Some(workload) || !now.enforced {
-        bail!("not every program is attached: portcullis status says which");
+        // Where UNIX sockets are gated, a process of a workload does not get as far as to ask.
+        Err(ControlError::NotAllowed { socket }) => {
+            let present = tags::get(&dir)?;
+            if present.as_ref() != Some(workload) || !is_hooked(&config.redirect.pin_dir, id) {
+                return Err(ControlError::NotAllowed { socket }.into());
+            }
+        }
+        Err(other) => return Err(other.into()),
     }
     match unit {
         Some(unit) => lay_out(unit, config),
         None => Ok(()),
     }
+}
+
+/// Whether the guard and the redirect of a tagged cgroup are pinned.
+fn is_hooked(pin_dir: &Path, id: CgroupId) -> bool {
+    let links = pin_dir.join(format!("tags/{}", id.0));
+    ["link_egress", "link_connect4", "link_connect6"]
+        .iter()
+        .all(|link| links.join(link).exists())
 }
 
 /// What makes a workload trust the host CA. The unit's own variables are not known here.
@@ -146,4 +178,17 @@ fn lay_out(unit: &str, config: &Config) -> anyhow::Result<()> {
     remade().with_context(what)?;
     trust(config)?.make(&directory).with_context(what)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_by_their_point() {
+        let text =
+            "36 35 98:0 /run/portcullis/units/x.service /run/portcullis ro master:1 - tmpfs tmpfs rw\n";
+        assert!(is_mounted(text, Path::new("/run/portcullis")));
+        assert!(!is_mounted(text, Path::new("/run")) && !is_mounted("", Path::new("/run")));
+    }
 }

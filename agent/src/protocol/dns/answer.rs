@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use hickory_resolver::proto::{
-    op::ResponseCode,
+    op::{Query, ResponseCode},
     rr::{Name, RData},
     serialize::binary::BinEncodable as _,
 };
@@ -25,15 +24,11 @@ use crate::{
 /// How many addresses and names of an answer are recorded.
 const RECORDED: usize = 32;
 
-/// What became of a message.
-pub struct Done {
-    /// The answer, where there is one.
-    pub bytes: Option<Vec<u8>>,
-    /// Why nothing more can be read from the stream that it came in.
-    pub ended: Option<Reason>,
-}
+/// A message, as far as it could be read.
+pub type Read = Result<Asked, (Asked, Fault)>;
 
 /// What a held query waits for.
+#[allow(clippy::large_enum_variant)] // mostly a permit, as in the gate's verdict
 enum Waited {
     Permit(Permit),
     Denied(Denied),
@@ -41,10 +36,15 @@ enum Waited {
     Still(Option<uuid::Uuid>),
 }
 
-/// Answers one message.
-pub async fn answer(gate: &Gate, rates: &Rates, message: Bytes) -> Result<Done, LedgerError> {
+/// Answers one message of `up` bytes; `None` where there is no answer.
+pub async fn answer(
+    gate: &Gate,
+    rates: &Rates,
+    read: Read,
+    up: usize,
+) -> Result<Option<Vec<u8>>, LedgerError> {
     let datagram = gate.transport() == Transport::Udp;
-    let asked = match query::read(&message) {
+    let asked = match read {
         Ok(asked) => asked,
         Err((asked, fault)) => return Ok(refuse(gate, &asked, fault, datagram).await),
     };
@@ -64,35 +64,22 @@ pub async fn answer(gate: &Gate, rates: &Rates, message: Bytes) -> Result<Done, 
         };
         match waited {
             Waited::Permit(permit) => {
-                let bytes = look_up(gate, &asked, &name, permit, message.len(), datagram).await?;
-                return Ok(Done {
-                    bytes: Some(bytes),
-                    ended: None,
-                });
+                return look_up(gate, &asked, &name, permit, up, datagram).await.map(Some);
             }
             Waited::Denied(denied) => Reply::denied(&asked, &denied),
             Waited::Still(request) => still_held(&asked, request),
         }
     };
-    Ok(Done {
-        bytes: Some(reply.bytes(datagram)),
-        ended: None,
-    })
+    Ok(Some(reply.bytes(datagram)))
 }
 
 /// What is no query that can be answered is on record, too.
-async fn refuse(gate: &Gate, asked: &Asked, fault: Fault, datagram: bool) -> Done {
+async fn refuse(gate: &Gate, asked: &Asked, fault: Fault, datagram: bool) -> Option<Vec<u8>> {
     let operation = operation::of(asked, Recent::default(), false, gate);
     let denied = gate.refuse(operation, fault.reason()).await;
-    let bytes = fault.code().map(|code| {
-        let words = format!("{fault}; denied by Portcullis: entry={}", denied.entry);
-        let reply = Reply::code(asked, code).with(Extended::NotSupported, words);
-        reply.bytes(datagram)
-    });
-    Done {
-        bytes,
-        ended: (!datagram && fault.ends_stream()).then_some(denied.reason),
-    }
+    let words = format!("{fault}; denied by Portcullis: entry={}", denied.entry);
+    let reply = Reply::code(asked, fault.code()?).with(Extended::NotSupported, words);
+    Some(reply.bytes(datagram))
 }
 
 /// Whether a name carries a credential of the agent's: as it is written, or cut into labels.
@@ -134,7 +121,7 @@ async fn look_up(
     up: usize,
     datagram: bool,
 ) -> Result<Vec<u8>, LedgerError> {
-    let kind = asked.question.as_ref().map(|q| q.query_type());
+    let kind = asked.question.as_ref().map(Query::query_type);
     let answer = match kind {
         Some(kind) => gate.look_up(&permit, name, kind).await,
         // There always is one: it was read.

@@ -2,6 +2,8 @@
 
 use hickory_resolver::proto::rr::Name;
 
+use crate::model::entropy;
+
 /// Measures of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
@@ -30,22 +32,6 @@ impl Features {
         }
         features
     }
-}
-
-#[allow(clippy::cast_possible_truncation)] // Between 0 and 600.
-fn entropy(label: &[u8]) -> i64 {
-    let mut counts = [0_u32; 256];
-    for byte in label {
-        counts[usize::from(byte.to_ascii_lowercase())] += 1;
-    }
-    let all = label.len() as f64;
-    let bits: f64 = (counts.iter().filter(|n| **n > 0))
-        .map(|n| {
-            let share = f64::from(*n) / all;
-            -share * share.log2()
-        })
-        .sum();
-    (bits * 100.0).round() as i64
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A message from a workload, read strictly: one question of class IN in a query, and at most an OPT record with it.
 
 use hickory_resolver::proto::{
-    op::{Message, OpCode, Query, ResponseCode},
+    op::{Edns, Message, OpCode, Query, ResponseCode},
     rr::{DNSClass, RecordType},
     serialize::binary::{BinDecodable as _, BinDecoder},
 };
@@ -100,39 +100,40 @@ pub fn read(bytes: &[u8]) -> Result<Asked, (Asked, Fault)> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
         return Err((asked, Fault::Short));
     };
-    let word = |at: usize| match header.get(at..at + 2) {
+    let words: [u16; 6] = std::array::from_fn(|n| match header.get(2 * n..2 * n + 2) {
         Some([high, low]) => u16::from_be_bytes([*high, *low]),
         _ => 0,
-    };
-    asked.id = word(0);
-    asked.opcode = header[2] >> 3 & 15;
-    asked.recursion = header[2] & 1 != 0;
-    asked.checking_disabled = header[3] & 0x10 != 0;
-    match body(bytes, header[2] & 0x80 != 0, word, &mut asked) {
+    });
+    let [id, flags, counts @ ..] = words;
+    asked.id = id;
+    asked.opcode = (flags >> 11 & 15) as u8;
+    asked.recursion = flags & 0x100 != 0;
+    asked.checking_disabled = flags & 0x10 != 0;
+    if flags & 0x8000 != 0 {
+        return Err((asked, Fault::Response));
+    }
+    match body(bytes, counts, &mut asked) {
         Ok(()) => Ok(asked),
         Err(fault) => Err((asked, fault)),
     }
 }
 
-fn body(bytes: &[u8], response: bool, word: impl Fn(usize) -> u16, asked: &mut Asked) -> Result<(), Fault> {
-    if response {
-        return Err(Fault::Response);
-    }
+fn body(bytes: &[u8], counts: [u16; 4], asked: &mut Asked) -> Result<(), Fault> {
+    let [questions, answers, authority, additional] = counts;
     if asked.opcode != u8::from(OpCode::Query) {
         return Err(Fault::Opcode(asked.opcode));
     }
-    let questions = word(4);
     if questions != 1 {
         return Err(Fault::Questions(questions));
     }
-    if word(6) != 0 || word(8) != 0 || word(10) > 1 {
+    if answers != 0 || authority != 0 || additional > 1 {
         return Err(Fault::Records);
     }
     let mut decoder = BinDecoder::new(bytes);
     let message = Message::read(&mut decoder).map_err(|_| Fault::Malformed)?;
     let question = message.queries.first().ok_or(Fault::Malformed)?;
     asked.question = Some(question.clone());
-    asked.payload = message.edns.as_ref().map(|edns| edns.max_payload());
+    asked.payload = message.edns.as_ref().map(Edns::max_payload);
     if !decoder.is_empty() {
         return Err(Fault::Malformed);
     }

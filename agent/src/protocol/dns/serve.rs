@@ -10,11 +10,15 @@ use super::{
         ProtocolError,
         wire::{Pumped, Reading, Wire},
     },
-    answer::{self, Done},
-    frame,
+    answer, frame, query,
     rate::Rates,
 };
-use crate::{gate::Gate, io::BoxStream, ledger::LedgerError, model::Reason};
+use crate::{
+    gate::Gate,
+    io::BoxStream,
+    ledger::LedgerError,
+    model::{Reason, Transport},
+};
 
 /// Messages of one stream that are answered at once; more wait, and are not read.
 const AT_ONCE: usize = 32;
@@ -37,7 +41,7 @@ pub async fn serve(downstream: BoxStream, gate: &Gate, rates: &Rates) -> Result<
 /// What happened next.
 enum Next {
     Moved(Pumped),
-    Answered(Result<Done, LedgerError>),
+    Answered(Result<Option<Vec<u8>>, LedgerError>),
     Stopping,
 }
 
@@ -47,6 +51,8 @@ async fn carry(wire: &mut Wire, gate: &Gate, rates: &Rates) -> Result<(), Protoc
     tokio::pin!(stopping);
     let mut ended: Option<Reason> = None;
     let mut is_stopping = false;
+    // Of datagrams one says nothing about the next.
+    let datagrams = gate.transport() == Transport::Udp;
     loop {
         let open = ended.is_none() && !is_stopping;
         while open
@@ -54,8 +60,19 @@ async fn carry(wire: &mut Wire, gate: &Gate, rates: &Rates) -> Result<(), Protoc
             && wire.down.output.len() < ROOM
             && let Some(message) = frame::take(&mut wire.down.input)
         {
-            pending.push(answer::answer(gate, rates, message));
+            let read = query::read(&message);
+            if let Err((_, fault)) = &read
+                && fault.ends_stream()
+                && !datagrams
+            {
+                ended = Some(fault.reason());
+            }
+            pending.push(answer::answer(gate, rates, read, message.len()));
+            if ended.is_some() {
+                break;
+            }
         }
+        let open = open && ended.is_none();
         let over = !open || wire.down.eof;
         if over && pending.is_empty() && wire.down.is_flushed() {
             return match (ended, wire.down.input.is_empty() || is_stopping) {
@@ -87,11 +104,9 @@ async fn carry(wire: &mut Wire, gate: &Gate, rates: &Rates) -> Result<(), Protoc
             Next::Moved(Pumped::TimedOut) => return Err(ProtocolError::Timeout),
             Next::Stopping => is_stopping = true,
             Next::Answered(done) => {
-                let done = done?;
-                if let Some(bytes) = done.bytes {
+                if let Some(bytes) = done? {
                     frame::put(&bytes, &mut wire.down.output);
                 }
-                ended = ended.or(done.ended);
             }
         }
     }

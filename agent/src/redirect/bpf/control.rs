@@ -31,7 +31,7 @@ use super::{
 use crate::{
     model::CgroupId,
     redirect::{
-        RedirectError, cgroup, exec,
+        Processes, RedirectError, cgroup, exec,
         guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
     },
 };
@@ -69,6 +69,7 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) processes: Processes,
     pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
@@ -180,6 +181,12 @@ impl Control {
         state.tags.keys().map(read).collect()
     }
 
+    /// The processes of workloads: what they do, and what may run.
+    #[must_use]
+    pub fn processes(&self) -> Processes {
+        self.state().processes.clone()
+    }
+
     /// The threads of workloads that the programs know, by id.
     ///
     /// # Errors
@@ -223,6 +230,12 @@ impl Control {
         self.state().guard.set_unix(id, allowed)
     }
 
+    /// Where cgroup2 is mounted.
+    #[must_use]
+    pub fn mount(&self) -> PathBuf {
+        self.state().mount.clone()
+    }
+
     /// The optional programs that this host does not load, and why.
     #[must_use]
     pub fn unavailable(&self) -> Vec<Unavailable> {
@@ -256,6 +269,9 @@ impl State {
     fn tag(&mut self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         let id = cgroup::id(directory)?;
         self.check(directory)?;
+        if switches.flags & abi::EXEC_ENFORCE != 0 {
+            self.hold_calls()?;
+        }
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
         self.tell();
@@ -344,6 +360,16 @@ impl State {
         below
             .iter()
             .try_for_each(|(id, path)| exec::scan(&mut self.procs, *id, path))
+    }
+
+    /// Before the first process is held: the program that keeps held ones from doing anything.
+    fn hold_calls(&mut self) -> Result<(), RedirectError> {
+        let (program, tracepoint) = exec::HELD_CALLS;
+        let pin = self.pins.host_link(program);
+        if !exec::describe(&self.ebpf, program, &pin)?.2 {
+            exec::ensure(&mut self.ebpf, program, tracepoint, &pin)?;
+        }
+        Ok(())
     }
 
     /// The nearest tagged cgroup above.

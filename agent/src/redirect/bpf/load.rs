@@ -24,6 +24,10 @@ const PINNED: &[&str] = &[
     "EXEMPT",
     "EXEMPT_USED",
     "EXEMPT_OF",
+    "EVENTS",
+    "VERDICTS",
+    "HELD_PROCS",
+    "GENERATION",
 ];
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
@@ -81,8 +85,7 @@ fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let mut offsets = exec::offsets(&btf)?;
-    offsets.extend(guard::offsets(&btf)?);
+    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?].concat();
     let mut loader = EbpfLoader::new();
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);

@@ -53,7 +53,7 @@ use self::{
     resolver::{Dropped, Resolver},
 };
 use super::{
-    Kept, RedirectError, Redirected, Redirector, cgroup, exec,
+    Kept, Processes, RedirectError, Redirected, Redirector, cgroup, exec,
     guard::{self, Guard},
     sys,
 };
@@ -138,6 +138,12 @@ impl BpfRedirector {
             own: netns,
         };
         let (elsewhere, manage) = Namespaces::start(parts)?;
+        let processes = Processes::new(exec::Maps {
+            ring: take(&mut ebpf, "EVENTS")?,
+            verdicts: take::<HashMap<_, _, _>>(&mut ebpf, "VERDICTS")?,
+            held: take::<HashMap<_, _, _>>(&mut ebpf, "HELD_PROCS")?,
+            generation: take(&mut ebpf, "GENERATION")?,
+        })?;
         let mut state = State {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
@@ -154,6 +160,7 @@ impl BpfRedirector {
             manage,
             tags: BTreeMap::new(),
             pins,
+            processes,
             ebpf,
         };
         let (id, directory) = &state.agent;
@@ -235,6 +242,7 @@ impl Records {
             original_dst: original_dst(&record),
             transport: Transport::Tcp,
             namespace: None,
+            unix: None,
         })
     }
 }

@@ -121,11 +121,14 @@ impl Namespaces {
         let mounts = File::open("/proc/self/mountinfo").and_then(sys::changing);
         let mounts = mounts.map_err(RedirectError::Netns)?;
         let manager = tokio::spawn(manager.run(events, mounts, requests)).abort_handle();
-        Ok((Self { connections, manager }, Manage {
+        Ok((
+            Self { connections, manager },
+            Manage {
                 prepare,
                 tagged,
                 prepared,
-            }))
+            },
+        ))
     }
 }
 
@@ -276,11 +279,14 @@ impl Manager {
             .insert(cookie, resolver::ports(port), 0)
             .map_err(control::map_failed("NETNS"))?;
         tracing::info!(cookie, path = %path.display(), "listening in a network namespace");
-        self.known.insert(inode, Known {
-            namespace,
-            serving,
-            unused: false,
-        });
+        self.known.insert(
+            inode,
+            Known {
+                namespace,
+                serving,
+                unused: false,
+            },
+        );
         self.tell();
         Ok(())
     }

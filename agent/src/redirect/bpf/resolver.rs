@@ -158,6 +158,7 @@ impl Resolver {
             },
         );
         Some(Redirected {
+            unix: None,
             stream: Box::new(stream),
             origin: origin(&record),
             original_dst: original_dst(&record),

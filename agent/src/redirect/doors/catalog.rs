@@ -2,7 +2,7 @@
 
 use super::{
     Door,
-    Mechanism::{Absent, Cgroup, Guard, Redirect, Sysctl},
+    Mechanism::{Absent, Cgroup, Guard, Kill, Lsm, Redirect, Sysctl},
     Need::{self, IoUringOff, NoProtocol, Program},
     Way,
 };
@@ -27,6 +27,12 @@ const SENDS: Way = way(
 const SOCKETS: Way = way(Cgroup, &[Program("sock_create")]);
 const EGRESS: Way = way(Guard, &[Program("egress")]);
 const NO_IO_URING: Way = way(Sysctl, &[IoUringOff]);
+
+/// It kills the caller of socket(2) for such a family, and of io_uring_setup(2), by which one could be made unseen.
+const CALLS: Way = way(Kill, &[Program("sys_enter")]);
+const FAMILIES: Way = way(Lsm, &[Program("lsm_socket_create")]);
+const ACCESS: Way = way(Lsm, &[Program("lsm_ptrace")]);
+const PATHS_BY_NAME: Way = way(Cgroup, &[Program("connect_unix"), Program("sendmsg_unix")]);
 
 const NO_HOOK: &str = "no hook and no guard is in place: restart the daemon";
 const NOT_ROOT: &str = "run the workload without root and without capabilities";
@@ -160,28 +166,28 @@ pub const DOORS: &[Door] = &[
         id: "packet",
         what: "AF_PACKET: frames written to a device",
         root: true,
-        ways: &[way(Absent, &[NoProtocol("PACKET")])],
+        ways: &[FAMILIES, CALLS, way(Absent, &[NoProtocol("PACKET")])],
         open: UNSEEN,
     },
     Door {
         id: "vsock",
         what: "AF_VSOCK: the host of this virtual machine, or guests of this one",
         root: false,
-        ways: &[way(Absent, &[NoProtocol("AF_VSOCK")])],
+        ways: &[FAMILIES, CALLS, way(Absent, &[NoProtocol("AF_VSOCK")])],
         open: UNSEEN,
     },
     Door {
         id: "xdp",
         what: "AF_XDP: frames written to a device's queue",
         root: true,
-        ways: &[way(Absent, &[NoProtocol("XDP")])],
+        ways: &[FAMILIES, CALLS, way(Absent, &[NoProtocol("XDP")])],
         open: UNSEEN,
     },
     Door {
         id: "other-family",
         what: "sockets of any other family (AF_ALG, AF_CAN, AF_TIPC, AF_BLUETOOTH, AF_RDS, AF_SMC ...)",
         root: false,
-        ways: &[],
+        ways: &[FAMILIES, CALLS],
         open: UNSEEN,
     },
     Door {
@@ -202,56 +208,56 @@ pub const DOORS: &[Door] = &[
         id: "io-uring-connect",
         what: "IORING_OP_CONNECT",
         root: false,
-        ways: &[NO_IO_URING, CONNECTS, EGRESS],
+        ways: &[NO_IO_URING, CALLS, CONNECTS, EGRESS],
         open: NO_HOOK,
     },
     Door {
         id: "io-uring-send",
         what: "IORING_OP_SENDMSG and IORING_OP_SEND, also by the kernel's own thread (SQPOLL)",
         root: false,
-        ways: &[NO_IO_URING, SENDS, EGRESS],
+        ways: &[NO_IO_URING, CALLS, SENDS, EGRESS],
         open: NO_HOOK,
     },
     Door {
         id: "io-uring-socket",
         what: "IORING_OP_SOCKET of a family that only system calls are watched for",
         root: false,
-        ways: &[NO_IO_URING],
+        ways: &[NO_IO_URING, FAMILIES, CALLS],
         open: "io_uring makes sockets of any family, unseen by what watches system calls: sysctl kernel.io_uring_disabled=2",
     },
     Door {
         id: "unix-path",
         what: "a UNIX stream socket with a path: docker.sock, containerd, D-Bus, systemd, ssh-agent",
         root: false,
-        ways: &[],
+        ways: &[PATHS_BY_NAME],
         open: PATHS,
     },
     Door {
         id: "unix-abstract",
         what: "a UNIX socket in the abstract name space",
         root: false,
-        ways: &[],
+        ways: &[PATHS_BY_NAME],
         open: PATHS,
     },
     Door {
         id: "unix-dgram",
         what: "a UNIX datagram sent to a path or an abstract name",
         root: false,
-        ways: &[],
+        ways: &[PATHS_BY_NAME],
         open: PATHS,
     },
     Door {
         id: "unix-known",
         what: "a database on this host by its UNIX socket (.s.PGSQL.5432)",
         root: false,
-        ways: &[],
+        ways: &[PATHS_BY_NAME],
         open: "not redirected: what is said on it is neither decided nor recorded; have the database listen on TCP alone",
     },
     Door {
         id: "fd-passing",
         what: "a socket made outside and handed in (SCM_RIGHTS)",
         root: false,
-        ways: &[],
+        ways: &[PATHS_BY_NAME],
         open: "a socket keeps the cgroup of its making, and UNIX sockets, by which one comes, are open",
     },
     Door {
@@ -265,28 +271,28 @@ pub const DOORS: &[Door] = &[
         id: "ptrace",
         what: "ptrace of a process outside, which then connects",
         root: false,
-        ways: &[],
+        ways: &[ACCESS, CALLS],
         open: TRACE,
     },
     Door {
         id: "process-vm",
         what: "process_vm_writev into a process outside",
         root: false,
-        ways: &[],
+        ways: &[ACCESS, CALLS],
         open: TRACE,
     },
     Door {
         id: "pidfd-getfd",
         what: "pidfd_getfd: a socket taken from a process outside",
         root: false,
-        ways: &[],
+        ways: &[ACCESS, CALLS],
         open: TRACE,
     },
     Door {
         id: "leave-cgroup",
         what: "the process moves itself to another cgroup",
         root: true,
-        ways: &[],
+        ways: &[way(Kill, &[Program("task_moved")])],
         open: "root can move itself to another cgroup, and sockets that it makes there are not the workload's: run the workload without root",
     },
     Door {
@@ -294,7 +300,7 @@ pub const DOORS: &[Door] = &[
         what: "somebody else moves the process to another cgroup",
         root: true,
         ways: &[],
-        open: "root outside can move a process out, and nobody is told",
+        open: "root outside can move a process out: that is counted and recorded where task_moved is attached, and ends the process where [[workload]] guard says moved = \"kill\"",
     },
     Door {
         id: "user-namespace",
@@ -324,10 +330,28 @@ pub const DOORS: &[Door] = &[
     },
     Door {
         id: "mount-namespace",
-        what: "mounts that change what a path means",
+        what: "mounts that change what a path means, in a user and mount namespace of its own",
         root: false,
-        ways: &[],
+        ways: &[
+            way(
+                Lsm,
+                &[
+                    Program("lsm_mount"),
+                    Program("lsm_move_mount"),
+                    Program("lsm_pivotroot"),
+                    Program("lsm_chroot"),
+                ],
+            ),
+            CALLS,
+        ],
         open: "mounts are not looked at; they matter where UNIX sockets are allowed by their path",
+    },
+    Door {
+        id: "mount-root",
+        what: "mounts that change what a path means, by root",
+        root: true,
+        ways: &[],
+        open: "who has CAP_SYS_ADMIN over the host may mount, unless [[workload]] guard says mount = \"deny\"; it matters where UNIX sockets are allowed by their path",
     },
     Door {
         id: "setuid",

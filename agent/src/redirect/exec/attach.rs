@@ -19,6 +19,10 @@ pub(in crate::redirect) const PROGRAMS: [(&str, &str); 3] = [
     ("sched_exec", "sched_process_exec"),
 ];
 
+/// The program that ends held processes which someone has woken; on every system call of the host, and so only where a
+/// workload's execs are held.
+pub(in crate::redirect) const HELD_CALLS: (&str, &str) = ("held_calls", "sys_enter");
+
 /// Puts a program on its tracepoint, by a link pinned at `pin`.
 ///
 /// The kernel cannot replace the program behind such a link: the new link takes the old one's pin when it is in force

@@ -18,7 +18,7 @@ use crate::{
 /// The doors that security hooks can answer.
 const DOORS: [u64; 3] = [flag::FAMILIES, flag::TRACE, flag::MOUNT];
 
-fn failed(pin: &Path) -> impl Fn(io::Error) -> RedirectError {
+fn failed(pin: &Path) -> impl Fn(io::Error) -> RedirectError + use<> {
     let path = pin.to_path_buf();
     move |source| RedirectError::Pin {
         path: path.clone(),

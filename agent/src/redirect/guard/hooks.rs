@@ -39,6 +39,8 @@ pub(super) struct Hook {
     function: &'static str,
     /// The door that it answers in place of the guard of system calls; 0 for none.
     pub(super) door: u64,
+    /// The program in whose place it is; where that is loaded, it is not wanted.
+    pub(super) instead_of: &'static str,
 }
 
 const fn security(program: &'static str, function: &'static str, door: u64) -> Hook {
@@ -48,6 +50,14 @@ const fn security(program: &'static str, function: &'static str, door: u64) -> H
         attach_type: 0,
         function,
         door,
+        instead_of: "",
+    }
+}
+
+const fn unix(program: &'static str, function: &'static str, instead_of: &'static str) -> Hook {
+    Hook {
+        instead_of,
+        ..security(program, function, 0)
     }
 }
 
@@ -58,6 +68,7 @@ const fn cgroup(program: &'static str, attach_type: u32) -> Hook {
         attach_type,
         function: "",
         door: 0,
+        instead_of: "",
     }
 }
 
@@ -72,6 +83,8 @@ pub(super) const HOOKS: &[Hook] = &[
     security("lsm_pivotroot", "sb_pivotroot", flag::MOUNT),
     security("lsm_move_mount", "move_mount", flag::MOUNT),
     security("lsm_chroot", "path_chroot", flag::MOUNT),
+    unix("lsm_unix_connect", "unix_stream_connect", "connect_unix"),
+    unix("lsm_unix_send", "unix_may_send", "sendmsg_unix"),
 ];
 
 /// One way to load a program.
@@ -93,6 +106,9 @@ impl Hook {
                 attach_type: self.attach_type,
                 function: 0,
             }]);
+        }
+        if !self.instead_of.is_empty() && btf.offset("unix_sock", "addr").is_none() {
+            return Err("the kernel does not tell of its UNIX sockets".into());
         }
         let mut ways = Vec::new();
         let asked = std::fs::read_to_string(MODULES)

@@ -44,6 +44,9 @@ pub(super) fn load(ebpf: &Ebpf, object: &[u8], btf: &Btf) -> (Vec<Loaded>, Vec<U
     let (mut loaded, mut unavailable) = (Vec::new(), Vec::new());
     let linked = link(ebpf, object);
     for hook in super::hooks::HOOKS {
+        if loaded.iter().any(|one: &Loaded| one.hook.program == hook.instead_of) {
+            continue;
+        }
         let tried = linked
             .as_ref()
             .map_err(Clone::clone)

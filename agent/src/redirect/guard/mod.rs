@@ -9,6 +9,7 @@
 mod attach;
 mod events;
 mod hooks;
+mod listen;
 mod load;
 mod members;
 mod offsets;
@@ -23,6 +24,7 @@ use portcullis_abi::guard as abi;
 
 pub use self::{
     events::{GuardEvents, outcome},
+    listen::{UnixListeners, UnixRedirect, UnixRedirector},
     tracepoints::TRACEPOINTS,
     unix::UnixAddress,
 };

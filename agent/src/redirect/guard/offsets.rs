@@ -36,6 +36,19 @@ const OFFSETS: [(&str, &[(&str, &str)]); 23] = [
     ("XA_NODE_SLOTS", &[("xa_node", "slots")]),
 ];
 
+/// What is needed of UNIX sockets where they have no hooks of their own; a kernel that keeps them in a module does not
+/// tell.
+const UNIX: [(&str, &[(&str, &str)]); 5] = [
+    ("UNIX_SOCK_ADDR", &[("unix_sock", "addr")]),
+    ("UNIX_ADDRESS_LEN", &[("unix_address", "len")]),
+    ("UNIX_ADDRESS_NAME", &[("unix_address", "name")]),
+    (
+        "SOCK_CGROUP",
+        &[("sock", "sk_cgrp_data"), ("sock_cgroup_data", "cgroup")],
+    ),
+    ("SOCKET_SK", &[("socket", "sk")]),
+];
+
 /// What x86 alone has: whether a system call is of the 32-bit kind.
 const STATUS: [(&str, &str); 2] = [("task_struct", "thread_info"), ("thread_info", "status")];
 
@@ -53,6 +66,8 @@ pub(in crate::redirect) fn offsets(btf: &Btf) -> Result<Vec<(&'static str, u32)>
             Ok((*name, offset))
         })
         .collect::<Result<Vec<_>, RedirectError>>()?;
+    let unix = UNIX.iter().filter_map(|(name, path)| Some((*name, find(path)?)));
+    found.extend(unix);
     if cfg!(target_arch = "x86_64") {
         let status = find(&STATUS).ok_or(RedirectError::Btf("thread_info is not as expected"))?;
         found.push(("TASK_STATUS", status));
@@ -67,10 +82,8 @@ mod tests {
     #[test]
     fn this_kernel_has_them_all() {
         let found = offsets(&Btf::of_kernel().unwrap()).unwrap();
-        assert_eq!(
-            found.len(),
-            OFFSETS.len() + usize::from(cfg!(target_arch = "x86_64"))
-        );
+        let all = OFFSETS.len() + UNIX.len() + usize::from(cfg!(target_arch = "x86_64"));
+        assert_eq!(found.len(), all);
         // A cgroup's own state is its first member, and begins with what points to the cgroup, not with the parent.
         let parent = found.iter().find(|(name, _)| *name == "CGROUP_PARENT").unwrap();
         assert!(parent.1 > 0);

@@ -53,10 +53,13 @@ pub(in crate::redirect) fn prog_load(program: &Program<'_>) -> Result<OwnedFd, (
         name: [u8; 16],
         interface: u32,
         attach_type: u32,
-        btf: [u32; 10],
+        /// The program's own types, lines and functions, from `prog_btf_fd` to `line_info_cnt`.
+        btf: [u32; 9],
         function: u32,
         target: u32,
+        relocations: u32,
     }
+    const { assert!(std::mem::offset_of!(Attr, function) == 108 && size_of::<Attr>() == 120) };
     let license = c"GPL";
     let mut attr = Attr {
         kind: program.kind,

@@ -206,6 +206,29 @@ pub async fn send(rig: &Rig, dns: &Dns, pieces: &[&[u8]]) -> Went {
     }
 }
 
+/// How many bytes are taken of a message that is sent again and again while nothing is answered.
+pub async fn flood(rig: &Rig, dns: &Dns, message: &[u8]) -> usize {
+    let gate = rig.gate(ASKED.parse().unwrap(), None);
+    let (near, mut far) = tokio::io::duplex(1024);
+    let upstream = Upstream::default();
+    let served = dns.serve(Box::new(near), &upstream, &gate);
+    let flood = async {
+        let all = message.repeat((4 << 20) / message.len());
+        let mut taken = 0;
+        while taken < all.len() {
+            match tokio::time::timeout(Duration::from_millis(300), far.write(&all[taken..])).await {
+                Ok(Ok(n)) => taken += n,
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        taken
+    };
+    tokio::select! {
+        taken = flood => taken,
+        ended = served => panic!("{ended:?}"),
+    }
+}
+
 /// The same with messages.
 pub async fn ask(rig: &Rig, dns: &Dns, messages: &[Message]) -> Went {
     let bytes = framed(messages);

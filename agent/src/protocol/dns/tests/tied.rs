@@ -66,6 +66,28 @@ async fn a_connection_is_known_by_the_name_that_was_resolved() {
 }
 
 #[tokio::test]
+async fn a_host_that_may_not_be_looked_up_is_not_looked_up_for_it_either() {
+    const WEB: &str = r#"@id("web") permit (principal, action == Action::"http:request", resource)
+when { context.http.host_verified };"#;
+    let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let rig = Rig::new(WEB);
+    let to = "192.0.2.7:80";
+    assert!(!connects(&rig, &Http, to, get("data.evil.invalid").as_bytes()).await);
+    let names = &rig.shared.names;
+    assert!(
+        !names.has_looked_up("data.evil.invalid"),
+        "it would have carried the name out"
+    );
+    // What nobody has to be asked for is known all the same.
+    assert!(connects(&rig, &Http, to, get("192.0.2.7").as_bytes()).await);
+    assert!(connects(&rig, &Http, "127.0.0.1:80", get("localhost").as_bytes()).await);
+    let may = format!("{WEB} @id(\"dns\") permit (principal, action == Action::\"dns:query\", resource);");
+    let rig = Rig::new(&may);
+    assert!(!connects(&rig, &Http, to, get("data.evil.invalid").as_bytes()).await);
+    assert!(rig.shared.names.has_looked_up("data.evil.invalid"));
+}
+
+#[tokio::test]
 async fn the_database_is_known_by_it_too() {
     use crate::protocol::postgres::Postgres;
     const DATABASE: &str = r#"

@@ -1,0 +1,317 @@
+//! Programs of workloads: none missed, none mistaken, and none run that may not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use portcullis::{
+    model::CgroupId,
+    redirect::{
+        Control, EXEC_AUDIT, EXEC_ENFORCE, Executed, Happened, Kind, Processes, Program, Switches,
+        bpf::Outcome,
+    },
+};
+
+use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated};
+
+/// A directory of a test's own.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("portcullis-exec-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(path.join("made")).unwrap();
+        Self(path)
+    }
+
+    /// A copy of a program, old enough to be remembered.
+    fn copy(&self, of: &str, name: &str) -> PathBuf {
+        let to = self.0.join(name);
+        std::fs::copy(of, &to).unwrap();
+        to
+    }
+
+    fn made(&self) -> usize {
+        std::fs::read_dir(self.0.join("made")).unwrap().count()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tag(control: &Control, cgroup: &Path, flags: u64) -> CgroupId {
+    control.tag_as(cgroup, Switches { flags }).unwrap()
+}
+
+async fn next(processes: &Processes) -> Happened {
+    tokio::time::timeout(DEADLINE, processes.next())
+        .await
+        .expect("nothing happened")
+}
+
+/// The next exec, whatever else happens.
+async fn executed(processes: &Processes) -> Executed {
+    loop {
+        if let Happened::Executed(executed) = next(processes).await {
+            return *executed;
+        }
+    }
+}
+
+/// What a workload answers, while this thread goes on.
+fn asking(mut workload: Workload, command: String) -> tokio::task::JoinHandle<(Workload, String)> {
+    tokio::task::spawn_blocking(move || {
+        let answer = workload.ask(&command);
+        (workload, answer)
+    })
+}
+
+/// Lets everything run but what is like `bad`, and has the kernel remember both; until `done`.
+async fn decide(processes: &Processes, bad: &Path, done: &Arc<AtomicU32>) {
+    while done.load(Ordering::Acquire) == 0 {
+        let Ok(happened) = tokio::time::timeout(Duration::from_millis(20), processes.next()).await else {
+            continue;
+        };
+        let Happened::Executed(executed) = happened else {
+            continue;
+        };
+        if !executed.held {
+            continue;
+        }
+        let (program, ..) = processes.identify(&executed);
+        let allow = program.path.as_deref().is_none_or(|path| path != bad);
+        processes.remember(
+            &executed,
+            &program,
+            allow,
+            (processes.generation(), DEADLINE * 10),
+        );
+        if allow {
+            processes.release(&executed);
+        } else {
+            processes.kill(&executed);
+        }
+    }
+}
+
+#[test]
+fn what_is_denied_never_runs_an_instruction() {
+    isolated(|| async {
+        let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
+        let (_agent, control) = pins.start();
+        let bad = scratch.copy("/usr/bin/touch", "bad");
+        let good = scratch.copy("/usr/bin/touch", "good");
+        let workload = Workload::new(&cgroup.0);
+        let id = tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
+        let processes = control.processes();
+        let done = Arc::new(AtomicU32::new(0));
+        let made = scratch.0.join("made/x");
+        let (ended, command) = (
+            Arc::clone(&done),
+            format!("run 1000 {} {}", bad.display(), made.display()),
+        );
+        let other = format!(
+            "run 1 {} {}",
+            good.display(),
+            scratch.0.join("made/good").display()
+        );
+        let asked = tokio::spawn(async move {
+            let (workload, denied) = asking(workload, command).await.unwrap();
+            let (_workload, allowed) = asking(workload, other).await.unwrap();
+            ended.store(1, Ordering::Release);
+            (denied, allowed)
+        });
+        decide(&processes, &bad, &done).await;
+        let (denied, allowed) = asked.await.unwrap();
+        assert_eq!(denied, "ok 1000xsignal:_9_(SIGKILL)");
+        assert_eq!(allowed, "ok 1xexit_status:_0");
+        // `touch made/good 0` makes one here, and one where the workload is.
+        assert!(scratch.0.join("made/good").exists());
+        assert_eq!(scratch.made(), 1, "something that was denied ran");
+        let (held, by_kernel) = (
+            count(&control, id, Outcome::ExecHeld),
+            count(&control, id, Outcome::ExecDenied),
+        );
+        assert_eq!(count(&control, id, Outcome::ExecLost), 0);
+        assert!(
+            by_kernel > 500,
+            "{by_kernel} by a remembered verdict, {held} asked about"
+        );
+        healthy(&control);
+    });
+}
+
+#[test]
+fn twenty_thousand_short_processes_are_told_of_one_by_one() {
+    isolated(|| async {
+        const ALL: usize = 20_000;
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let workload = Workload::new(&cgroup.0);
+        let parent = workload.pid();
+        let id = tag(&control, &cgroup.0, EXEC_AUDIT);
+        let processes = control.processes();
+        let asked = asking(workload, format!("run {ALL} /bin/true"));
+        let (mut seen, mut running, mut ended) = (BTreeSet::new(), BTreeMap::new(), 0);
+        while ended < ALL {
+            match next(&processes).await {
+                Happened::Executed(executed) => {
+                    assert_eq!(executed.parent.0, parent);
+                    assert!(executed.args_complete && !executed.held);
+                    let number: usize = executed.args[1].to_str().unwrap().parse().unwrap();
+                    assert!(seen.insert(number), "{number} twice");
+                    assert!(running.insert(executed.process, executed.at_ns).is_none());
+                }
+                Happened::Exited {
+                    process,
+                    at_ns,
+                    status,
+                } => {
+                    let began = running.remove(&process).expect("an end without a beginning");
+                    assert!(at_ns >= began);
+                    assert_eq!(status, 0);
+                    ended += 1;
+                }
+                Happened::Forked { .. } => {}
+            }
+        }
+        assert_eq!(asked.await.unwrap().1, format!("ok {ALL}xexit_status:_0"));
+        assert_eq!(seen, (0..ALL).collect());
+        assert_eq!(count(&control, id, Outcome::ExecAllowed), ALL as u64);
+        assert_eq!(count(&control, id, Outcome::ExecLost), 0);
+        healthy(&control);
+    });
+}
+
+#[test]
+fn a_held_process_that_another_one_wakes_ends_at_its_first_system_call() {
+    isolated(|| async {
+        let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
+        let (_agent, control) = pins.start();
+        let program = scratch.copy("/usr/bin/touch", "held");
+        let workload = Workload::new(&cgroup.0);
+        tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
+        let processes = control.processes();
+        let command = format!(
+            "run 1 {} {}",
+            program.display(),
+            scratch.0.join("made/a").display()
+        );
+        let asked = asking(workload, command.clone());
+        let held = executed(&processes).await;
+        assert!(held.held);
+        // As any process of the same user could.
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(held.process.0).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+        let (workload, answer) = asked.await.unwrap();
+        assert_eq!(answer, "ok 1xsignal:_9_(SIGKILL)");
+        assert_eq!(scratch.made(), 0);
+        assert!(!processes.release(&held), "it is held no longer");
+
+        // And one that is let run does.
+        let asked = asking(workload, command);
+        let held = executed(&processes).await;
+        assert!(processes.release(&held));
+        assert_eq!(asked.await.unwrap().1, "ok 1xexit_status:_0");
+        assert!(scratch.0.join("made/a").exists());
+        healthy(&control);
+    });
+}
+
+#[test]
+fn what_runs_is_told_by_what_it_is() {
+    isolated(|| async {
+        let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
+        let (_agent, control) = pins.start();
+        let bad = scratch.copy("/bin/true", "bad");
+        std::fs::hard_link(&bad, scratch.0.join("linked")).unwrap();
+        std::fs::copy(&bad, scratch.0.join("renamed")).unwrap();
+        let script = scratch.copy("/bin/true", "script");
+        std::fs::write(&script, "#!/bin/sh -e\nexit 0\n").unwrap();
+        let loader = std::fs::canonicalize("/lib64/ld-linux-x86-64.so.2").unwrap();
+        let other_loader = scratch.copy(loader.to_str().unwrap(), "innocent");
+        let mut workload = Workload::new(&cgroup.0);
+        tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
+        let processes = control.processes();
+        let hash = hex_of(&bad);
+        let python = "import os,sys\nfd=os.memfd_create('x',0) if sys.argv[1]=='memfd' else os.open(sys.argv[2],os.O_RDONLY)\nif sys.argv[1]=='memfd': os.write(fd,open(sys.argv[2],'rb').read())\nos.execve(fd,['x'],{})\n";
+        std::fs::write(scratch.0.join("by.py"), python).unwrap();
+        let by = scratch.0.join("by.py").display().to_string();
+        let at = |name: &str| scratch.0.join(name).display().to_string();
+        let cases = [
+            (at("bad"), "path"),
+            (at("linked"), "path"),
+            (at("renamed"), "path"),
+            (format!("python3 {by} fexecve {}", at("bad")), "path"),
+            (format!("python3 {by} memfd {}", at("bad")), "memfd"),
+            (at("script"), "script"),
+            (format!("{} {}", loader.display(), at("bad")), "loader"),
+            (format!("{} {}", other_loader.display(), at("bad")), "loader"),
+        ];
+        for (command, wanted) in cases {
+            let asked = asking(workload, format!("run 1 {command}"));
+            // The last program of the process is the one in question.
+            let found = loop {
+                let executed = executed(&processes).await;
+                let (program, kind, given, cwd) = processes.identify(&executed);
+                assert!(executed.held && cwd.is_some());
+                processes.release(&executed);
+                let python = program
+                    .path
+                    .as_ref()
+                    .is_some_and(|p| p.to_string_lossy().contains("python3"));
+                if !python {
+                    break (program, kind, given);
+                }
+            };
+            check(&command, wanted, &hash, &script, found);
+            workload = asked.await.unwrap().0;
+        }
+        healthy(&control);
+    });
+}
+
+fn check(command: &str, wanted: &str, hash: &str, script: &Path, found: (Arc<Program>, Kind, Program)) {
+    let (program, kind, given) = found;
+    let same = |program: &Program| program.sha256.as_deref() == Some(hash);
+    match wanted {
+        "path" => assert!(
+            same(&program) && kind == Kind::Program && !program.memfd,
+            "{command}: {program:?}"
+        ),
+        "memfd" => assert!(same(&program) && program.memfd, "{command}: {program:?}"),
+        "script" => {
+            assert_eq!(kind, Kind::Script, "{command}: {program:?}");
+            assert_eq!(given.sha256.as_deref(), Some(&*hex_of(script)));
+            assert!(
+                program
+                    .path
+                    .as_ref()
+                    .is_some_and(|p| p.to_string_lossy().contains("sh"))
+            );
+        }
+        _ => {
+            assert_eq!(kind, Kind::Loader, "{command}: {program:?}");
+            assert!(same(&given), "{command}: {given:?}");
+        }
+    }
+}
+
+fn hex_of(path: &Path) -> String {
+    let output = std::process::Command::new("sha256sum")
+        .arg(path)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+}

@@ -1,0 +1,175 @@
+//! UNIX sockets: what is listed, by exactly its address, and nothing that leads to the same place by another way.
+
+use std::{
+    io::Write as _,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram, UnixListener},
+    },
+    path::Path,
+};
+
+use portcullis::redirect::{bpf::Outcome, guard::UnixAddress};
+use portcullis_abi::{Tag, guard::flag};
+
+use crate::{
+    escapes::{Attempt, attempt},
+    guard::{Cgroup, Pins, count, healthy, isolated},
+};
+
+/// A listener that says its name to whoever comes.
+fn listener(at: &str, name: &'static str) {
+    let listener = match at.strip_prefix('@') {
+        Some(abstract_name) => {
+            let address = SocketAddr::from_abstract_name(abstract_name).unwrap();
+            UnixListener::bind_addr(&address).unwrap()
+        }
+        None => UnixListener::bind(at).unwrap(),
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _gone = stream.unwrap().write_all(name.as_bytes());
+        }
+    });
+}
+
+fn said(attempt: &Attempt) -> &str {
+    match attempt {
+        Attempt::Said(said) => said,
+        Attempt::Killed => "killed",
+    }
+}
+
+fn allow(path: &str) -> UnixAddress {
+    UnixAddress {
+        path: path.into(),
+        redirect: None,
+    }
+}
+
+#[test]
+fn only_what_is_listed_is_reached_and_only_by_its_own_name() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| format!("{}/{name}", dir.path().display());
+        let unique = format!("@portcullis-test-{}", std::process::id());
+        let other = format!("{unique}-other");
+        listener(&at("listed"), "listed");
+        listener(&at("docker.sock"), "docker");
+        listener(&unique, "abstract");
+        listener(&other, "other");
+        let datagrams = UnixDatagram::bind(at("log")).unwrap();
+        datagrams.set_nonblocking(true).unwrap();
+        UnixDatagram::bind(at("notify")).unwrap();
+        control
+            .set_unix(id, &[allow(&at("listed")), allow(&unique), allow(&at("log"))])
+            .unwrap();
+
+        for (words, wanted) in [
+            (["unix", &at("listed")], "listed ok"),
+            (["unix-whole", &at("listed")], "listed ok"),
+            (["unix", &unique], "abstract ok"),
+            (["unix-send", &at("log")], "ok 1"),
+        ] {
+            let attempt = attempt(&cgroup.0, &words);
+            assert!(said(&attempt).starts_with(wanted), "{words:?}: {attempt:?}");
+        }
+        assert_eq!(datagrams.recv(&mut [0; 8]).unwrap(), 1);
+        assert_eq!(count(&control, id, Outcome::UnixAllowed), 4);
+
+        std::os::unix::fs::symlink(at("docker.sock"), at("symlink")).unwrap();
+        std::fs::hard_link(at("docker.sock"), at("hardlink")).unwrap();
+        let here = dir.path().to_str().unwrap();
+        let tricks: Vec<Vec<String>> = vec![
+            vec!["unix".into(), at("docker.sock")],
+            vec!["unix".into(), at("symlink")],
+            vec!["unix".into(), at("hardlink")],
+            vec!["unix".into(), at("./listed")],
+            vec!["unix".into(), at("/listed")],
+            vec!["unix".into(), at("../docker.sock")],
+            vec!["unix-in".into(), here.into(), "listed".into()],
+            vec!["unix-in".into(), here.into(), "docker.sock".into()],
+            vec!["unix-by-fd".into(), here.into(), "docker.sock".into()],
+            vec!["unix".into(), other.clone()],
+            vec!["unix".into(), format!("{unique}x")],
+            vec!["unix-send".into(), at("notify")],
+            vec!["unix".into(), "/run/dbus/system_bus_socket".into()],
+            vec!["unix".into(), "/run/systemd/private".into()],
+            vec!["unix".into(), "/run/containerd/containerd.sock".into()],
+        ];
+        for (n, words) in tricks.iter().enumerate() {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let attempt = attempt(&cgroup.0, &words);
+            assert!(said(&attempt).starts_with("err EPERM"), "{words:?}: {attempt:?}");
+            assert_eq!(
+                count(&control, id, Outcome::UnixDenied),
+                n as u64 + 1,
+                "{words:?}"
+            );
+        }
+        // Within the workload nothing is asked.
+        assert!(said(&attempt(&cgroup.0, &["socketpair", "1"])).starts_with("ok"));
+        // Nobody else is concerned.
+        assert!(said(&attempt(Path::new(""), &["unix", &at("docker.sock")])).starts_with("docker"));
+        // What is listed no more is denied.
+        control.set_unix(id, &[]).unwrap();
+        assert!(said(&attempt(&cgroup.0, &["unix", &at("listed")])).starts_with("err EPERM"));
+        control.tag_as(&cgroup.0, Tag { flags: flag::UNIX }).unwrap();
+        assert!(said(&attempt(&cgroup.0, &["unix", &at("docker.sock")])).starts_with("docker"));
+        healthy(&control);
+    });
+}
+
+#[test]
+fn a_redirected_path_leads_to_the_agent_whether_or_not_it_is_there() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| format!("{}/{name}", dir.path().display());
+        listener(&at(".s.PGSQL.5432"), "database");
+        let redirect = UnixAddress {
+            path: at(".s.PGSQL.5432"),
+            redirect: Some(at("agent").into()),
+        };
+        control.set_unix(id, &[redirect]).unwrap();
+        let refused = attempt(&cgroup.0, &["unix", &at(".s.PGSQL.5432")]);
+        assert!(said(&refused).starts_with("err ENOENT"), "{refused:?}");
+        listener(&at("agent"), "agent");
+        let redirected = attempt(&cgroup.0, &["unix", &at(".s.PGSQL.5432")]);
+        assert!(said(&redirected).starts_with("agent ok"), "{redirected:?}");
+        // The agent's own socket is no address of the workload's.
+        let direct = attempt(&cgroup.0, &["unix", &at("agent")]);
+        assert!(said(&direct).starts_with("err EPERM"), "{direct:?}");
+        assert_eq!(count(&control, id, Outcome::UnixRedirected), 2);
+        healthy(&control);
+    });
+}
+
+/// What this kernel does not load is said by name, and the rest goes on.
+#[test]
+fn optional_programs_are_loaded_or_named() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let unavailable = control.unavailable();
+        let attached = control.attached().unwrap();
+        for program in [
+            "connect_unix",
+            "sendmsg_unix",
+            "lsm_socket_create",
+            "lsm_ptrace",
+            "lsm_mount",
+        ] {
+            let named = unavailable.iter().find(|one| one.program == program);
+            let there = attached.iter().any(|one| one.program == program && one.ok);
+            println!("{program}: {named:?}");
+            assert!(there != named.is_some_and(|one| !one.why.is_empty()), "{program}");
+        }
+    });
+}

@@ -189,9 +189,14 @@ fn refused(trials: &[Tried], optional: bool) -> (usize, String) {
     (of_kind.len(), refused.collect::<Vec<_>>().join("; "))
 }
 
-/// A verifier's log says at its end why.
+/// A verifier's log says at its end why, and then what it cost to find out.
 fn last_line(log: &str) -> String {
-    let line = log.lines().map(str::trim).rfind(|l| !l.is_empty());
+    let cost = |l: &str| {
+        let words = ["processed ", "verification time ", "stack depth "];
+        words.iter().any(|w| l.starts_with(w))
+    };
+    let lines = log.lines().map(str::trim);
+    let line = lines.filter(|l| !l.is_empty() && !cost(l)).next_back();
     line.unwrap_or_default().to_owned()
 }
 
@@ -367,7 +372,7 @@ mod tests {
     fn refuse(facts: &mut Facts, program: &str) {
         let trials = facts.programs.as_mut().unwrap();
         let trial = trials.iter_mut().find(|t| t.program == program).unwrap();
-        trial.refused = Some("0: R1=ctx()\nunknown func\n\n".into());
+        trial.refused = Some("0: R1=ctx()\nunknown func\nprocessed 1 insns (limit 1000000)\n\n".into());
     }
 
     /// The finding that is not good when `change` is made to a host on which all is.

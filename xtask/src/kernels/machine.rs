@@ -123,7 +123,7 @@ impl Machine<'_> {
             .arg(&self.kernel.initramfs)
             .args([
                 "-append",
-                "console=ttyS0 panic=1 mitigations=off net.ifnames=0 systemd.show_status=0 loglevel=6",
+                "console=ttyS0 panic=1 no_timer_check mitigations=off net.ifnames=0 systemd.show_status=0 loglevel=6",
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

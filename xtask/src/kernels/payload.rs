@@ -53,6 +53,11 @@ impl Payload {
             fs::create_dir_all(to.parent().unwrap_or(&tree))?;
             fs::copy(file, to).with_context(|| file.display().to_string())?;
         }
+        for (name, text) in &self.texts {
+            let to = tree.join(name);
+            fs::create_dir_all(to.parent().unwrap_or(&tree))?;
+            fs::write(to, text)?;
+        }
         run(Command::new("cp")
             .arg("-a")
             .arg(&kernel.modules)

@@ -130,7 +130,11 @@ fn is_listed(sock: u64, tagged: Tagged) -> bool {
     let Some(len) = kernel::read32(address + u64::from(kernel::UNIX_ADDRESS_LEN.load())) else {
         return false;
     };
-    if !unix::address_at(address + u64::from(kernel::UNIX_ADDRESS_NAME.load()), len, &mut key) {
+    if !unix::address_at(
+        address + u64::from(kernel::UNIX_ADDRESS_NAME.load()),
+        len,
+        &mut key,
+    ) {
         return false;
     }
     match maps::UNIX_RULES.get_ptr(key) {

@@ -96,6 +96,9 @@ fn a_namespace_that_nobody_needs_is_let_go() {
         ));
         until("prepared", || !control.namespaces().is_empty()).await;
         let workload = Workload::by(&cgroup.0, &format!("ip netns exec {}", netns.0));
+        // Once it answers, it is inside.
+        let (workload, answer) = ask(workload, "socket 2 1 0").await;
+        assert_eq!(answer, "ok");
         drop(netns);
         // A process of a workload still has it.
         tokio::time::timeout(std::time::Duration::from_secs(6), async {

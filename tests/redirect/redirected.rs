@@ -66,15 +66,22 @@ fn a_source_address_of_its_own_choice_does_not_matter() {
         control.tag(&cgroup.0).unwrap();
         let mut workload = Workload::new(&cgroup.0);
         for (source, address) in [
-            ("192.0.2.1:0", "203.0.113.9:80"),
-            ("192.0.2.1:15001", "203.0.113.9:81"),
+            ("0.0.0.0:0", "203.0.113.9:80"),
+            ("127.0.0.3:15001", "203.0.113.9:81"),
             ("127.9.9.9:0", "203.0.113.9:82"),
-            ("[2001:db8::1]:0", "[2001:db8::7]:80"),
+            ("[::1]:0", "[2001:db8::7]:80"),
             ("[::]:0", "[2001:db8::7]:81"),
         ] {
             let answer = workload.ask(&format!("tcp-from {source} {address}"));
             assert_eq!(answer, "ok", "{source} {address}");
             assert_eq!(next(&mut agent).await.original_dst.0.to_string(), address);
+        }
+        // One that others could connect to.
+        for (source, address) in [
+            ("192.0.2.1:0", "203.0.113.9:80"),
+            ("[2001:db8::1]:0", "[2001:db8::7]:80"),
+        ] {
+            assert_eq!(workload.ask(&format!("tcp-from {source} {address}")), "err EPERM", "{source}");
         }
         healthy(&control);
     });
@@ -207,7 +214,8 @@ fn a_socket_used_outside_of_its_workload_is_denied_and_counted() {
         control.tag(&cgroup.0).unwrap();
         let mut workload = Workload::new(&cgroup.0);
         assert_eq!(workload.ask("tcp-keep"), "ok");
-        workload.ask(&format!("join {}", outside.0.display()));
+        // Not by itself, which would end it.
+        std::fs::write(outside.0.join("cgroup.procs"), workload.pid().to_string()).unwrap();
         assert_eq!(workload.ask("tcp-kept 203.0.113.9:80"), "err EPERM");
         let errors = control.errors().unwrap();
         assert!(errors.contains(&(Site::ConnectUntagged, 1)), "{errors:?}");

@@ -111,7 +111,22 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
     Ok(ebpf)
 }
 
+/// How often a load is tried again that a signal interrupted: the verifier then gives up (EAGAIN), whatever it thinks of
+/// the program.
+const TRIES: u32 = 20;
+
 fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
+    for _ in 1..TRIES {
+        match load_once(program) {
+            Err(aya::programs::ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == std::io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+    load_once(program)
+}
+
+fn load_once(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSock(program) => program.load(),

@@ -12,6 +12,9 @@ use std::{
 
 use super::{OBJ_GET_INFO_BY_FD, bpf, raw};
 
+/// How often a load is tried that signals interrupt.
+const TRIES: u32 = 20;
+
 const PROG_LOAD: libc::c_int = 5;
 const OBJ_PIN: libc::c_int = 6;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
@@ -70,8 +73,13 @@ pub(in crate::redirect) fn prog_load(program: &Program<'_>) -> Result<OwnedFd, (
         function: program.function,
         ..Attr::default()
     };
-    if let Ok(fd) = bpf(PROG_LOAD, &mut attr) {
-        return Ok(owned(fd));
+    for _ in 0..TRIES {
+        match bpf(PROG_LOAD, &mut attr) {
+            Ok(fd) => return Ok(owned(fd)),
+            // A signal interrupted the verifier, whatever it thinks of the program.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
     }
     let mut log = vec![0_u8; LOG];
     (attr.log_level, attr.log_size) = (1, u32::try_from(LOG).unwrap_or(0));

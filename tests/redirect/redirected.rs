@@ -81,7 +81,11 @@ fn a_source_address_of_its_own_choice_does_not_matter() {
             ("192.0.2.1:0", "203.0.113.9:80"),
             ("[2001:db8::1]:0", "[2001:db8::7]:80"),
         ] {
-            assert_eq!(workload.ask(&format!("tcp-from {source} {address}")), "err EPERM", "{source}");
+            assert_eq!(
+                workload.ask(&format!("tcp-from {source} {address}")),
+                "err EPERM",
+                "{source}"
+            );
         }
         healthy(&control);
     });

@@ -127,20 +127,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     service::tell(&[NotifyState::Ready]);
     tracing::info!(workloads = agent.front.workloads.all().len(), "ready");
 
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                service::tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
-                agent.reload().await;
-                service::tell(&[NotifyState::Ready]);
-            }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
-    }
+    until_told(&agent).await?;
     service::tell(&[NotifyState::Stopping]);
     let deadline = agent.front.limits.load().drain_timeout;
     let _stopping = service::extend(deadline + CLOSING);
@@ -166,4 +153,22 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || ledger.close()).await?;
     tracing::info!("stopped; enforcement stays: sockets of workloads are refused until the agent runs again");
     Ok(())
+}
+
+/// Reloads when it is told to, until it is told to stop.
+async fn until_told(agent: &Arc<Agent>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                service::tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+                agent.reload().await;
+                service::tell(&[NotifyState::Ready]);
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
 }

@@ -195,8 +195,8 @@ fn last_line(log: &str) -> String {
         let words = ["processed ", "verification time ", "stack depth "];
         words.iter().any(|w| l.starts_with(w))
     };
-    let lines = log.lines().map(str::trim);
-    let line = lines.filter(|l| !l.is_empty() && !cost(l)).next_back();
+    let mut lines = log.lines().map(str::trim);
+    let line = lines.rfind(|l| !l.is_empty() && !cost(l));
     line.unwrap_or_default().to_owned()
 }
 
@@ -389,9 +389,12 @@ mod tests {
         (wrong[0].state, wrong[0].found.clone())
     }
 
+    /// What is wrong with a host.
+    type Change = fn(&mut Facts);
+
     #[test]
     fn without_what_enforcement_stands_on_it_is_missing() {
-        let missing: [(&str, fn(&mut Facts)); 8] = [
+        let missing: [(&str, Change); 8] = [
             ("privileges", |f| f.capabilities &= !(1 << 39)),
             ("btf", |f| f.btf = Some("cannot be read".into())),
             ("cgroups", |f| f.cgroups = Cgroups::None),
@@ -408,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_lessens_it_is_limited() {
-        let limited: [(&str, fn(&mut Facts)); 11] = [
+        let limited: [(&str, Change); 11] = [
             ("cgroups", |f| f.cgroups = Cgroups::Hybrid("/x".into())),
             ("more-hooks", |f| refuse(f, "one_more")),
             ("lsm", |f| f.lsm_programs = Ok(false)),

@@ -128,7 +128,7 @@ mod tests {
             kept.tcp(&super::name(address.port(), CgroupId(8)), address)
                 .is_none()
         );
-        assert_eq!(kept.left(), [name.clone()]);
+        assert_eq!(kept.left(), std::slice::from_ref(&name));
         assert_eq!(kept.tcp(&name, address).unwrap().local_addr().unwrap(), address);
         assert!(kept.left().is_empty() && kept.tcp(&name, address).is_none());
     }

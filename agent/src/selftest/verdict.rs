@@ -152,10 +152,10 @@ mod tests {
         }
     }
 
-    fn verdict(id: &'static str, seen: Option<Seen>, status: i32, frames: usize) -> Row {
+    fn verdict(id: &'static str, seen: Option<&Seen>, status: i32, frames: usize) -> Row {
         judge(
             &door(id, Some(Mechanism::Cgroup)),
-            seen.as_ref(),
+            seen,
             ExitStatus::from_raw(status),
             frames,
         )
@@ -163,14 +163,14 @@ mod tests {
 
     #[test]
     fn frames_say_more_than_calls() {
-        let eperm = Some(Seen::Refused(libc::EPERM));
+        let eperm = Seen::Refused(libc::EPERM);
         assert!(
-            verdict("udp", eperm.clone(), 0, 1).failed,
+            verdict("udp", Some(&eperm), 0, 1).failed,
             "refused, and yet it arrived"
         );
-        assert_eq!(verdict("udp", eperm, 0, 0).result, Verdict::Closed);
-        assert_eq!(verdict("udp", Some(Seen::Done), 0, 0).result, Verdict::Closed);
-        assert!(verdict("ptrace", Some(Seen::Done), 0, 0).failed);
+        assert_eq!(verdict("udp", Some(&eperm), 0, 0).result, Verdict::Closed);
+        assert_eq!(verdict("udp", Some(&Seen::Done), 0, 0).result, Verdict::Closed);
+        assert!(verdict("ptrace", Some(&Seen::Done), 0, 0).failed);
         assert_eq!(verdict("packet", None, libc::SIGKILL, 0).result, Verdict::Closed);
         assert_eq!(verdict("packet", None, 0, 0).result, Verdict::Untried);
     }

@@ -44,6 +44,7 @@ pub fn all() -> Vec<Need> {
     let mut all = host();
     all.extend(toolchain());
     all.extend(tests());
+    all.extend(dns());
     all.extend(postgres());
     all
 }
@@ -253,6 +254,19 @@ fn tests() -> Vec<Need> {
             remedy: Remedy::Apt(&["rsyslog", "rsyslog-gnutls"]),
         },
         Need {
+            name: "wrk",
+            why: "an independent load generator, to check the benchmark's own",
+            // wrk has no option that succeeds without sending load.
+            present: || Path::new("/usr/bin/wrk").exists(),
+            remedy: Remedy::Apt(&["wrk"]),
+        },
+    ]
+}
+
+/// DNS: a client, and a server.
+fn dns() -> Vec<Need> {
+    vec![
+        Need {
             name: "dig",
             why: "a real client of DNS",
             present: || succeeds("dig", &["-v"]),
@@ -263,13 +277,6 @@ fn tests() -> Vec<Need> {
             why: "a real authoritative server of DNS; only its program, no service is needed",
             present: || succeeds("/usr/sbin/knotd", &["-V"]),
             remedy: Remedy::Apt(&["knot"]),
-        },
-        Need {
-            name: "wrk",
-            why: "an independent load generator, to check the benchmark's own",
-            // wrk has no option that succeeds without sending load.
-            present: || Path::new("/usr/bin/wrk").exists(),
-            remedy: Remedy::Apt(&["wrk"]),
         },
     ]
 }

@@ -124,7 +124,7 @@ async fn losses(execs: Arc<Execs>) {
 impl Execs {
     fn session(&self, tagged: CgroupId) -> SessionId {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        *sessions.entry(tagged).or_insert_with(SessionId::new)
+        *sessions.entry(tagged).or_default()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, IoSliceMut},
-    net::{Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     os::fd::AsRawFd as _,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -114,8 +114,5 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
 
 fn address(from: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = from.as_sockaddr_in().map(|v4| (v4.ip(), v4.port()).into());
-    v4.or_else(|| {
-        from.as_sockaddr_in6()
-            .map(|v6| (Ipv6Addr::from(v6.ip()), v6.port()).into())
-    })
+    v4.or_else(|| from.as_sockaddr_in6().map(|v6| (v6.ip(), v6.port()).into()))
 }

@@ -191,7 +191,7 @@ mod tests {
         assert!(seen.end() > Instant::now(), "an answer may still come");
         seen.open = 0;
         assert!(seen.end() <= Instant::now());
-        let _ended = tokio::time::timeout(IDLE, quiet(&Mutex::new(seen)))
+        tokio::time::timeout(IDLE, quiet(&Mutex::new(seen)))
             .await
             .unwrap();
     }

@@ -262,7 +262,7 @@ impl Redirector for BpfRedirector {
 /// The programs of a tagged cgroup, in the order in which they are attached.
 #[must_use]
 pub fn programs() -> &'static [&'static str] {
-    &load::WORKLOAD
+    load::WORKLOAD
 }
 
 async fn accept(listeners: &Listeners, records: &Records) -> Result<Redirected, RedirectError> {

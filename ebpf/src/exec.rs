@@ -111,11 +111,12 @@ pub fn exited(ctx: &RawTracePointContext, task: u64) {
     let Some(tid) = member::<u32>(task, &TASK_PID) else {
         return;
     };
+    // Also where its cgroup is tagged no longer.
+    let _absent = HELD_PROCS.remove(&((bpf_get_current_pid_tgid() >> 32) as u32));
     let Some(known) = process::PROCS.get_ptr(tid) else {
         return;
     };
     let known = unsafe { *known };
-    let _absent = HELD_PROCS.remove(&known.tgid);
     let tagged = Tagged(known.tagged);
     let (Some(flags), Some(signal)) = (flags(tagged), member::<u64>(task, &TASK_SIGNAL)) else {
         return;
@@ -173,7 +174,12 @@ pub fn executed(ctx: &RawTracePointContext, task: u64, bprm: u64, tagged: Tagged
 #[inline(always)]
 pub fn held_call() {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if HELD_PROCS.get_ptr(pid).is_some() {
+    let Some(held) = HELD_PROCS.get_ptr(pid) else {
+        return;
+    };
+    let since = unsafe { *held };
+    // Its id may be another's by now.
+    if start(unsafe { bpf_get_current_task() }).is_none_or(|start| start == since) {
         unsafe { bpf_send_signal(SIGKILL) };
     }
 }

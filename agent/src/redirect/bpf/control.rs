@@ -275,6 +275,7 @@ impl State {
         self.enter(id, switches)?;
         self.tags.insert(id, directory.to_path_buf());
         self.tell();
+        self.let_calls()?;
         self.guard.enlist(directory, &self.tags)?;
         if self.covered(directory) {
             self.pins.remove_tag(id)?;
@@ -372,6 +373,25 @@ impl State {
         Ok(())
     }
 
+    /// Takes it off again where nothing is enforced any more and nothing is held: every system call of the host pays for it.
+    fn let_calls(&mut self) -> Result<(), RedirectError> {
+        if self.enforced() || self.processes.hold_any() {
+            return Ok(());
+        }
+        let pin = self.pins.host_link(exec::HELD_CALLS.0);
+        match std::fs::remove_file(&pin) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(pin::failed(&pin)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether execs of any tagged cgroup are held. What cannot be read may be.
+    fn enforced(&self) -> bool {
+        self.tagged
+            .iter()
+            .any(|tag| tag.map_or(true, |(_, tag)| tag.flags & abi::EXEC_ENFORCE != 0))
+    }
+
     /// The nearest tagged cgroup above.
     fn outer(&self, directory: &Path) -> Option<(CgroupId, PathBuf)> {
         self.tags
@@ -409,7 +429,7 @@ impl State {
             self.remember(outer, &path)?;
         }
         self.tell();
-        Ok(())
+        self.let_calls()
     }
 
     /// Puts this agent's programs behind the links that an earlier one left, and removes the links of cgroups that are
@@ -436,13 +456,15 @@ impl State {
                 self.leave(id);
             }
         }
+        self.let_calls()?;
         self.pins.remove_old_maps()
     }
 
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
-        for (program, _) in exec::PROGRAMS {
+        let held = self.enforced().then_some(exec::HELD_CALLS);
+        for (program, _) in exec::PROGRAMS.into_iter().chain(held) {
             let (link, program_id, ok) = exec::describe(&self.ebpf, program, &self.pins.host_link(program))?;
             all.push(AttachedProgram {
                 cgroup: *agent,

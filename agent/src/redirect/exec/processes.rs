@@ -203,6 +203,13 @@ impl Processes {
         signal(pid, Signal::SIGCONT)
     }
 
+    /// Whether any process is held. What cannot be read may be.
+    pub(in crate::redirect) fn hold_any(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|shared| shared.state().maps.held.keys().next().is_some())
+    }
+
     /// Ends a process, if it still is the one that executed.
     pub fn kill(&self, executed: &Executed) -> bool {
         let (pid, start) = executed.process;

@@ -29,6 +29,7 @@ fn in_frame(message: &[u8]) -> Vec<u8> {
 
 #[allow(clippy::too_many_lines)]
 #[tokio::test]
+#[allow(clippy::too_many_lines)] // a table
 async fn each_fault_has_its_answer_and_its_entry() {
     let resolver = Resolver::start(TABLE).await;
     let a = question(1, 1);

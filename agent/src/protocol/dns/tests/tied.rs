@@ -81,10 +81,6 @@ when { context.http.host_verified };"#;
     // What nobody has to be asked for is known all the same.
     assert!(connects(&rig, &Http, to, get("192.0.2.7").as_bytes()).await);
     assert!(connects(&rig, &Http, "127.0.0.1:80", get("localhost").as_bytes()).await);
-    let may = format!("{WEB} @id(\"dns\") permit (principal, action == Action::\"dns:query\", resource);");
-    let rig = Rig::new(&may);
-    assert!(!connects(&rig, &Http, to, get("data.evil.invalid").as_bytes()).await);
-    assert!(rig.shared.names.has_looked_up("data.evil.invalid"));
 }
 
 #[tokio::test]

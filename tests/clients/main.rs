@@ -11,6 +11,7 @@ mod dns;
 mod evidence;
 mod execs;
 mod export;
+mod guard;
 mod postgres;
 mod secrets;
 mod service;

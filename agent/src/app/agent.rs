@@ -481,6 +481,10 @@ impl Agent {
     fn workloads(&self) -> Vec<WorkloadStatus> {
         let all = self.front.identities.status().into_iter();
         all.map(|w| WorkloadStatus {
+            opened: doors::opened(self.switches(&w.workload).flags)
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             name: w.workload.to_string(),
             state: w.reason.map_or_else(|| "valid".to_owned(), |r| r.to_string()),
             issuer: w.issuer,

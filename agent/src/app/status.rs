@@ -89,6 +89,9 @@ pub struct WorkloadStatus {
     pub expires_at: Option<String>,
     /// What went wrong last, if it still does.
     pub error: Option<String>,
+    /// The doors that its `guard` opens for it.
+    #[serde(default)]
+    pub opened: Vec<String>,
 }
 
 /// One tagged cgroup.

@@ -41,6 +41,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
     after_help = "The exit status is the command's own; 128+N when signal N ended it; 125 when it was not \
     started because something here failed, 126 when it cannot be executed, 127 when it was not found.\n\
     Descriptors above standard error are closed, and what is still running when the command ends is killed.\n\
+    The command runs with no_new_privs and a seccomp filter: set-user-id and set-group-id programs and file capabilities \
+    (su, sudo, ping) raise nothing, and what the kernel's guard would end a process for fails with EPERM. What \
+    [[workload]] guard allows, the filter leaves alone.\n\
     Java, Firefox and Chromium keep certificates in stores of their own, to which the host CA is not added."
 )]
 pub struct Args {

@@ -44,6 +44,9 @@ fn print(s: &Status) {
         if let Some(error) = &w.error {
             println!("  {:<24} {error}", "");
         }
+        if !w.opened.is_empty() {
+            println!("  {:<24} opened by its guard: {}", "", w.opened.join(", "));
+        }
     }
     println!("\nTagged cgroups");
     for t in &s.tags {

@@ -132,11 +132,17 @@ impl UpstreamDial<'_> {
             .map_err(|e| unreachable(format!("connect to {}: {e}", path.display())))
     }
 
-    async fn open(&self, certificate: Option<&str>) -> Result<BoxStream, DialError> {
+    /// The destination, by its own kind of socket.
+    async fn plain(&self) -> Result<BoxStream, DialError> {
         let stream: BoxStream = match self.unix {
             Some(path) => Box::new(self.unix_socket(path).await?),
             None => Box::new(self.tcp().await?),
         };
+        Ok(stream)
+    }
+
+    async fn open(&self, certificate: Option<&str>) -> Result<BoxStream, DialError> {
+        let stream = self.plain().await?;
         let tls = match (&self.tls, certificate) {
             (Some(tls), _) => tls,
             (None, None) => return Ok(stream),
@@ -279,7 +285,7 @@ impl Dial for UpstreamDial<'_> {
     }
 
     fn connect_plain<'a>(&'a self, _permit: &'a Permit) -> BoxFuture<'a, Result<BoxStream, DialError>> {
-        Box::pin(async { Ok(Box::new(self.tcp().await?) as BoxStream) })
+        Box::pin(self.plain())
     }
 
     fn start_tls<'a>(

@@ -113,6 +113,14 @@ pub fn judge(facts: &Facts) -> Vec<Judged> {
     DOORS.iter().map(|door| door.judge(facts)).collect()
 }
 
+/// The doors that a workload's switches ([`portcullis_abi::guard::flag`]) open for it, by name.
+#[must_use]
+pub fn opened(flags: u64) -> Vec<&'static str> {
+    let switches = catalog::SWITCHES.iter();
+    let set = switches.filter(|(switch, _)| flags & switch != 0);
+    set.flat_map(|(_, doors)| doors.iter().copied()).collect()
+}
+
 impl Door {
     /// The one with this name.
     #[must_use]
@@ -198,6 +206,46 @@ mod tests {
         let judged = raw.judge(&both);
         assert_eq!(judged.closed, Some(Mechanism::Cgroup));
         assert_eq!(judged.why, "program sock_create");
+    }
+
+    #[test]
+    fn unix_sockets_are_closed_by_either_kind_of_program_but_only_by_both_of_it() {
+        for id in [
+            "unix-path",
+            "unix-abstract",
+            "unix-dgram",
+            "unix-known",
+            "fd-passing",
+        ] {
+            let closed = |programs: [&'static str; 2]| {
+                let facts = Facts::default().with_programs(programs);
+                Door::named(id).unwrap().judge(&facts).closed
+            };
+            assert_eq!(
+                closed(["connect_unix", "sendmsg_unix"]),
+                Some(Mechanism::Cgroup),
+                "{id}"
+            );
+            assert_eq!(
+                closed(["lsm_unix_connect", "lsm_unix_send"]),
+                Some(Mechanism::Lsm),
+                "{id}"
+            );
+            assert_eq!(closed(["lsm_unix_connect", "sendmsg_unix"]), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_switch_opens_doors_that_there_are() {
+        use portcullis_abi::guard::flag;
+        assert!(opened(flag::MOUNT_STRICT | flag::MOVED_ENDS).is_empty());
+        assert_eq!(opened(flag::IO_URING), ["io-uring-socket"]);
+        let all = opened(u64::MAX);
+        assert_eq!(
+            all.iter().filter(|id| Door::named(id).is_some()).count(),
+            all.len()
+        );
+        assert!(all.contains(&"unix-path") && all.contains(&"packet") && all.contains(&"ptrace"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The doors, and for each what can close it. Order: sockets, io_uring, UNIX sockets, processes, the host itself.
 
+use portcullis_abi::guard::flag;
+
 use super::{
     Door,
     Mechanism::{Absent, Cgroup, Guard, Kill, Lsm, Redirect, Sysctl},
@@ -33,6 +35,8 @@ const CALLS: Way = way(Kill, &[Program("sys_enter")]);
 const FAMILIES: Way = way(Lsm, &[Program("lsm_socket_create")]);
 const ACCESS: Way = way(Lsm, &[Program("lsm_ptrace")]);
 const PATHS_BY_NAME: Way = way(Cgroup, &[Program("connect_unix"), Program("sendmsg_unix")]);
+/// In place of those, by whose socket it is and the name that it is bound to.
+const PATHS_BY_OWNER: Way = way(Lsm, &[Program("lsm_unix_connect"), Program("lsm_unix_send")]);
 
 const NO_HOOK: &str = "no hook and no guard is in place: restart the daemon";
 const NOT_ROOT: &str = "run the workload without root and without capabilities";
@@ -40,6 +44,25 @@ const UNSEEN: &str = "no hook of a cgroup sees sockets of this family, and no LS
 const PATHS: &str = "connects to UNIX sockets are not looked at: daemons of this host (a container runtime, D-Bus, systemd) may act for the workload if the socket's mode lets it in";
 const TRACE: &str =
     "access to other processes of the same user is not looked at: run the workload under a user of its own";
+
+/// What a switch of `[[workload]] guard` opens for one workload, whatever closes it on the host. Connects and sends by
+/// io_uring are not among them: they meet the cgroup's hooks as any other.
+pub(super) const SWITCHES: &[(u64, &[&str])] = &[
+    (flag::FAMILIES, &["packet", "vsock", "xdp", "other-family"]),
+    (flag::IO_URING, &["io-uring-socket"]),
+    (flag::TRACE, &["ptrace", "process-vm", "pidfd-getfd"]),
+    (flag::MOUNT, &["mount-namespace"]),
+    (
+        flag::UNIX,
+        &[
+            "unix-path",
+            "unix-abstract",
+            "unix-dgram",
+            "unix-known",
+            "fd-passing",
+        ],
+    ),
+];
 
 /// Every door.
 pub const DOORS: &[Door] = &[
@@ -229,35 +252,35 @@ pub const DOORS: &[Door] = &[
         id: "unix-path",
         what: "a UNIX stream socket with a path: docker.sock, containerd, D-Bus, systemd, ssh-agent",
         root: false,
-        ways: &[PATHS_BY_NAME],
+        ways: &[PATHS_BY_NAME, PATHS_BY_OWNER],
         open: PATHS,
     },
     Door {
         id: "unix-abstract",
         what: "a UNIX socket in the abstract name space",
         root: false,
-        ways: &[PATHS_BY_NAME],
+        ways: &[PATHS_BY_NAME, PATHS_BY_OWNER],
         open: PATHS,
     },
     Door {
         id: "unix-dgram",
         what: "a UNIX datagram sent to a path or an abstract name",
         root: false,
-        ways: &[PATHS_BY_NAME],
+        ways: &[PATHS_BY_NAME, PATHS_BY_OWNER],
         open: PATHS,
     },
     Door {
         id: "unix-known",
         what: "a database on this host by its UNIX socket (.s.PGSQL.5432)",
         root: false,
-        ways: &[PATHS_BY_NAME],
+        ways: &[PATHS_BY_NAME, PATHS_BY_OWNER],
         open: "not redirected: what is said on it is neither decided nor recorded; have the database listen on TCP alone",
     },
     Door {
         id: "fd-passing",
         what: "a socket made outside and handed in (SCM_RIGHTS)",
         root: false,
-        ways: &[PATHS_BY_NAME],
+        ways: &[PATHS_BY_NAME, PATHS_BY_OWNER],
         open: "a socket keeps the cgroup of its making, and UNIX sockets, by which one comes, are open",
     },
     Door {

@@ -11,7 +11,7 @@ use crate::{
     config::{TlsNegotiation, UpstreamTlsMode},
     gate::{Dial, DialError, Gate, Permit, StartTls},
     io::BoxStream,
-    model::Reason,
+    model::{Reason, Transport},
 };
 
 /// The application protocol (RFC 7301; PostgreSQL, "SSL Session Encryption").
@@ -83,6 +83,8 @@ impl Route {
             };
         };
         let tls = match upstream.tls {
+            // Servers have none on UNIX sockets, and clients ask for none there, whatever they were told.
+            _ if gate.transport() == Transport::Unix => Tls::Off,
             Some(UpstreamTlsMode::Require) => Tls::Require,
             Some(UpstreamTlsMode::Prefer) => Tls::Prefer,
             Some(UpstreamTlsMode::Disable) => Tls::Off,

@@ -6,6 +6,7 @@
 
 mod case;
 mod client;
+mod exec;
 mod ledger;
 mod load;
 mod postgres;
@@ -34,6 +35,11 @@ enum What {
     Scan,
     /// The ledger alone, beside the disk and raw SQLite.
     Ledger(ledger::Ledger),
+    /// Programs of workloads: followed, decided, and beside no agent at all.
+    Exec(Rounds),
+    /// One case of `exec`, started by it in the right cgroup.
+    #[command(hide = true)]
+    Act(exec::Act),
     /// The load generator, started by `http` in the right cgroup.
     #[command(hide = true)]
     Load(load::Load),
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         What::Postgres(rounds) => World::enter(|world| postgres::run(world, &rounds)),
         What::Scan => scan::scan().map(|scanned| table::scanned(&scanned)),
         What::Ledger(options) => ledger::run(&options),
+        What::Exec(rounds) => World::enter(|world| exec::exec(world, &rounds)),
+        What::Act(act) => exec::act(&act),
         What::Load(load) => load::load(&load),
         What::Drain(drain) => postgres::drain(&drain),
     };

@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::{
+    child::{Process, Said},
+    issuer::Human,
     ledger::Reader,
     site::{Options, POLICY, Site},
+    wait::{DEADLINE, wait_for},
 };
+use serde_json::Value;
 
 use super::with_options;
 
@@ -14,6 +18,16 @@ const ENFORCED: &str = r#"
 @id("run-installed")
 permit (principal, action == Action::"exec:run", resource)
 when { context.exec.path like "/usr/*" };
+"#;
+
+/// A program of the workload's own runs when an owner has said so.
+const HELD: &str = r#"
+@id("run-own")
+permit (principal, action == Action::"exec:run", resource)
+when { context.exec.path like "*/own-sh" };
+@id("own-programs") @approval("owners") @hold("2m")
+forbid (principal, action == Action::"exec:run", resource)
+when { context.exec.path like "*/own-sh" } unless { context has approval };
 "#;
 
 /// The first rows of a question that has some; the entry of an end comes a moment after it.
@@ -85,6 +99,78 @@ fn what_policy_does_not_permit_does_not_run() {
             own.display()
         );
         ensure!(rows(site, &sql)?[0] == ["deny", "policy_default_deny"]);
+        Ok(())
+    });
+}
+
+/// A command of the approver, whose sign-in is kept beside the site.
+fn approver(site: &Site<'_>, arguments: &[&str]) -> Result<std::process::Command> {
+    let mut command = site.daemon.command(arguments)?;
+    command.env("XDG_STATE_HOME", site.world.path("approver"));
+    Ok(command)
+}
+
+/// The only request that is open.
+fn asked(site: &Site<'_>) -> Result<String> {
+    wait_for("the request for approval", DEADLINE, || {
+        let list = Said::by(&mut approver(site, &["approvals", "list", "--json"]).ok()?).ok()?;
+        let list: Value = serde_json::from_str(&list.out).ok()?;
+        Some(list.pointer("/open/0/id")?.as_str()?.to_owned())
+    })
+}
+
+fn sign_in(site: &Site<'_>) -> Result<()> {
+    let mut login = Process::start(
+        "login",
+        site.world.dir(),
+        &mut approver(site, &["approvals", "login"])?,
+    )?;
+    let code = wait_for("the code to type in", DEADLINE, || {
+        let log = login.log();
+        let line = log.lines().find_map(|l| l.strip_prefix("Enter"))?;
+        Some(line.trim().to_owned())
+    })?;
+    site.issuer.present(&Human::new("grace", &["owners"]));
+    site.issuer.type_in(&code);
+    let status = login.wait(DEADLINE)?;
+    ensure!(status.success(), "{}", login.log());
+    Ok(())
+}
+
+#[test]
+fn a_program_that_needs_approval_is_stopped_until_a_human_has_answered() {
+    let options = |_: &_| {
+        Ok(Options {
+            exec: "enforce",
+            policy: format!("{POLICY}{ENFORCED}{HELD}"),
+            config: "[approvals]\nissuer = \"corp\"\nclient_id = \"approvers\"\n".into(),
+            ..Options::default()
+        })
+    };
+    with_options("exec-held", options, |site| {
+        let (own, made) = (site.world.path("own-sh"), site.world.path("made"));
+        std::fs::copy("/bin/sh", &own)?;
+        sign_in(site)?;
+        let write = format!("echo ran >> {}", made.display());
+        for (answer, code) in [("approve", Some(0)), ("deny", None)] {
+            let mut command = site.workload().tagged(&own);
+            command.args(["-c", &format!("{write}-{answer}")]);
+            let mut waiting = Process::start(answer, site.world.dir(), &mut command)?;
+            let id = asked(site)?;
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", waiting.pid()))?;
+            ensure!(stat.contains(") T "), "it is not stopped: {stat}");
+            Said::by(&mut approver(
+                site,
+                &["approvals", answer, &id, "--reason", "seen"],
+            )?)?
+            .ok()?;
+            let status = waiting.wait(DEADLINE)?;
+            ensure!(status.code() == code, "{answer}: {status}");
+            let ran = site.world.path(&format!("made-{answer}")).exists();
+            ensure!(ran == (answer == "approve"), "{answer}");
+        }
+        let sql = "SELECT approver FROM operations WHERE action = 'exec:run' AND approver IS NOT NULL";
+        ensure!(rows(site, sql)?[0] == ["grace"]);
         Ok(())
     });
 }

@@ -239,6 +239,50 @@ fn a_held_process_that_another_one_wakes_ends_at_its_first_system_call() {
 }
 
 #[test]
+fn held_processes_are_guarded_where_something_is_enforced_and_nowhere_else() {
+    isolated(|| async {
+        let (pins, cgroup, other, scratch) = (Pins::new(), Cgroup::new(), Cgroup::new(), Scratch::new());
+        let (agent, control) = pins.start();
+        let pin = pins.host_link("held_calls");
+        let said = |control: &Control| {
+            let all = control.attached().unwrap();
+            all.into_iter().find(|p| p.program == "held_calls").map(|p| p.ok)
+        };
+        tag(&control, &other.0, EXEC_AUDIT);
+        assert!(said(&control).is_none() && !pin.exists());
+        let workload = Workload::new(&cgroup.0);
+        let id = tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
+        assert_eq!(said(&control), Some(true));
+        std::fs::remove_file(&pin).unwrap();
+        assert_eq!(said(&control), Some(false), "its loss is seen");
+        drop((agent, control));
+        let (_agent, control) = pins.start();
+        assert_eq!(said(&control), Some(true), "the next agent puts it back");
+
+        // As long as one is held it stays, whatever is enforced.
+        let processes = control.processes();
+        let command = format!(
+            "run 1 {} -c :>$0$1 {}",
+            scratch.copy("/bin/sh", "held").display(),
+            "/dev/null"
+        );
+        let asked = asking(workload, command);
+        let held = executed(&processes).await;
+        assert!(held.held);
+        control.untag(id).unwrap();
+        assert!(pin.exists());
+        processes.kill(&held);
+        assert_eq!(asked.await.unwrap().1, "ok 1xsignal:_9_(SIGKILL)");
+        tag(&control, &other.0, EXEC_AUDIT);
+        assert!(
+            said(&control).is_none() && !pin.exists(),
+            "what was held and has ended is forgotten"
+        );
+        healthy(&control);
+    });
+}
+
+#[test]
 fn what_runs_is_told_by_what_it_is() {
     isolated(|| async {
         let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());

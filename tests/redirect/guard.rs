@@ -157,6 +157,11 @@ impl Pins {
         self.0.join(format!("tags/{}/link_{program}", id.0))
     }
 
+    /// Where a link of the host is pinned.
+    pub fn host_link(&self, program: &str) -> PathBuf {
+        self.0.join(format!("link_{program}"))
+    }
+
     /// Starts an agent. The port of one that has just ended may be held for a moment by a child that another test is
     /// starting: between fork and exec it has this process's descriptors.
     pub fn start(&self) -> (BpfRedirector, Control) {

@@ -30,6 +30,9 @@ enum What {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Programs of workloads: short processes one after another, compilations, and connect(2), in a tagged cgroup with
+    /// `exec` off, audit and enforce (with remembered verdicts), outside of it, and without an agent. Needs root and cc.
+    Exec(Rounds),
     /// HTTP/1.1, plain and TLS: 1 KB at 2 and 32 connections, 8 KB JSON, 1 MB bodies, connection set-up, memory.
     ///
     /// Policy, masking and recording are on, in both durability modes. Rounds are interleaved and the table shows
@@ -96,6 +99,7 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
                 command.arg("--dir").arg(dir);
             }
         }
+        What::Exec(rounds) => rounds.tell(&mut command, "exec"),
         What::Http(rounds) => rounds.tell(&mut command, "http"),
         What::Postgres(rounds) => rounds.tell(&mut command, "postgres"),
     }

@@ -1,0 +1,254 @@
+//! What following and deciding programs costs: short processes one after another, compilations, and connect(2), in a
+//! tagged cgroup and outside of it, beside a host without an agent.
+//!
+//! Programs on tracepoints see every process of the host, so that what is outside pays, too, if less. Verdicts are
+//! remembered before what is enforced is measured: each program is run until the kernel asks nobody.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use e2e::{
+    child::Said,
+    nginx::Nginx,
+    site::{Options, POLICY, Site},
+    wait::{DEADLINE, wait_until},
+    world::{UPSTREAM, World},
+};
+use serde::{Deserialize, Serialize};
+
+use super::Rounds;
+
+/// Depends on the file alone, so that the kernel may remember it.
+const INSTALLED: &str = r#"
+@id("run-installed")
+permit (principal, action == Action::"exec:run", resource)
+when { context.exec.path like "/usr/*" || context.exec.path like "*/bench" };
+"#;
+const CASES: [&str; 3] = ["short processes", "compilations", "connect(2)"];
+const MODES: [&str; 3] = ["off", "audit", "enforce"];
+/// Connects of one round: few enough that the agent is not what is measured by them.
+const CONNECTS: u32 = 300;
+/// Enough of a program for a compiler to do what it does with each.
+const SOURCE: &str = "#include <stdio.h>\n#include <string.h>\n#include <stdlib.h>\n\
+    int main(int argc, char **argv) { char *s = strdup(argv[argc - 1]); puts(s); free(s); return 0; }\n";
+
+/// What to do, started by `exec` in the right cgroup.
+#[derive(Clone, clap::Args)]
+pub struct Act {
+    #[arg(long)]
+    case: String,
+    #[arg(long)]
+    seconds: f64,
+    #[arg(long)]
+    connect: SocketAddr,
+    /// Where compilers read and write.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+/// What came of it, as the one line of output.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Acted {
+    /// Of them in a second.
+    rate: f64,
+    /// Microseconds of one, in the middle.
+    p50_us: f64,
+    p99_us: f64,
+}
+
+pub fn act(act: &Act) -> Result<()> {
+    let mut took = Vec::new();
+    let began = Instant::now();
+    let most = if act.case == CASES[2] { CONNECTS } else { u32::MAX };
+    for _ in 0..most {
+        if began.elapsed().as_secs_f64() >= act.seconds {
+            break;
+        }
+        let one = Instant::now();
+        match CASES.iter().position(|case| *case == act.case) {
+            Some(0) => run(&mut Command::new("/usr/bin/true"))?,
+            Some(1) => run(Command::new("/usr/bin/cc")
+                .args(["-O1", "-c", "-o", "out.o", "in.c"])
+                .current_dir(&act.dir))?,
+            Some(2) => {
+                let stream = TcpStream::connect(act.connect).context("connect")?;
+                took.push(one.elapsed());
+                drop(stream);
+                // What is done with one connection does not fall on the next.
+                std::thread::sleep(Duration::from_millis(3));
+                continue;
+            }
+            _ => bail!("there is no {}", act.case),
+        }
+        took.push(one.elapsed());
+    }
+    let seconds: f64 = took.iter().map(Duration::as_secs_f64).sum();
+    took.sort_unstable();
+    let at = |part: usize| {
+        took.get(took.len() * part / 100)
+            .map_or(0.0, |d| d.as_secs_f64() * 1e6)
+    };
+    let acted = Acted {
+        rate: took.len() as f64 / seconds.max(1e-9),
+        p50_us: at(50),
+        p99_us: at(99),
+    };
+    println!("{}", serde_json::to_string(&acted)?);
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status().context("run")?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Who does it, and in what place.
+type Place = (String, &'static str);
+
+pub fn exec(world: &World, rounds: &Rounds) -> Result<()> {
+    let cases: Vec<&'static str> = CASES.into_iter().filter(|c| c.contains(&rounds.case)).collect();
+    let mut all: BTreeMap<(&'static str, Place), Vec<Acted>> = BTreeMap::new();
+    for round in 1..=rounds.rounds {
+        let mut put = |case, place: Place, acted| all.entry((case, place)).or_default().push(acted);
+        let nginx = alone(world)?;
+        for &case in &cases {
+            eprintln!("round {round} of {}: no agent: {case}", rounds.rounds);
+            let plain = acting(world.host(own()?), world, case, rounds.seconds)?;
+            put(case, (String::new(), "no agent"), plain);
+        }
+        drop(nginx);
+        for mode in MODES {
+            with_site(world, mode, |site| {
+                for &case in &cases {
+                    eprintln!("round {round} of {}: exec = {mode}: {case}", rounds.rounds);
+                    let outside = acting(world.host(own()?), world, case, rounds.seconds)?;
+                    put(case, (mode.into(), "untagged"), outside);
+                    if mode == "enforce" {
+                        remembered(site, case)?;
+                    }
+                    let inside = acting(site.workload().tagged(own()?), world, case, rounds.seconds)?;
+                    put(case, (mode.into(), "tagged"), inside);
+                }
+                Ok(())
+            })?;
+        }
+    }
+    let all: BTreeMap<_, _> = all
+        .into_iter()
+        .map(|(key, acted)| (key, median(&acted)))
+        .collect();
+    print(&cases, &all);
+    let json: Vec<_> = all
+        .iter()
+        .map(|((case, (mode, place)), acted)| serde_json::json!({ "case": case, "exec": mode, "place": place, "acted": acted }))
+        .collect();
+    super::run::write(rounds, &json.into())
+}
+
+fn own() -> Result<PathBuf> {
+    Ok(std::env::current_exe()?)
+}
+
+/// The upstream alone, with nothing behind it: connects are all it gets.
+fn alone(world: &World) -> Result<Nginx> {
+    Nginx::upstream(world, Path::new("/nonexistent"))
+}
+
+fn with_site(world: &World, mode: &'static str, test: impl FnOnce(&Site<'_>) -> Result<()>) -> Result<()> {
+    let options = Options {
+        exec: mode,
+        policy: format!("{POLICY}{INSTALLED}"),
+        ..Options::default()
+    };
+    let mut site = Site::start(world, &format!("bench-exec-{mode}"), &options)?;
+    let done = test(&site).map_err(|e| e.context(site.daemon.log()));
+    site.daemon.stop()?;
+    done
+}
+
+/// Runs the programs until all that a workload's are is what the kernel remembers.
+fn remembered(site: &Site<'_>, case: &str) -> Result<()> {
+    wait_until("the verdicts to be remembered", DEADLINE, || {
+        let before = held(site);
+        let acted = acting(
+            site.workload().tagged(own().unwrap_or_default()),
+            site.world,
+            case,
+            0.2,
+        );
+        acted.is_ok() && before.is_some() && held(site) == before
+    })
+}
+
+/// How many execs were held so far.
+fn held(site: &Site<'_>) -> Option<u64> {
+    let said = Said::by(&mut site.daemon.command(&["status", "--json"]).ok()?).ok()?;
+    let status: serde_json::Value = serde_json::from_str(&said.out).ok()?;
+    let counters = status.pointer("/tags/0/counters")?;
+    Some(
+        counters
+            .get("exec_held")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or_default(),
+    )
+}
+
+fn acting(mut command: Command, world: &World, case: &str, seconds: f64) -> Result<Acted> {
+    std::fs::write(world.path("in.c"), SOURCE)?;
+    command.args(["act", "--case", case, "--seconds", &seconds.to_string()]);
+    command
+        .args(["--connect", &format!("{UPSTREAM}:443")])
+        .arg("--dir")
+        .arg(world.dir());
+    let said = Said::by(&mut command)?.ok()?;
+    serde_json::from_str(&said).with_context(|| said.clone())
+}
+
+fn median(all: &[Acted]) -> Acted {
+    let middle = |of: fn(&Acted) -> f64| {
+        let mut values: Vec<f64> = all.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    Acted {
+        rate: middle(|a| a.rate),
+        p50_us: middle(|a| a.p50_us),
+        p99_us: middle(|a| a.p99_us),
+    }
+}
+
+fn print(cases: &[&'static str], all: &BTreeMap<(&'static str, Place), Acted>) {
+    for case in cases {
+        println!("\n{case}");
+        println!(
+            "  {:<28} {:>10} {:>10} {:>10} {:>12} {:>12}",
+            "", "a second", "p50 us", "p99 us", "x untagged", "x no agent"
+        );
+        let get = |mode: &str, place| all.get(&(*case, (mode.to_owned(), place))).copied();
+        let Some(none) = get("", "no agent") else { continue };
+        let line = |name: &str, acted: Acted, untagged: Acted| {
+            println!(
+                "  {name:<28} {:>10.0} {:>10.1} {:>10.1} {:>11.3}x {:>11.3}x",
+                acted.rate,
+                acted.p50_us,
+                acted.p99_us,
+                acted.p50_us / untagged.p50_us,
+                acted.p50_us / none.p50_us
+            );
+        };
+        line("no agent", none, none);
+        for mode in MODES {
+            if let (Some(outside), Some(inside)) = (get(mode, "untagged"), get(mode, "tagged")) {
+                line(&format!("exec = {mode}, untagged"), outside, outside);
+                line(&format!("exec = {mode}, tagged"), inside, outside);
+            }
+        }
+    }
+}

@@ -138,8 +138,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     accepting.abort();
     // Until it has ended it may have taken one more from the queue, which would be turned away: the next daemon serves
     // what is left there.
-    let _aborted = accepting.await;
     accepting_unix.abort();
+    let _aborted = (accepting.await, accepting_unix.await);
     agent.front.shared.approvals.stop();
     let cut = drain.stop(deadline).await;
     // They saw the drain begin; what they hold is recorded before the ledger closes.

@@ -48,6 +48,8 @@ pub(super) struct Connection<'a> {
     pub(super) scratch: Vec<u8>,
     /// The agent is stopping.
     pub(super) stopping: Raised,
+    /// No request has arrived yet.
+    pub(super) fresh: bool,
     /// What upstream had sent before the request in hand.
     pub(super) read_before: u64,
     /// What is put into the request in hand.
@@ -76,6 +78,7 @@ pub(super) async fn serve(downstream: BoxStream, dial: &dyn Dial, gate: &Gate) -
         response: Response::default(),
         scratch: Vec::new(),
         stopping: gate.stopping(),
+        fresh: true,
         read_before: 0,
         injected: None,
         aws: None,
@@ -115,6 +118,7 @@ impl Connection<'_> {
             Arrived::Malformed(fault) => return self.refuse(fault).await,
             Arrived::Head(length) => length,
         };
+        self.fresh = false;
         let setting = Setting {
             tls: self.gate.tls().is_some(),
             server_name: self.gate.tls().and_then(|tls| tls.server_name.as_deref()),
@@ -189,7 +193,9 @@ impl Connection<'_> {
             };
             let pumped = tokio::select! {
                 biased;
-                () = &mut self.stopping, if !begun => return Ok(Arrived::Nothing),
+                // A connection that ends before its first answer is a failure to its program, where one that ends after an
+                // answer is made anew. The first request is on its way: it was looked at to tell the protocol.
+                () = &mut self.stopping, if !begun && !self.fresh => return Ok(Arrived::Nothing),
                 pumped = self.wire.pump(reading, until) => pumped,
             };
             match pumped {

@@ -65,6 +65,17 @@ async fn responses_without_a_body_and_interim_ones() {
 }
 
 #[tokio::test]
+async fn a_stopping_agent_answers_the_request_that_a_connection_was_made_for() {
+    let rig = Rig::new(ALLOW);
+    assert_eq!(rig.shared.drain.stop(Duration::ZERO).await, 0);
+    let (head, rest) = GET.split_at(9);
+    let upstream = Upstream::new(&[Turn::new(END, OK)]);
+    let went = exchange(&rig, &Http, None, &upstream, &[head, rest]).await;
+    assert_eq!(text(&went.down), text(OK));
+    assert_eq!((went.operations, went.dials), (1, 1));
+}
+
+#[tokio::test]
 async fn one_form_goes_upstream_and_hop_by_hop_fields_do_not() {
     let sent = b"GET http://127.0.0.1:80/%7ea/%61?q=%7e HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: Upgrade, HTTP2-Settings, X-Mine, keep-alive\r\n\
         Upgrade: h2c\r\nHTTP2-Settings: AAA\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nX-Yours: 2\r\n\r\n";

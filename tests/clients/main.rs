@@ -10,6 +10,7 @@ mod credentials;
 mod dns;
 mod evidence;
 mod execs;
+mod exempt;
 mod export;
 mod guard;
 mod postgres;

@@ -17,3 +17,4 @@ mod processes;
 mod redirected;
 mod storm;
 mod unix;
+mod upgrade;

@@ -230,6 +230,7 @@ impl Agent {
         let dir = tagged.path;
         let switches = self.switches(&tagged.workload);
         control.prepare(&dir).await;
+        self.exempt_tag(tagged.id, &tagged.workload);
         let addresses = self.unix_addresses(&tagged.workload);
         // Loading links is a handful of system calls, but not for an async thread.
         let done = tokio::task::spawn_blocking(move || {
@@ -460,12 +461,14 @@ impl Agent {
             doors: self.doors(),
             reconcile: self.reconciler.status(),
             selftest: self.selftest.get(),
+            exempt: self.exemptions(),
             problems: Vec::new(),
         };
         status.problems = problems(&status);
         status
             .problems
             .extend(super::retention::problems(&self.retention));
+        status.problems.extend(super::exempting::problems(&status.exempt));
         status.problems.extend(self.reconciler.problems());
         status.problems.extend(selftesting::problems(&self.selftest));
         status

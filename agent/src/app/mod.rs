@@ -6,6 +6,7 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
+mod exempting;
 mod execs;
 mod exporting;
 mod guarding;
@@ -30,7 +31,7 @@ use self::{
     approving::Approving,
     status as report,
 };
-pub use self::{core::Core, credentials::CredentialStatus, status::Status, truth::Truth};
+pub use self::{core::Core, exempting::ExemptStatus, credentials::CredentialStatus, status::Status, truth::Truth};
 use crate::{
     config,
     redirect::{BpfRedirector, Kept, Options, Tags, cgroup},
@@ -108,6 +109,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
     agent.listen_unix(&present_config)?;
     tokio::spawn(guarding::follow(Arc::clone(&agent)));
+    agent.exempt_at_start().await.context("[[exempt]]")?;
     agent.enforce_all(present).await;
     agent.follow(events);
     // When every tag has its workload: of another one nobody could say what its programs may do.

@@ -75,6 +75,7 @@ impl Agent {
             globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect(),
         )?;
         self.listen_unix(&new)?;
+        self.exempt(&new.exempt).await?;
         if let Ok(mut config) = self.config.lock() {
             *config = new;
         }

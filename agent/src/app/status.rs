@@ -51,6 +51,9 @@ pub struct Status {
     /// The last `portcullis selftest`.
     #[serde(default)]
     pub selftest: Option<selftest::Report>,
+    /// What passes without being inspected.
+    #[serde(default)]
+    pub exempt: Vec<super::ExemptStatus>,
     /// What is not as it should be; empty when everything is enforced.
     pub problems: Vec<String>,
 }

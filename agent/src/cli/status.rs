@@ -67,6 +67,14 @@ fn print(s: &Status) {
     let attached = s.programs.iter().filter(|p| p.attached).count();
     println!("\nPrograms   {attached} of {} attached", s.programs.len());
     print_doors(&s.doors);
+    for e in &s.exempt {
+        let whose = e.workload.as_deref().unwrap_or("every workload");
+        let state = if e.expired { "ended" } else { "until" };
+        println!(
+            "Exempt     {} for {whose}: {}, by {}, {state} {}, used {}",
+            e.name, e.what, e.owner, e.expires_at, e.used
+        );
+    }
     print_reconciled(&s.reconcile);
     let tested = s.selftest.as_ref().map(super::selftest::summary);
     println!(

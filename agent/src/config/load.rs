@@ -130,6 +130,7 @@ fn check(config: &Config) -> Result<(), String> {
     super::ship::check(config)?;
     config.ledger.check()?;
     config.dns.check()?;
+    super::exempt::check(&config.exempt, &workloads)?;
     config.retention.check(config.approvals.issuer.is_some())?;
     if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
         return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());

@@ -6,6 +6,7 @@ mod credential;
 mod dns;
 mod evidence;
 mod exec;
+mod exempt;
 mod guard;
 mod http_upstream;
 mod ledger;
@@ -23,6 +24,7 @@ pub use credential::{AppRole, AwsRole, Credential, Gives, Grant, JwtLogin, OAuth
 pub use dns::Dns;
 pub use evidence::Evidence;
 pub use exec::{ExecLoss, ExecMode};
+pub use exempt::{Exempt, ExemptProtocol};
 pub use guard::{Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
@@ -73,6 +75,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[[exempt]]`
+    pub exempt: Vec<Exempt>,
     /// `[dns]`
     pub dns: Dns,
     /// `[[unix]]`

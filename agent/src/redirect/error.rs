@@ -82,6 +82,11 @@ pub enum RedirectError {
     /// The directory for pins is on another kind of file system.
     #[error("{0} is not on a bpf file system (redirect.pin_dir)")]
     NotBpffs(PathBuf),
+    /// A later version's programs are attached.
+    #[error(
+        "{0} is a later version's, whose programs stay attached: run that version, or remove them with `portcullis unload`"
+    )]
+    Newer(PathBuf),
     /// A pattern of the configuration that could not match a cgroup.
     #[error("'{pattern}' matches no cgroup: name one level after the other, with * and ? within a level")]
     Pattern {
@@ -149,6 +154,7 @@ impl RedirectError {
             | Self::Missing(_)
             | Self::Pin { .. }
             | Self::NotBpffs(_)
+            | Self::Newer(_)
             | Self::Pattern { .. }
             | Self::UnixPath { .. }
             | Self::UnixListen { .. }

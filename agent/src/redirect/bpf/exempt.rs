@@ -47,6 +47,19 @@ impl Control {
         done.map_err(map_failed("EXEMPT_OF"))
     }
 
+    /// Ends the `i`th rule, whatever its time.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn end_exemption(&self, i: usize) -> Result<(), RedirectError> {
+        let mut state = self.state();
+        let rules = &mut state.exempt.rules;
+        let i = u32::try_from(i).unwrap_or(u32::MAX);
+        let rule = rules.get(&i, 0).map_err(map_failed("EXEMPT"))?;
+        let ended = Exempt { until_ns: 0, ..rule };
+        rules.set(i, ended, 0).map_err(map_failed("EXEMPT"))
+    }
+
     /// How often each of the first `count` rules was used: connects, sends and packets.
     ///
     /// # Errors

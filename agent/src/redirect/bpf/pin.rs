@@ -25,8 +25,14 @@ use crate::{
 };
 
 const BPFFS: &str = "/sys/fs/bpf";
+/// What the names of directories of maps start with; their version follows.
+const MAPS: &str = "maps-";
 /// What the names of links start with.
 const LINK: &str = "link_";
+
+/// Maps whose layout is version 1's: a later version goes on with the same, so that what the programs of before wrote is
+/// found by those that take their place one by one.
+const SINCE_1: [&str; 4] = ["TAGGED", "ORIGINAL_DST", "INFLIGHT", "ACCEPTED"];
 
 /// The directory of one agent's pins.
 #[derive(Clone, Debug)]
@@ -50,15 +56,42 @@ impl Pins {
         for made in [pins.maps(), pins.tags()] {
             fs::create_dir_all(&made).map_err(failed(&made))?;
         }
-        if is_bpffs(directory) {
-            Ok(pins)
-        } else {
-            Err(RedirectError::NotBpffs(directory.to_path_buf()))
+        if !is_bpffs(directory) {
+            return Err(RedirectError::NotBpffs(directory.to_path_buf()));
         }
+        pins.refuse_newer()?;
+        pins.adopt()?;
+        Ok(pins)
+    }
+
+    /// The programs of a later version are behind links that this one does not know, and would be left as they are.
+    fn refuse_newer(&self) -> Result<(), RedirectError> {
+        let entries = fs::read_dir(&self.0).map_err(failed(&self.0))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let version = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_prefix(MAPS)?.parse().ok());
+            if version.is_some_and(|version: u32| version > portcullis_abi::VERSION) && path.is_dir() {
+                return Err(RedirectError::Newer(self.0.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the maps of version 1, where it was the last to run.
+    fn adopt(&self) -> Result<(), RedirectError> {
+        let before = self.0.join(format!("{MAPS}1"));
+        for map in SINCE_1 {
+            let (from, to) = (before.join(map), self.map(map));
+            if from.exists() && !to.exists() {
+                fs::hard_link(&from, &to).map_err(failed(&to))?;
+            }
+        }
+        Ok(())
     }
 
     fn maps(&self) -> PathBuf {
-        self.0.join(format!("maps-{}", portcullis_abi::VERSION))
+        self.0.join(format!("{MAPS}{}", portcullis_abi::VERSION))
     }
 
     fn tags(&self) -> PathBuf {
@@ -104,17 +137,22 @@ impl Pins {
         remove(&self.tag(id))
     }
 
-    /// Removes maps of other layouts, once no link uses them.
+    /// Removes maps of other layouts, once no link uses them. In the place of version 1's stays a pin that is no directory:
+    /// that version cannot start beside it, and so not put its programs behind some of the links only.
     pub(super) fn remove_old_maps(&self) -> Result<(), RedirectError> {
         let present = self.maps();
         let entries = fs::read_dir(&self.0).map_err(failed(&self.0))?;
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let is_maps = path
                 .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("maps-"));
-            if is_maps && path != present {
+                .is_some_and(|name| name.to_string_lossy().starts_with(MAPS));
+            if is_maps && path != present && path.is_dir() {
                 remove(&path)?;
             }
+        }
+        let stop = self.0.join(format!("{MAPS}1"));
+        if !stop.exists() {
+            fs::hard_link(self.map("NETNS"), &stop).map_err(failed(&stop))?;
         }
         Ok(())
     }

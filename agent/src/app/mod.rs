@@ -6,8 +6,8 @@ pub mod control;
 mod core;
 mod credentials;
 mod events;
-mod exempting;
 mod execs;
+mod exempting;
 mod exporting;
 mod guarding;
 mod pulse;
@@ -31,7 +31,9 @@ use self::{
     approving::Approving,
     status as report,
 };
-pub use self::{core::Core, exempting::ExemptStatus, credentials::CredentialStatus, status::Status, truth::Truth};
+pub use self::{
+    core::Core, credentials::CredentialStatus, exempting::ExemptStatus, status::Status, truth::Truth,
+};
 use crate::{
     config,
     redirect::{BpfRedirector, Kept, Options, Tags, cgroup},

@@ -112,28 +112,30 @@ fn run(command: &mut Command) -> Result<()> {
 /// Who does it, and in what place.
 type Place = (String, &'static str);
 
-pub fn exec(world: &World, rounds: &Rounds) -> Result<()> {
+pub fn exec(rounds: &Rounds) -> Result<()> {
     let cases: Vec<&'static str> = CASES.into_iter().filter(|c| c.contains(&rounds.case)).collect();
     let mut all: BTreeMap<(&'static str, Place), Vec<Acted>> = BTreeMap::new();
     for round in 1..=rounds.rounds {
         let mut put = |case, place: Place, acted| all.entry((case, place)).or_default().push(acted);
-        let nginx = alone(world)?;
-        for &case in &cases {
-            eprintln!("round {round} of {}: no agent: {case}", rounds.rounds);
-            let plain = acting(world.host(own()?), world, case, rounds.seconds)?;
-            put(case, (String::new(), "no agent"), plain);
-        }
-        drop(nginx);
+        World::enter(|world| {
+            let _nginx = alone(world)?;
+            for &case in &cases {
+                eprintln!("round {round} of {}: no agent: {case}", rounds.rounds);
+                let plain = acting(world.host(own()?), world, case, rounds.seconds)?;
+                put(case, (String::new(), "no agent"), plain);
+            }
+            Ok(())
+        })?;
         for mode in MODES {
-            with_site(world, mode, |site| {
+            with_site(mode, |site| {
                 for &case in &cases {
                     eprintln!("round {round} of {}: exec = {mode}: {case}", rounds.rounds);
-                    let outside = acting(world.host(own()?), world, case, rounds.seconds)?;
+                    let outside = acting(site.world.host(own()?), site.world, case, rounds.seconds)?;
                     put(case, (mode.into(), "untagged"), outside);
                     if mode == "enforce" {
                         remembered(site, case)?;
                     }
-                    let inside = acting(site.workload().tagged(own()?), world, case, rounds.seconds)?;
+                    let inside = acting(site.workload().tagged(own()?), site.world, case, rounds.seconds)?;
                     put(case, (mode.into(), "tagged"), inside);
                 }
                 Ok(())
@@ -161,16 +163,18 @@ fn alone(world: &World) -> Result<Nginx> {
     Nginx::upstream(world, Path::new("/nonexistent"))
 }
 
-fn with_site(world: &World, mode: &'static str, test: impl FnOnce(&Site<'_>) -> Result<()>) -> Result<()> {
-    let options = Options {
-        exec: mode,
-        policy: format!("{POLICY}{INSTALLED}"),
-        ..Options::default()
-    };
-    let mut site = Site::start(world, &format!("bench-exec-{mode}"), &options)?;
-    let done = test(&site).map_err(|e| e.context(site.daemon.log()));
-    site.daemon.stop()?;
-    done
+/// Each site has a world of its own.
+fn with_site(mode: &'static str, test: impl FnOnce(&Site<'_>) -> Result<()> + Send) -> Result<()> {
+    World::enter(|world| {
+        let options = Options {
+            exec: mode,
+            policy: format!("{POLICY}{INSTALLED}"),
+            ..Options::default()
+        };
+        let mut site = Site::start(world, &format!("bench-exec-{mode}"), &options)?;
+        test(&site).map_err(|e| e.context(site.daemon.log()))?;
+        site.daemon.stop()
+    })
 }
 
 /// Runs the programs until all that a workload's are is what the kernel remembers.

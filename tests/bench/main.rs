@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         What::Postgres(rounds) => World::enter(|world| postgres::run(world, &rounds)),
         What::Scan => scan::scan().map(|scanned| table::scanned(&scanned)),
         What::Ledger(options) => ledger::run(&options),
-        What::Exec(rounds) => World::enter(|world| exec::exec(world, &rounds)),
+        What::Exec(rounds) => exec::exec(&rounds),
         What::Act(act) => exec::act(&act),
         What::Load(load) => load::load(&load),
         What::Drain(drain) => postgres::drain(&drain),

@@ -218,7 +218,7 @@ mod tests {
         ] {
             let rule = rule(destination, ports, expires);
             assert!(
-                check(&[rule.clone()], &std::collections::BTreeSet::new()).is_err(),
+                check(std::slice::from_ref(&rule), &std::collections::BTreeSet::new()).is_err(),
                 "{rule:?}"
             );
         }

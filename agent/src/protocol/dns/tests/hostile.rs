@@ -27,7 +27,6 @@ fn in_frame(message: &[u8]) -> Vec<u8> {
     [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
 }
 
-#[allow(clippy::too_many_lines)]
 #[tokio::test]
 #[allow(clippy::too_many_lines)] // a table
 async fn each_fault_has_its_answer_and_its_entry() {

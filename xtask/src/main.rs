@@ -73,7 +73,7 @@ enum Command {
     VerifyBpf,
     /// Makes what is installed on hosts: .deb, .rpm, tarball, bill of materials, SHA256SUMS, in target/package/out.
     ///
-    /// The same commit makes the same bytes, wherever and whenever (`--twice` shows it). Installs the packers first.
+    /// The same commit is to make the same bytes, wherever and whenever: `--twice` compares. Installs the packers first.
     Dist(dist::Dist),
 }
 

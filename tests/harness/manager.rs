@@ -30,6 +30,8 @@ pub struct Manager {
     kept: Vec<(String, RawFd)>,
     /// How often the daemon may be silent before it is restarted; tells it so only.
     watchdog: Duration,
+    /// Descriptors that it has room for, as `FileDescriptorStoreMax=` says of a unit.
+    room: usize,
     /// Every assignment that was received, in order.
     said: Vec<String>,
 }
@@ -53,8 +55,14 @@ impl Manager {
             control,
             kept: Vec::new(),
             watchdog,
+            room: 1040,
             said: Vec::new(),
         })
+    }
+
+    /// From now on it keeps so many descriptors at most, and says so to what it starts.
+    pub fn limit(&mut self, room: usize) {
+        self.room = room;
     }
 
     /// `command` with everything that is kept, from descriptor 3 on.
@@ -88,6 +96,7 @@ impl Manager {
             .env("NOTIFY_SOCKET", &self.path)
             .env("LISTEN_FDS", all.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
+            .env("FDSTORE", self.room.to_string())
             .env("WATCHDOG_USEC", self.watchdog.as_micros().to_string());
         for (name, value) in command.get_envs() {
             if value.is_none() {
@@ -130,7 +139,13 @@ impl Manager {
                     nix::unistd::close(fd)?;
                 }
             }
-            self.kept.extend(passed.into_iter().map(|fd| (name.clone(), fd)));
+            for fd in passed {
+                if self.kept.len() < self.room {
+                    self.kept.push((name.clone(), fd));
+                } else {
+                    nix::unistd::close(fd)?;
+                }
+            }
             self.said.extend(lines);
         }
     }

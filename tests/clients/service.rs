@@ -192,9 +192,10 @@ fn not_one_connection_of_a_container_is_refused_either() {
         }
         let now = outcomes(&workload);
         ensure!((now.refused, now.broken) == (0, 0), "{}", workload.log());
-        for _ in 0..3 {
+        for round in 0..3 {
             site.daemon.kill9();
-            let question = container.python(site, "question", QUESTION, &over)?;
+            let name = format!("question-{round}");
+            let question = container.python(site, &name, QUESTION, &over)?;
             wait_until("the question to be asked", DEADLINE, || {
                 question.log().contains("sent")
             })?;

@@ -20,6 +20,18 @@ use nix::{
     sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
 };
 
+/// Moves descriptors to 3 and on, first to numbers that nothing has, as one that is moved could be in the way of what is
+/// not yet; closes all others, and becomes the program. Not a shell's work, which has descriptors of its own there.
+const PASS: &str = r#"
+import fcntl, os, sys
+aside = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 1000) for fd in sys.argv[1].split(",")]
+for n, fd in enumerate(aside):
+    os.dup2(fd, 3 + n)
+os.closerange(3 + len(aside), 4096)
+os.environ["LISTEN_PID"] = os.environ["WATCHDOG_PID"] = str(os.getpid())
+os.execvp(sys.argv[2], sys.argv[2:])
+"#;
+
 /// What it was told and given so far.
 pub struct Manager {
     notify: UnixDatagram,
@@ -71,21 +83,11 @@ impl Manager {
         self.said.clear();
         let mut all = vec![("control".to_owned(), self.control.as_raw_fd())];
         all.extend(self.kept.iter().cloned());
-        // First to numbers that nothing has, as what is moved could be in the way of what is not yet.
-        let aside = all
-            .iter()
-            .enumerate()
-            .map(|(n, (_, fd))| format!("{}<&{fd}", 200 + n));
-        let down = (0..all.len()).map(|n| format!("{}<&{}- ", 3 + n, 200 + n));
-        let moves: Vec<String> = aside.chain(down).collect();
+        let numbers: Vec<String> = all.iter().map(|(_, fd)| fd.to_string()).collect();
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
-        let mut shell = crate::world::dying("bash");
+        let mut shell = crate::world::dying("python3");
         shell
-            .arg("-c")
-            .arg(format!(
-                "exec {}; LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" \"$@\"",
-                moves.join(" ")
-            ))
+            .args(["-c", PASS, &numbers.join(",")])
             .arg(command.get_program())
             .args(command.get_args())
             .envs(

@@ -141,6 +141,8 @@ impl Namespaces {
             tagged: tags,
             told,
             known: BTreeMap::new(),
+            in_vain: BTreeSet::new(),
+            full: false,
         };
         let events = sys::readable(events).map_err(RedirectError::Netns)?;
         let mounts = File::open("/proc/self/mountinfo").and_then(sys::changing);
@@ -186,6 +188,9 @@ struct Manager {
     told: watch::Sender<Vec<u64>>,
     /// By inode, which is no other namespace's while this one is held.
     known: BTreeMap<u64, Known>,
+    /// Since the last look around: cookies of namespaces that could not be prepared, and whether there were too many.
+    in_vain: BTreeSet<u64>,
+    full: bool,
 }
 
 impl Manager {
@@ -269,32 +274,37 @@ impl Manager {
 
     /// A thread is where nobody listens yet.
     async fn prepare_for(&mut self, event: abi::Strange) {
-        if self.knows(event.netns) {
+        if self.knows(event.netns) || self.in_vain.contains(&event.netns) {
             return;
         }
-        self.prepare(
-            Path::new(&format!("/proc/{}/ns/net", event.tid)),
-            Some(event.netns),
-        )
-        .await;
+        let path = format!("/proc/{}/ns/net", event.tid);
+        let done = self.prepare(Path::new(&path), Some(event.netns)).await;
+        if !done && self.in_vain.len() < MAX {
+            self.in_vain.insert(event.netns);
+        }
     }
 
-    /// Listens in the namespace of this file; not if it is not the one that was `meant`.
-    async fn prepare(&mut self, path: &Path, meant: Option<u64>) {
+    /// Listens in the namespace of this file; not if it is not the one that was `meant`. False where that cannot be done:
+    /// to be tried again at the next look around, not at every event that a workload may cause.
+    async fn prepare(&mut self, path: &Path, meant: Option<u64>) -> bool {
         if self.known.len() >= MAX {
-            tracing::error!("more than {MAX} network namespaces: connects in others are denied");
-            return;
+            if !self.full {
+                tracing::error!("more than {MAX} network namespaces: connects in others are denied");
+            }
+            self.full = true;
+            return false;
         }
         let opened = match File::open(path) {
             Ok(file) => self.open(file, meant, Kept::default()).await,
             Err(error) => Err(RedirectError::Netns(error)),
         };
         match opened {
-            Ok(()) => {}
+            Ok(()) => true,
             // It went just now.
-            Err(RedirectError::Netns(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(RedirectError::Netns(error)) if error.kind() == std::io::ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::error!(path = %path.display(), "connects in a network namespace are denied: {error}");
+                false
             }
         }
     }
@@ -395,6 +405,8 @@ impl Manager {
 
     /// Prepares what appeared unnoticed, and lets go what two looks in a row found nobody in.
     async fn sweep(&mut self) {
+        self.in_vain.clear();
+        self.full = false;
         let tagged = self.tagged.borrow().clone();
         let mut found = netns::of_cgroups(tagged.iter().map(PathBuf::as_path));
         found.extend(netns::mounted());

@@ -67,8 +67,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         cgroup_mount: mount.clone(),
         agent_cgroup: config.redirect.agent_cgroup.clone(),
     };
-    let redirector =
-        BpfRedirector::start_with(&options, &mut kept).context("sockets cannot be redirected")?;
+    let redirector = BpfRedirector::start_with(&options, &mut kept, Arc::new(service::ServiceStore::new()))
+        .context("sockets cannot be redirected")?;
     let control = redirector.control();
     let socket = control::socket(&config.host.run_dir);
     let listener =
@@ -76,7 +76,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     // First what is of no use any more: its name may be that of what is kept from now on.
     service::let_go(&kept.left());
     drop(kept);
-    service::keep(redirector.to_keep());
+    let (name, listeners) = redirector.to_keep();
+    service::keep(name, &listeners);
     let core = Core::start(&config)?;
     let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();

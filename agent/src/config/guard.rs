@@ -95,8 +95,19 @@ pub struct Unix {
     pub workload: Option<WorkloadName>,
     /// Whether connections go through the agent, and not to the socket itself: the `[[upstream]]`, by name, as which
     /// they are carried.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "upstream")]
     pub redirect: Option<String>,
+}
+
+/// A name; there is no upstream that could be meant without one, which says who logs in and by which credential.
+fn upstream<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(from)? {
+        toml::Value::String(name) => Ok(Some(name)),
+        _ => Err(serde::de::Error::custom(
+            "redirect is the name of the [[upstream]] as which connections are carried, not a switch: \
+             write [[upstream]] with a name, and redirect = \"NAME\"; leave redirect out to have them go to the socket itself",
+        )),
+    }
 }
 
 impl Unix {
@@ -148,6 +159,19 @@ mod tests {
         let all = flag::FAMILIES | flag::IO_URING | flag::TRACE | flag::MOUNT | flag::UNIX | flag::MOVED_ENDS;
         assert_eq!(open.flags(), all);
         assert!(toml::from_str::<Guard>("iouring = \"allow\"").is_err());
+    }
+
+    #[test]
+    fn redirect_takes_a_name_and_says_so() {
+        let unix =
+            |redirect: &str| toml::from_str::<Unix>(&format!("path = \"/x\"\nowner = \"me\"\n{redirect}"));
+        assert_eq!(unix("").unwrap().redirect, None);
+        let named = unix("redirect = \"db\"").unwrap();
+        assert_eq!(named.redirect.as_deref(), Some("db"));
+        for switch in ["redirect = true", "redirect = false"] {
+            let error = unix(switch).unwrap_err().to_string();
+            assert!(error.contains("redirect = \"NAME\""), "{error}");
+        }
     }
 
     #[test]

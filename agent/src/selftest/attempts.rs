@@ -20,7 +20,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{address, sys};
+use super::{address, setuid, sys};
 
 /// What is sent, so that it is known again.
 pub(super) const WORDS: &[u8] = b"portcullis selftest";
@@ -55,6 +55,8 @@ pub(super) struct Targets {
     pub hidden: String,
     /// One that hands a socket made outside to whoever connects.
     pub giver: PathBuf,
+    /// This program once more, set-user-id.
+    pub helper: PathBuf,
 }
 
 /// What one attempt came to, as its process saw it.
@@ -81,6 +83,9 @@ fn enter(targets: &Targets) -> io::Result<()> {
 fn try_door(door: &str, t: &Targets) -> io::Result<()> {
     if door == "older-sockets" {
         return older(t);
+    }
+    if let setuid::AS_ROOT | setuid::AS_NOBODY = door {
+        return setuid::helped(door, t);
     }
     enter(t)?;
     match door {
@@ -188,6 +193,7 @@ fn local(door: &str, t: &Targets) -> io::Result<()> {
         }
         "mount-namespace" => mounted(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS),
         "mount-root" => mounted(CloneFlags::CLONE_NEWNS),
+        "setuid" => setuid::through_helper(t),
         "bpf" => sys::bpf_maps(),
         "host-network" => {
             // To the address that it has: nothing changes.
@@ -231,11 +237,11 @@ fn udp(to: SocketAddr) -> io::Result<OwnedFd> {
     sys::socket(domain(to), libc::SOCK_DGRAM, 0)
 }
 
-fn send_udp(to: SocketAddr) -> io::Result<()> {
+pub(super) fn send_udp(to: SocketAddr) -> io::Result<()> {
     sys::send(udp(to)?.as_fd(), WORDS, 0, &address::inet(to))
 }
 
-fn stream(to: SocketAddr) -> io::Result<OwnedFd> {
+pub(super) fn stream(to: SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp(to)?;
     sys::connect(socket.as_fd(), &address::inet(to))?;
     Ok(socket)
@@ -320,7 +326,7 @@ fn transparent(t: &Targets) -> io::Result<()> {
         .and(sent)
 }
 
-fn raw(t: &Targets) -> io::Result<()> {
+pub(super) fn raw(t: &Targets) -> io::Result<()> {
     let to = address::inet((t.v4, 0).into());
     let icmp = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)
         .and_then(|s| sys::send(s.as_fd(), &[8, 0, 0xf7, 0xfe, 0, 0, 0, 1], 0, &to));

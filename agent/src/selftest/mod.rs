@@ -11,6 +11,7 @@ mod address;
 mod attempts;
 mod host;
 mod range;
+mod setuid;
 mod sys;
 mod verdict;
 
@@ -29,6 +30,7 @@ use self::{
     attempts::{Seen, Targets},
     host::Outside,
     range::Range,
+    setuid::Helper,
 };
 use crate::redirect::doors::Judged;
 
@@ -61,6 +63,7 @@ pub fn run(
 ) -> anyhow::Result<Vec<Row>> {
     let range = Range::make()?;
     let outside = Outside::make()?;
+    let helper = Helper::make(program).context("the set-user-id helper")?;
     let targets = Targets {
         v4: range::THERE,
         v6: range::THERE6,
@@ -78,6 +81,7 @@ pub fn run(
         datagram: outside.path("datagram"),
         hidden: outside.hidden.clone(),
         giver: outside.path("giver"),
+        helper: helper.path(),
     };
     let mut rows = Vec::new();
     for door in doors {

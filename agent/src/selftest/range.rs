@@ -131,6 +131,8 @@ impl Range {
         brief[8..].copy_from_slice(&300_000_i64.to_ne_bytes());
         let _best_effort = sys::set(self.tcp.as_fd(), libc::SOL_SOCKET, libc::SO_SNDTIMEO, &brief);
         let _no_answer = sys::connect(self.tcp.as_fd(), &to);
+        // What it still repeats would be taken for a later attempt's.
+        let _dissolved = sys::connect(self.tcp.as_fd(), &address::none());
     }
 
     /// Sends a datagram from there to here.

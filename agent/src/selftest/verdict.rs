@@ -90,15 +90,7 @@ impl Report {
 
 /// Judges one attempt.
 pub(super) fn judge(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize) -> Row {
-    let (result, how) = if door.door == "setuid" {
-        // Every attempt here has had all that a set-user-id helper could get.
-        (
-            Verdict::Untried,
-            "every other attempt ran as root already".to_owned(),
-        )
-    } else {
-        came_to(door, seen, status, frames)
-    };
+    let (result, how) = came_to(door, seen, status, frames);
     Row {
         door: door.door.into(),
         mechanism: door.closed.map(|mechanism| mechanism.as_str().into()),
@@ -120,6 +112,10 @@ fn came_to(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize
     match seen {
         None => (Verdict::Untried, format!("the attempt said nothing ({status})")),
         Some(Seen::Refused(0)) => (Verdict::Untried, "there is no attempt for it".into()),
+        Some(Seen::Refused(libc::ENOTSUP)) if door.door == "setuid" => (
+            Verdict::Untried,
+            "set-user-id has no effect in the directory for temporary files".into(),
+        ),
         Some(Seen::Refused(errno)) => {
             let errno = Errno::from_raw(*errno);
             let absent = matches!(
@@ -173,6 +169,10 @@ mod tests {
         assert!(verdict("ptrace", Some(&Seen::Done), 0, 0).failed);
         assert_eq!(verdict("packet", None, libc::SIGKILL, 0).result, Verdict::Closed);
         assert_eq!(verdict("packet", None, 0, 0).result, Verdict::Untried);
+        let not_root = Seen::Refused(libc::ENOTSUP);
+        assert_eq!(verdict("setuid", Some(&not_root), 0, 0).result, Verdict::Untried);
+        assert!(verdict("setuid", Some(&not_root), 0, 1).failed);
+        assert_eq!(verdict("setuid", Some(&eperm), 0, 0).result, Verdict::Closed);
     }
 
     #[test]

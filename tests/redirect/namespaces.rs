@@ -1,7 +1,8 @@
 //! Workloads in network namespaces other than the agent's.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
+use e2e::container::Bundle;
 use nix::sched::{CloneFlags, setns};
 use portcullis::redirect::{BpfRedirector, Control, Redirector as _, bpf::Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -194,8 +195,8 @@ fn a_container_is_redirected() {
         let (pins, cgroup) = (Pins::new(), Cgroup::new());
         let (mut agent, control) = pins.start();
         control.tag(&cgroup.0).unwrap();
-        let bundle = Bundle::new("until busybox wget -q -O - http://203.0.113.9/; do :; done");
-        let container = bundle.run(&cgroup.0);
+        let bundle = Bundle::busybox("until busybox wget -q -O - http://203.0.113.9/; do :; done").unwrap();
+        let container = bundle.run(&cgroup.0).unwrap();
         let mut redirected = tokio::time::timeout(DEADLINE, agent.next_connection())
             .await
             .expect("no connection arrived")
@@ -211,55 +212,4 @@ fn a_container_is_redirected() {
         assert_eq!(String::from_utf8_lossy(&done.stdout), "masked");
         healthy(&control);
     });
-}
-
-/// An OCI bundle, removed at the end.
-struct Bundle(tempfile::TempDir);
-
-impl Bundle {
-    fn new(script: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().join("rootfs");
-        for below in ["bin", "proc", "dev", "sys"] {
-            fs::create_dir_all(root.join(below)).unwrap();
-        }
-        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("this test needs busybox-static");
-        symlink("busybox", root.join("bin/sh")).unwrap();
-        let spec = Command::new("crun")
-            .arg("spec")
-            .current_dir(directory.path())
-            .status();
-        assert!(spec.is_ok_and(|done| done.success()), "this test needs crun");
-        let file = directory.path().join("config.json");
-        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-        config["process"]["terminal"] = false.into();
-        config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", script]);
-        config["process"].as_object_mut().unwrap().remove("rlimits");
-        config["mounts"] = serde_json::json!([
-            { "destination": "/proc", "type": "proc", "source": "proc" },
-        ]);
-        config["linux"].as_object_mut().unwrap().remove("resources");
-        config["linux"]["namespaces"] = serde_json::json!([
-            { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
-        ]);
-        fs::write(&file, config.to_string()).unwrap();
-        Self(directory)
-    }
-
-    /// Runs it in a cgroup. crun does not know cgroup2 beside version 1, so it is shown cgroup2 alone.
-    fn run(&self, cgroup: &Path) -> std::process::Child {
-        let name = format!("portcullis-test-{}", std::process::id());
-        let script = format!(
-            "echo 0 > {cgroup}/cgroup.procs; mount -t cgroup2 cgroup2 /sys/fs/cgroup; \
-             exec crun --root {at}/state --cgroup-manager=disabled run -b {at} {name}",
-            cgroup = cgroup.display(),
-            at = self.0.path().display()
-        );
-        Command::new("unshare")
-            .args(["-m", "sh", "-c", &script])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
 }

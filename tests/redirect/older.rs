@@ -463,3 +463,34 @@ fn a_socket_that_no_hook_sees_ends_who_has_it() {
         healthy(&control);
     });
 }
+
+/// As systemd starts a service from version 254 on, where the kernel lets it.
+#[test]
+fn who_is_started_in_the_cgroup_from_outside_has_come_in() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let mut events = control.guard_events().unwrap().unwrap();
+        let into = cgroup.0.to_str().unwrap();
+        let started = crate::escapes::attempt(Path::new(""), &["clone-into", into]);
+        assert!(
+            matches!(&started, crate::escapes::Attempt::Said(said) if said.contains("child runs")),
+            "{started:?}"
+        );
+        let event = tokio::time::timeout(DEADLINE, events.next())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            portcullis::redirect::guard::outcome(&event),
+            Some(Outcome::ProcessArrived)
+        );
+        assert_eq!(
+            (event.tagged, count(&control, id, Outcome::ProcessArrived)),
+            (id.0, 1)
+        );
+        assert_ne!(event.pid, event.by);
+        healthy(&control);
+    });
+}

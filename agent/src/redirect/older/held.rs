@@ -107,9 +107,14 @@ impl Process {
         Some(process)
     }
 
+    /// Keeps it from doing anything more.
+    pub(super) fn stop(&self) -> io::Result<()> {
+        sys::process::signal(&self.pidfd, libc::SIGSTOP)
+    }
+
     /// Ends it.
     pub(super) fn kill(&self) -> io::Result<()> {
-        sys::process::kill(&self.pidfd)
+        sys::process::signal(&self.pidfd, libc::SIGKILL)
     }
 
     fn read(&mut self, namespaces: &mut Namespaces) -> io::Result<()> {

@@ -207,11 +207,21 @@ impl<'a> Look<'a> {
         }
         self.resolve(&listed);
         self.find_shared();
-        let mut done = self.destroy(listed, account)?;
-        for process in &self.processes {
-            done |= self.end(process, late.contains(&process.pid), account);
+        // What is destroyed wakes whoever waits for it, who must not use another in the time that is left.
+        let stopped = self
+            .processes
+            .iter()
+            .filter(|process| self.is_to_be_ended(process, late));
+        for process in stopped {
+            // Gone, it does nothing either.
+            let _gone = process.stop();
         }
-        Ok(done)
+        let destroyed = self.destroy(listed, account);
+        let mut ended = false;
+        for process in &self.processes {
+            ended |= self.end(process, late, account);
+        }
+        Ok(destroyed? || ended)
     }
 
     /// Whether a listed socket is one to know of.
@@ -253,7 +263,7 @@ impl<'a> Look<'a> {
     fn find_shared(&mut self) {
         let sockets = self.processes.iter().flat_map(|process| &process.sockets);
         let outside: BTreeSet<u64> = sockets
-            .filter(|held| brought(held))
+            .filter(|held| self.is_brought(held))
             .map(|held| held.inode)
             .collect();
         if outside.is_empty() {
@@ -325,7 +335,7 @@ impl<'a> Look<'a> {
     }
 
     /// Ends a process for what it has brought. Whether it did.
-    fn end(&self, process: &Process, late: bool, account: &mut Account) -> bool {
+    fn end(&self, process: &Process, late: &BTreeSet<u32>, account: &mut Account) -> bool {
         let unread = process
             .unread
             .as_ref()
@@ -335,7 +345,7 @@ impl<'a> Look<'a> {
             .iter()
             .filter(|held| self.is_brought(held))
             .collect();
-        if has.is_empty() && unread.is_none() || self.passes(process) && !late {
+        if has.is_empty() && unread.is_none() || self.is_waited_for(process, late) {
             return false;
         }
         let left: Vec<&Held> = has
@@ -351,7 +361,7 @@ impl<'a> Look<'a> {
         for held in left {
             name(settled, self.kept(held));
         }
-        if has.is_empty() || self.ask.brought != Brought::End || settled.ended {
+        if settled.ended || !self.is_to_be_ended(process, late) {
             return false;
         }
         match process.kill() {
@@ -360,6 +370,16 @@ impl<'a> Look<'a> {
             Err(error) => settled.error = Some(format!("it cannot be ended: {error}")),
         }
         settled.ended
+    }
+
+    fn is_waited_for(&self, process: &Process, late: &BTreeSet<u32>) -> bool {
+        self.passes(process) && !late.contains(&process.pid)
+    }
+
+    fn is_to_be_ended(&self, process: &Process, late: &BTreeSet<u32>) -> bool {
+        self.ask.brought == Brought::End
+            && process.sockets.iter().any(|held| self.is_brought(held))
+            && !self.is_waited_for(process, late)
     }
 
     fn is_brought(&self, held: &Held) -> bool {

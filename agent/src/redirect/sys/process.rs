@@ -32,12 +32,13 @@ pub(in crate::redirect) fn descriptor(process: impl AsFd, fd: RawFd) -> io::Resu
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, fd, 0) })
 }
 
-/// Ends the process: all of its threads, before any of them comes back from the kernel.
-pub(in crate::redirect) fn kill(process: impl AsFd) -> io::Result<()> {
+/// Sends a signal to the process. SIGKILL and SIGSTOP reach all of its threads, before any of them comes back from the
+/// kernel.
+pub(in crate::redirect) fn signal(process: impl AsFd, signal: libc::c_int) -> io::Result<()> {
     let process = process.as_fd().as_raw_fd();
     let nothing = std::ptr::null::<u8>();
     // Safety: takes numbers, and no `siginfo_t`.
-    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, libc::SIGKILL, nothing, 0) };
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, nothing, 0) };
     if sent == 0 {
         Ok(())
     } else {

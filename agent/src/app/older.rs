@@ -94,6 +94,15 @@ impl Older {
         }
     }
 
+    /// What was wrong before.
+    fn set_error(&self, id: CgroupId, error: Option<String>) -> Option<String> {
+        let mut seen = self.seen();
+        match error {
+            Some(error) => seen.entry(id).or_default().error.replace(error),
+            None => seen.get_mut(&id).and_then(|status| status.error.take()),
+        }
+    }
+
     /// What operators have to know: what goes on although it should not.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -157,56 +166,46 @@ impl Agent {
         on: &str,
         looked: Result<Result<Looked, E>, tokio::task::JoinError>,
     ) -> BTreeSet<u32> {
+        let failed = |error: &dyn std::fmt::Display| Looked {
+            error: Some(error.to_string()),
+            ..Looked::default()
+        };
         let looked = match looked {
             Ok(Ok(looked)) => looked,
-            Ok(Err(error)) => return self.not_settled(id, workload, on, &error.to_string()).await,
-            Err(error) => return self.not_settled(id, workload, on, &error.to_string()).await,
+            Ok(Err(error)) => failed(&error),
+            Err(error) => failed(&error),
         };
-        if let Some(status) = self.older.seen().get_mut(&id) {
-            status.error = None;
-        }
         for settled in &looked.processes {
             self.older.add(id, settled);
-            let outcome = match settled {
-                Settled { ended: true, .. } => "process_ended",
-                Settled {
-                    left: 0, error: None, ..
-                } => "sockets_destroyed",
-                _ => "sockets_left",
-            };
-            let truncated = settled.destroyed + settled.left > settled.sockets.len() as u64;
-            let detail = json!({
-                "outcome": outcome, "cgroup_id": id.0, "on": on, "pid": settled.pid, "start_ns": settled.start_ns,
-                "command": settled.command, "exe": settled.exe, "parents": settled.parents,
-                "destroyed": settled.destroyed, "left": settled.left, "sockets": settled.sockets,
-                "truncated": truncated, "error": settled.error,
-            });
+            self.lifecycle(workload, "older_sockets", entry(id, on, settled))
+                .await;
+        }
+        let before = self.older.set_error(id, looked.error.clone());
+        if let Some(error) = looked.error.filter(|error| before.as_ref() != Some(error)) {
+            tracing::error!(cgroup_id = id.0, "{error}");
+            let detail = json!({ "outcome": "sockets_left", "cgroup_id": id.0, "on": on, "error": error });
             self.lifecycle(workload, "older_sockets", detail).await;
         }
         looked.passing
     }
+}
 
-    async fn not_settled(
-        &self,
-        id: CgroupId,
-        workload: &WorkloadName,
-        on: &str,
-        error: &str,
-    ) -> BTreeSet<u32> {
-        tracing::error!(cgroup_id = id.0, "{error}");
-        let before = self
-            .older
-            .seen()
-            .entry(id)
-            .or_default()
-            .error
-            .replace(error.to_owned());
-        if before.as_deref() != Some(error) {
-            let detail = json!({ "outcome": "sockets_left", "cgroup_id": id.0, "on": on, "error": error });
-            self.lifecycle(workload, "older_sockets", detail).await;
-        }
-        BTreeSet::new()
-    }
+/// What an entry says of one process.
+fn entry(id: CgroupId, on: &str, settled: &Settled) -> serde_json::Value {
+    let outcome = match settled {
+        Settled { ended: true, .. } => "process_ended",
+        Settled {
+            left: 0, error: None, ..
+        } => "sockets_destroyed",
+        _ => "sockets_left",
+    };
+    let truncated = settled.destroyed + settled.left > settled.sockets.len() as u64;
+    json!({
+        "outcome": outcome, "cgroup_id": id.0, "on": on, "pid": settled.pid, "start_ns": settled.start_ns,
+        "command": settled.command, "exe": settled.exe, "parents": settled.parents,
+        "destroyed": settled.destroyed, "left": settled.left, "sockets": settled.sockets,
+        "truncated": truncated, "error": settled.error,
+    })
 }
 
 /// Looks at whoever came in, until the daemon ends. Half of the time at most: a workload that many processes come into has

@@ -26,9 +26,6 @@ pub enum RedirectError {
         /// Why, in words.
         why: &'static str,
     },
-    /// Sockets that are older than a tag could not be listed or destroyed.
-    #[error("sockets older than the tag cannot be dealt with: {0}")]
-    Older(#[source] io::Error),
     /// The cgroup is not tagged.
     #[error("cgroup {} is not tagged", .0.0)]
     NotTagged(CgroupId),
@@ -162,7 +159,6 @@ impl RedirectError {
             | Self::UnixPath { .. }
             | Self::UnixListen { .. }
             | Self::Watch { .. }
-            | Self::Older(_)
             | Self::Netns(_) => Reason::Interrupted,
         }
     }

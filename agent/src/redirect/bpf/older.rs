@@ -27,13 +27,15 @@ impl Control {
     /// Blocks for some milliseconds for each hundred processes, longer where sockets are found that were made outside.
     ///
     /// # Errors
-    /// When the kernel cannot list sockets, or not destroy them; then it is still to be done.
+    /// When it is not tagged. What the kernel cannot do is told of in the answer, and is still to be done.
     pub fn settle_older(&self, id: CgroupId, brought: Brought) -> Result<Looked, RedirectError> {
         if !self.is_new(id) {
             return Ok(Looked::default());
         }
         let looked = self.settle(id, true, brought, &BTreeSet::new())?;
-        self.state().is_settled(id)?;
+        if looked.error.is_none() {
+            self.state().is_settled(id)?;
+        }
         Ok(looked)
     }
 
@@ -66,7 +68,7 @@ impl Control {
             families: flags & flag::FAMILIES != 0,
             brought,
         };
-        older::settle(&ask, late)
+        Ok(older::settle(&ask, late))
     }
 }
 

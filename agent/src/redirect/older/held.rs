@@ -22,8 +22,9 @@ use socket2::SockRef;
 use super::Parent;
 use crate::redirect::{process, sys};
 
-/// Descriptors of one process that are looked at; one that has more is not looked at to its end, which is said.
-const DESCRIPTORS: usize = 1 << 17;
+/// Descriptors of one process that are looked at: as many as it can have, unless fs.nr_open was raised. One that has more
+/// counts as one that has a socket made outside.
+const DESCRIPTORS: usize = 1 << 20;
 /// Ancestors that are told of a process.
 const ANCESTORS: usize = 8;
 /// `O_CLOEXEC`, as proc_pid_fdinfo(5) has it.
@@ -61,6 +62,19 @@ pub(super) struct Held {
     pub(super) cookie: u64,
     /// Whether an exec of the process closes it, as far as every one of its descriptors goes.
     pub(super) passing: bool,
+}
+
+impl Held {
+    /// One that could not be had.
+    fn unseen(kind: &'static str, inode: u64) -> Self {
+        Self {
+            kind: Kind::Inet(kind),
+            made: Made::Unknown,
+            inode,
+            cookie: 0,
+            passing: false,
+        }
+    }
 }
 
 /// A process, for as long as it is looked at.
@@ -120,7 +134,14 @@ impl Process {
     fn read(&mut self, namespaces: &mut Namespaces) -> io::Result<()> {
         let mut found: BTreeMap<u64, Held> = BTreeMap::new();
         let result = (|| {
-            for (fd, _) in sockets(Path::new(&format!("/proc/{}", self.pid)))? {
+            let (all, whole) = sockets(Path::new(&format!("/proc/{}", self.pid)))?;
+            if !whole {
+                self.sockets.push(Held::unseen("more than can be looked at", 0));
+            }
+            for (fd, inode) in all {
+                if found.get(&inode).is_some_and(|held| held.made == Made::Inside) {
+                    continue;
+                }
                 let socket = match sys::process::descriptor(&self.pidfd, fd) {
                     Ok(socket) => socket,
                     // Closed meanwhile.
@@ -159,18 +180,13 @@ impl Process {
             if tid == self.pid || sys::process::share_descriptors(self.pid, tid) {
                 continue;
             }
-            let own = sockets(Path::new(&format!("/proc/{}/task/{tid}", self.pid))).unwrap_or_default();
+            let own = sockets(Path::new(&format!("/proc/{}/task/{tid}", self.pid)));
+            let (own, _) = own.unwrap_or_default();
             for (_, inode) in own.into_iter().filter(|(_, inode)| !known.contains(inode)) {
                 if let Ok(file) = fs::File::open(format!("/proc/{}/task/{tid}/ns/net", self.pid)) {
                     keep(namespaces, file.into());
                 }
-                self.sockets.push(Held {
-                    kind: Kind::Inet("a thread's own"),
-                    made: Made::Unknown,
-                    inode,
-                    cookie: 0,
-                    passing: false,
-                });
+                self.sockets.push(Held::unseen("a thread's own", inode));
             }
         }
     }
@@ -203,12 +219,12 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// Descriptors that are sockets, below /proc/PID or /proc/PID/task/TID: number and inode.
-pub(super) fn sockets(of: &Path) -> io::Result<Vec<(RawFd, u64)>> {
+/// Descriptors that are sockets, below /proc/PID or /proc/PID/task/TID: number and inode; and whether these are all.
+pub(super) fn sockets(of: &Path) -> io::Result<(Vec<(RawFd, u64)>, bool)> {
     let mut found = Vec::new();
     for (n, entry) in fs::read_dir(of.join("fd"))?.enumerate() {
         if n >= DESCRIPTORS {
-            return Err(io::Error::other("it has too many descriptors"));
+            return Ok((found, false));
         }
         let entry = entry?;
         let Ok(link) = fs::read_link(entry.path()) else {
@@ -220,7 +236,7 @@ pub(super) fn sockets(of: &Path) -> io::Result<Vec<(RawFd, u64)>> {
         let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
         found.extend(fd.zip(inode));
     }
-    Ok(found)
+    Ok((found, true))
 }
 
 /// `None` when it is no socket.

@@ -15,10 +15,11 @@ mod diag;
 mod held;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io,
     net::UdpSocket,
+    os::fd::OwnedFd,
     path::Path,
 };
 
@@ -28,7 +29,7 @@ use self::{
     diag::{Diag, LISTEN, Listed, Protocol},
     held::{Held, Kind, Made, Namespaces, Process},
 };
-use super::{RedirectError, cgroup};
+use super::cgroup;
 use crate::config::Brought;
 
 /// Sockets of one process that are named; beyond them there is a number.
@@ -108,25 +109,28 @@ pub struct Looked {
     pub processes: Vec<Settled>,
     /// Processes to be looked at once more: they may be between a fork and an exec.
     pub passing: BTreeSet<u32>,
+    /// What could not be found out, if anything: then there may be more.
+    pub error: Option<String>,
 }
 
 /// Looks, destroys and ends. `late` are processes that have been passing for long enough.
-pub(super) fn settle(ask: &Ask<'_>, late: &BTreeSet<u32>) -> Result<Looked, RedirectError> {
+pub(super) fn settle(ask: &Ask<'_>, late: &BTreeSet<u32>) -> Looked {
     let mut account = Account::default();
     let mut passing = BTreeSet::new();
     for _ in 0..LOOKS {
         let mut look = Look::new(ask);
-        let done = look.settle(late, &mut account).map_err(RedirectError::Older)?;
+        let done = look.settle(late, &mut account);
         let all = look.processes.iter().filter(|process| look.passes(process));
         passing = all.map(|process| process.pid).collect();
         if !done {
             break;
         }
     }
-    Ok(Looked {
+    Looked {
         processes: account.processes.into_values().collect(),
         passing,
-    })
+        error: account.error,
+    }
 }
 
 /// What was done in all looks.
@@ -135,6 +139,7 @@ struct Account {
     processes: BTreeMap<u32, Settled>,
     /// Inodes of sockets that are counted already.
     counted: BTreeSet<u64>,
+    error: Option<String>,
 }
 
 impl Account {
@@ -156,6 +161,10 @@ struct Look<'a> {
     /// The cgroups at and below the tag.
     cgroups: BTreeSet<u64>,
     processes: Vec<Process>,
+    /// Where in `processes` a socket is: the process, and its socket.
+    by_cookie: HashMap<u64, (usize, usize)>,
+    /// The same for those that could not be had.
+    by_inode: HashMap<u64, (usize, usize)>,
     namespaces: Namespaces,
     /// Inodes of sockets made outside that a process outside has, too.
     shared: BTreeSet<u64>,
@@ -182,28 +191,40 @@ impl<'a> Look<'a> {
         {
             held::keep(&mut namespaces, file.into());
         }
+        let (mut by_cookie, mut by_inode) = (HashMap::new(), HashMap::new());
+        for (n, process) in processes.iter().enumerate() {
+            // Without a number it is nobody's in the list.
+            for (at, held) in process
+                .sockets
+                .iter()
+                .enumerate()
+                .filter(|(_, held)| held.inode != 0)
+            {
+                match held.cookie {
+                    0 => by_inode.entry(held.inode).or_insert((n, at)),
+                    cookie => by_cookie.entry(cookie).or_insert((n, at)),
+                };
+            }
+        }
         Self {
             ask,
             cgroups,
             processes,
+            by_cookie,
+            by_inode,
             namespaces,
             shared: BTreeSet::new(),
         }
     }
 
-    /// Whether anything was done.
-    fn settle(&mut self, late: &BTreeSet<u32>, account: &mut Account) -> io::Result<bool> {
+    /// Whether anything was done. What the kernel does not list was made outside, for all that is known.
+    fn settle(&mut self, late: &BTreeSet<u32>, account: &mut Account) -> bool {
         let mut listed = Vec::new();
-        for (inode, namespace) in std::mem::take(&mut self.namespaces) {
-            let look = &*self;
-            let (again, inside) = (namespace.try_clone()?, |diag: &Diag| {
-                diag.list(|one| look.concerns(one))
-            });
-            let found = diag::within(namespace, inside)?;
-            if !found.is_empty() {
-                self.namespaces.insert(inode, again);
+        for (inode, namespace) in &self.namespaces {
+            match self.list(namespace) {
+                Ok(found) => listed.extend(found.into_iter().map(|one| (*inode, one))),
+                Err(error) => account.error = Some(format!("sockets cannot be listed: {error}")),
             }
-            listed.extend(found.into_iter().map(|one| (inode, one)));
         }
         self.resolve(&listed);
         self.find_shared();
@@ -216,12 +237,21 @@ impl<'a> Look<'a> {
             // Gone, it does nothing either.
             let _gone = process.stop();
         }
-        let destroyed = self.destroy(listed, account);
-        let mut ended = false;
-        for process in &self.processes {
-            ended |= self.end(process, late, account);
+        let mut done = false;
+        match self.destroy(listed, account) {
+            Ok(destroyed) => done |= destroyed,
+            Err(error) => account.error = Some(format!("sockets cannot be destroyed: {error}")),
         }
-        Ok(destroyed? || ended)
+        for process in &self.processes {
+            done |= self.end(process, late, account);
+        }
+        done
+    }
+
+    fn list(&self, namespace: &OwnedFd) -> io::Result<Vec<Listed>> {
+        diag::within(namespace.try_clone()?, |diag| {
+            diag.list(|listed| self.concerns(listed))
+        })
     }
 
     /// Whether a listed socket is one to know of.
@@ -232,13 +262,12 @@ impl<'a> Look<'a> {
                 .is_some_and(|(_, held)| held.made != Made::Inside)
     }
 
-    fn holder(&self, listed: &Listed) -> Option<(usize, &Held)> {
-        let is = |held: &Held| match held.cookie {
-            0 => held.inode != 0 && held.inode == u64::from(listed.inode),
-            cookie => cookie == listed.cookie,
-        };
-        let mut all = self.processes.iter().enumerate();
-        all.find_map(|(n, process)| Some((n, process.sockets.iter().find(|held| is(held))?)))
+    /// The first process that has it.
+    fn holder(&self, listed: &Listed) -> Option<(&Process, &Held)> {
+        let by_cookie = self.by_cookie.get(&listed.cookie);
+        let (process, held) = by_cookie.or_else(|| self.by_inode.get(&u64::from(listed.inode)))?;
+        let process = self.processes.get(*process)?;
+        Some((process, process.sockets.get(*held)?))
     }
 
     /// Where no hook could be asked, the kernel's list says where a socket was made; what it does not have was made
@@ -275,8 +304,8 @@ impl<'a> Look<'a> {
             if own.contains(&pid) {
                 continue;
             }
-            let theirs = held::sockets(Path::new(&format!("/proc/{pid}"))).unwrap_or_default();
-            let inodes = theirs.into_iter().map(|(_, inode)| inode);
+            let theirs = held::sockets(Path::new(&format!("/proc/{pid}")));
+            let inodes = theirs.unwrap_or_default().0.into_iter().map(|(_, inode)| inode);
             self.shared.extend(inodes.filter(|inode| outside.contains(inode)));
         }
     }
@@ -297,8 +326,8 @@ impl<'a> Look<'a> {
             for (one, result) in sockets.iter().zip(results) {
                 let holder = self.holder(one);
                 let new = account.counted.insert(u64::from(one.inode)) || one.inode == 0;
-                let settled = match holder.and_then(|(n, _)| self.processes.get(n)) {
-                    Some(process) => account.of(process),
+                let settled = match holder {
+                    Some((process, _)) => account.of(process),
                     None => account.processes.entry(0).or_default(),
                 };
                 let outside = holder.is_some_and(|(_, held)| brought(held));

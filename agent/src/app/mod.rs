@@ -113,11 +113,11 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
     agent.listen_unix(&present_config)?;
     agent.exempt_at_start().await.context("[[exempt]]")?;
+    tokio::spawn(older::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
     // When every tag has its workload, as below.
     tokio::spawn(guarding::follow(Arc::clone(&agent)));
-    tokio::spawn(older::follow(Arc::clone(&agent)));
     // When every tag has its workload: of another one nobody could say what its programs may do.
     let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();

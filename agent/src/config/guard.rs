@@ -19,6 +19,8 @@ pub struct Guard {
     pub mount: Mount,
     /// UNIX sockets that no `[[unix]]` lists.
     pub unix: Door,
+    /// What becomes of a process that has internet sockets made outside of the workload, which meet none of its hooks.
+    pub brought: Brought,
     /// What becomes of a process that somebody else moves out of the workload's cgroup. One that moves itself is killed.
     pub moved: Moved,
 }
@@ -79,6 +81,21 @@ pub enum Moved {
     Record,
     /// It is recorded, and ends at its next system call.
     Kill,
+}
+
+/// What becomes of sockets that were made outside of the workload's cgroup, and of the process that has them: since before
+/// the tag, since it was moved in, or by inheritance from whoever started it (socket activation, for one).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Brought {
+    /// The sockets are destroyed, and the process is ended: it could connect them anew, and no hook would see it. A socket
+    /// that a process outside has as well is not destroyed.
+    #[default]
+    End,
+    /// The sockets are destroyed once; the process goes on, and is on record.
+    Reset,
+    /// They are left as they are; the process is on record.
+    Allow,
 }
 
 /// `[[unix]]`: a UNIX socket that workloads may connect to.
@@ -153,11 +170,13 @@ mod tests {
         assert_eq!(Guard::default().flags(), 0);
         let open: Guard = toml::from_str(
             "families = \"allow\"\nio_uring = \"allow\"\ntrace = \"allow\"\nmount = \"allow\"\nunix = \"allow\"\n\
-             moved = \"kill\"",
+             moved = \"kill\"\nbrought = \"allow\"",
         )
         .unwrap();
         let all = flag::FAMILIES | flag::IO_URING | flag::TRACE | flag::MOUNT | flag::UNIX | flag::MOVED_ENDS;
         assert_eq!(open.flags(), all);
+        assert_eq!(open.brought, Brought::Allow);
+        assert_eq!(Guard::default().brought, Brought::End);
         assert!(toml::from_str::<Guard>("iouring = \"allow\"").is_err());
     }
 

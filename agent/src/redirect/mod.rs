@@ -17,6 +17,7 @@ pub mod features;
 pub mod guard;
 mod kept;
 mod netns;
+pub mod older;
 pub mod process;
 mod sys;
 pub mod tags;

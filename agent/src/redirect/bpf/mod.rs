@@ -9,6 +9,7 @@ mod flow;
 mod listen;
 mod load;
 mod namespaces;
+mod older;
 mod pin;
 mod resolver;
 mod settle;
@@ -164,6 +165,7 @@ impl BpfRedirector {
             procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
+            port: options.port,
             agent,
             exempt: Exemptions {
                 rules: take(&mut ebpf, "EXEMPT")?,

@@ -200,14 +200,21 @@ pub fn is_compat() -> Option<bool> {
     Some(member::<u32>(current(), &TASK_STATUS)? & TS_COMPAT != 0)
 }
 
+/// Whether the calling task is in the host's own user namespace. In another one everybody may have all capabilities over
+/// it, and change there what paths mean.
+#[inline(always)]
+pub fn is_of_host_users() -> Option<bool> {
+    let cred = member::<u64>(current(), &TASK_CRED)?;
+    let namespace = member::<u64>(cred, &CRED_USER_NS)?;
+    Some(member::<u32>(namespace, &USER_NS_LEVEL)? == 0)
+}
+
 /// Whether the calling task has CAP_SYS_ADMIN over the host, and not only in a user namespace of its own.
 #[inline(always)]
 pub fn is_host_admin() -> Option<bool> {
     let cred = member::<u64>(current(), &TASK_CRED)?;
-    let namespace = member::<u64>(cred, &CRED_USER_NS)?;
-    let level = member::<u32>(namespace, &USER_NS_LEVEL)?;
     let effective = member::<u64>(cred, &CRED_CAP_EFFECTIVE)?;
-    Some(level == 0 && effective >> CAP_SYS_ADMIN & 1 == 1)
+    Some(is_of_host_users()? && effective >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 /// A task's cgroup, of the second version.

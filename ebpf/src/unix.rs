@@ -2,7 +2,8 @@
 //!
 //! The address is the one that the caller gave, already in the kernel's memory: no other thread can change it. It is not
 //! resolved here, so a relative path, a symbolic link, `/proc/self/fd` or a hard link is another address than the one
-//! that is listed, and denied as such. What a listed path leads to is decided by who may write its directories.
+//! that is listed, and denied as such. What a listed path leads to is decided by who may write its directories, and by
+//! mounts: in a user namespace of its own, where anybody may mount, a workload's paths say nothing.
 //!
 //! aya knows neither this kind of program nor calls of kernel functions: the agent loads these two itself and puts the
 //! functions' ids in place of the made-up helpers below (`redirect/guard/load.rs`).
@@ -91,6 +92,10 @@ fn by_rule(ctx: &SockAddrContext, kernel_ctx: *mut c_void, tagged: Tagged, call:
     if !address(kernel_ctx as u64, &mut key) {
         failed(ctx, Site::UnixAddress);
         return Outcome::Failed;
+    }
+    // A process that is killed for a mount has made it all the same, for others of the same mount namespace.
+    if key.abstract_len == 0 && kernel::is_of_host_users() != Some(true) {
+        return Outcome::UnixDenied;
     }
     let Some(rule) = maps::UNIX_RULES.get_ptr_mut(key) else {
         return Outcome::UnixDenied;

@@ -223,6 +223,11 @@ fn what_runs_is_told_by_what_it_is() {
         std::fs::write(scratch.0.join("by.py"), python).unwrap();
         let by = scratch.0.join("by.py").display().to_string();
         let at = |name: &str| scratch.0.join(name).display().to_string();
+        let hostile = crate::escapes::program();
+        for copy in ["good", "evil"] {
+            scratch.copy("/bin/true", copy);
+        }
+        let refuses = !control.unavailable().iter().any(|one| one.program == "lsm_mount");
         let cases = [
             (at("bad"), "path"),
             (at("linked"), "path"),
@@ -232,6 +237,16 @@ fn what_runs_is_told_by_what_it_is() {
             (at("script"), "script"),
             (format!("{} {}", loader.display(), at("bad")), "loader"),
             (format!("{} {}", other_loader.display(), at("bad")), "loader"),
+            (
+                format!(
+                    "{} {} mounted-exec {} {}",
+                    hostile.display(),
+                    cgroup.0.display(),
+                    at("evil"),
+                    at("good")
+                ),
+                if refuses { "path" } else { "elsewhere" },
+            ),
         ];
         for (command, wanted) in cases {
             let asked = asking(workload, format!("run 1 {command}"));
@@ -241,11 +256,11 @@ fn what_runs_is_told_by_what_it_is() {
                 let (program, kind, given, cwd) = processes.identify(&executed);
                 assert!(executed.held && cwd.is_some());
                 processes.release(&executed);
-                let python = program
+                let starts_it = program
                     .path
                     .as_ref()
-                    .is_some_and(|p| p.to_string_lossy().contains("python3"));
-                if !python {
+                    .is_some_and(|p| p.to_string_lossy().contains("python3") || ***p == *hostile);
+                if !starts_it {
                     break (program, kind, given);
                 }
             };
@@ -261,10 +276,18 @@ fn check(command: &str, wanted: &str, hash: &str, script: &Path, found: (Arc<Pro
     let same = |program: &Program| program.sha256.as_deref() == Some(hash);
     match wanted {
         "path" => assert!(
-            same(&program) && kind == Kind::Program && !program.memfd,
+            same(&program) && kind == Kind::Program && program.host && !program.memfd,
             "{command}: {program:?}"
         ),
-        "memfd" => assert!(same(&program) && program.memfd, "{command}: {program:?}"),
+        "memfd" => assert!(
+            same(&program) && program.memfd && !program.host,
+            "{command}: {program:?}"
+        ),
+        // At the path of another file, which is there for the host.
+        "elsewhere" => assert!(
+            same(&program) && !program.host && program.path.as_ref().is_some_and(|p| p.ends_with("good")),
+            "{command}: {program:?}"
+        ),
         "script" => {
             assert_eq!(kind, Kind::Script, "{command}: {program:?}");
             assert_eq!(given.sha256.as_deref(), Some(&*hex_of(script)));

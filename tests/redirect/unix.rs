@@ -173,6 +173,33 @@ fn a_redirected_path_leads_to_the_agent_whether_or_not_it_is_there() {
     });
 }
 
+/// Where the guard kills for a mount and cannot refuse it, the mount is there for whoever shares the namespace.
+#[test]
+fn in_a_user_namespace_of_its_own_a_workload_has_no_paths() {
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| format!("{}/{name}", dir.path().display());
+        listener(&at("listed"), "listed");
+        listener(&at("docker.sock"), "docker");
+        control.set_unix(id, &[allow(&at("listed"))]).unwrap();
+        let listed = attempt(&cgroup.0, &["unix", &at("listed")]);
+        assert!(said(&listed).starts_with("listed ok"), "{listed:?}");
+        let there = attempt(&cgroup.0, &["mounted-unix", &at("docker.sock"), &at("listed")]);
+        let lacks = |program| control.unavailable().iter().any(|one| one.program == program);
+        // Hooks on sockets know whose it is, and are there only together with those that refuse the mount.
+        if lacks("connect_unix") {
+            assert!(said(&there).starts_with("listed ok"), "{there:?}");
+        } else {
+            assert!(said(&there).starts_with("err EPERM"), "{there:?}");
+            assert_eq!(count(&control, id, Outcome::UnixDenied), 1);
+        }
+        healthy(&control);
+    });
+}
+
 /// What this kernel does not load is said by name, and the rest goes on.
 #[test]
 fn optional_programs_are_loaded_or_named() {

@@ -37,7 +37,7 @@ impl Connected {
     }
 
     /// No byte comes any more, and the peer was told.
-    fn is_dead(mut self) {
+    fn ends_dead(mut self) {
         let end = self.0.read(&mut [0; 64]).unwrap_err();
         assert_eq!(end.kind(), ErrorKind::ConnectionReset);
     }
@@ -105,8 +105,8 @@ fn what_was_made_inside_is_destroyed_at_a_first_tag() {
 
         assert_eq!(workloads[0].ask("say after"), "err ECONNABORTED");
         assert_eq!(workloads[1].ask("say after"), "err ECONNABORTED");
-        v4.is_dead();
-        v6.is_dead();
+        v4.ends_dead();
+        v6.ends_dead();
         assert!(workloads[2].ask("udp-kept").starts_with("err"));
         udp.set_nonblocking(true).unwrap();
         assert_eq!(udp.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -190,7 +190,7 @@ fn who_brings_a_connection_is_ended_and_it_is_dead() {
                 (workload.pid(), 1, true)
             );
             assert_eq!(settled.sockets[0].made, "outside");
-            connected.is_dead();
+            connected.ends_dead();
             // Ended: it says nothing any more.
             assert_eq!(workload.answer(), "");
         }
@@ -217,7 +217,7 @@ fn what_is_brought_is_reset_or_let_as_configured() {
         let settled = only(&looked.processes);
         assert_eq!((settled.destroyed, settled.left, settled.ended), (1, 0, false));
         assert_eq!(workload.ask("say after"), "err ECONNABORTED");
-        connected.is_dead();
+        connected.ends_dead();
         let answer = workload.ask("tcp 203.0.113.9:80");
         assert!(answer.starts_with("ok"), "{answer}");
         next(&mut agent).await;
@@ -314,7 +314,7 @@ fn what_was_redirected_goes_on_through_tags_and_restarts() {
         let looked = control.settle_older(id, Brought::End).unwrap();
         assert_eq!(only(&looked.processes).pid, early.pid());
         assert_eq!(early.ask("say after"), "err ECONNABORTED");
-        older.is_dead();
+        older.ends_dead();
         assert_eq!(late.ask("say on"), "ok");
 
         // Another tag of the same cgroup, below it, or a restart is no first one.

@@ -130,9 +130,9 @@ impl Stage {
     /// How long it may take, the start of the machine included.
     fn limit(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Verify | Self::Doctor => 300,
-            Self::Service => 1800,
-            Self::Redirect => 3600,
+            Self::Verify | Self::Doctor => 900,
+            Self::Service => 3600,
+            Self::Redirect => 7200,
         })
     }
 
@@ -157,6 +157,10 @@ impl Stage {
                     .context("the redirect tests are not built")?;
                 payload.programs.push(tests.clone());
                 payload.programs.push(built.workload.clone());
+                // What they compile when they run.
+                payload
+                    .sources
+                    .push(root().canonicalize()?.join("tests/redirect/hostile"));
                 let filter = test.unwrap_or_default();
                 if !filter
                     .bytes()

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use portcullis::{
+    connection::Tag,
     identity::Actor,
     model::{CgroupId, WorkloadName},
 };
@@ -161,5 +162,48 @@ async fn a_stopping_agent_ends_connections_between_operations() -> Result<()> {
         .await;
     assert_eq!(cut, 0, "an idle connection does not wait for the deadline");
     closed(&mut workload).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cgroup_at_its_limit_keeps_no_other_out() -> Result<()> {
+    let rig = Rig::new(ALLOW, "[limits]\nworkload_connections = 2").await?;
+    let other = CgroupId(9);
+    rig.core.front.workloads.add(
+        other,
+        Tag {
+            workload: WorkloadName::new("bot")?,
+            cgroup: "/other".into(),
+            source: "config",
+        },
+    );
+    let upstream = Upstream::start(CUSTOMER).await?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.address);
+    let mut first = rig.connect(upstream.address).await;
+    let _second = rig.connect(upstream.address).await;
+    let mut third = rig.connect(upstream.address).await;
+    closed(&mut third).await?;
+    let mut elsewhere = rig.connect_from(other, upstream.address).await;
+    assert!(
+        exchange(&mut elsewhere, &request)
+            .await?
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(exchange(&mut first, &request).await?.starts_with("HTTP/1.1 200"));
+    drop(first);
+    // Its place is given back when its session has ended.
+    let ended = "SELECT 1 FROM entry WHERE json_extract(body,'$.event') = 'close'";
+    assert_eq!(rig.await_rows(ended).await?.len(), 1);
+    let again = async {
+        loop {
+            let mut fourth = rig.connect(upstream.address).await;
+            if let Ok(answer) = exchange(&mut fourth, &request).await {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(30), again).await?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Ok(())
 }

@@ -132,8 +132,11 @@ fn check(config: &Config) -> Result<(), String> {
     config.dns.check()?;
     super::exempt::check(&config.exempt, &workloads)?;
     config.retention.check(config.approvals.issuer.is_some())?;
-    if config.limits.head_bytes < 1024 || config.limits.connections == 0 {
-        return Err("[limits]: head_bytes is at least 1024 and connections at least 1".into());
+    let limits = &config.limits;
+    if limits.head_bytes < 1024 || limits.connections == 0 || limits.workload_connections == 0 {
+        return Err(
+            "[limits]: head_bytes is at least 1024, connections and workload_connections at least 1".into(),
+        );
     }
     Ok(())
 }

@@ -308,6 +308,8 @@ pub struct Tls {
 pub struct Limits {
     /// Connections at once, over all workloads.
     pub connections: usize,
+    /// Of these, those of one tagged cgroup at most, so that it cannot keep others out.
+    pub workload_connections: usize,
     /// Bytes of one HTTP head.
     pub head_bytes: usize,
     /// Bytes of a response held back to keep its Content-Length.
@@ -334,6 +336,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            workload_connections: 4096,
             head_bytes: 64 * 1024,
             hold_bytes: 64 * 1024,
             statement_bytes: 1024 * 1024,

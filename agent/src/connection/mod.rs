@@ -4,6 +4,7 @@
 //! the gate for each operation, and the gate alone lets anything go upstream.
 
 mod dial;
+mod share;
 mod tally;
 mod workloads;
 
@@ -11,8 +12,12 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use self::dial::{Legs, UpstreamDial};
+use self::{
+    dial::{Legs, UpstreamDial},
+    share::Place,
+};
 pub use self::{
+    share::Shares,
     tally::{Tallied, Tally},
     workloads::{Tag, Workloads},
 };
@@ -26,7 +31,7 @@ use crate::{
     identity::{Identities, IdentityHandle},
     io::BoxStream,
     mask::MaskRules,
-    model::{Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
+    model::{CgroupId, Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
     protocol::Registry,
     redirect::{Namespace, Processes, RedirectError, Redirected, Redirector, UnixDestination},
     tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
@@ -48,6 +53,8 @@ pub struct Front {
     pub workloads: Workloads,
     /// What became of their connections, for the reconciliation with the kernel's counters.
     pub tally: Tally,
+    /// How many they have at once.
+    pub shares: Shares,
     /// Who the workloads are.
     pub identities: Identities,
     /// Masking rules in force.
@@ -110,16 +117,26 @@ impl Front {
             };
             let (tagged, transport) = (redirected.origin.tagged, redirected.transport);
             self.tally.taken(tagged, transport);
-            if self.shared.drain.is_stopping() || self.shared.drain.live() >= self.limits.load().connections {
+            let Some(place) = self.place(tagged) else {
                 self.shared.metrics.turned_away();
                 self.tally.turned_away(tagged, transport);
                 continue;
-            }
+            };
             let front = Arc::clone(&self);
-            self.shared
-                .drain
-                .spawn(async move { front.serve(redirected).await });
+            self.shared.drain.spawn(async move {
+                front.serve(redirected).await;
+                drop(place);
+            });
         }
+    }
+
+    /// A place for one more connection: none while the agent stops, or at a limit.
+    fn place(&self, tagged: CgroupId) -> Option<Place> {
+        let (drain, limits) = (&self.shared.drain, self.limits.load());
+        if drain.is_stopping() || drain.live() >= limits.connections {
+            return None;
+        }
+        self.shares.enter(tagged, limits.workload_connections)
     }
 
     /// Serves one connection to its end.

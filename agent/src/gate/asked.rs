@@ -46,10 +46,9 @@ impl Gate {
         let Ok(operation) = Lookup::of(host).operation() else {
             return false;
         };
-        let Ok(identity) = self.connection.identity.check() else {
+        let Ok(known) = self.who() else {
             return false;
         };
-        let known = self.known(identity);
         let set = self.inner.shared.policy.current();
         self.decide(&set, &known, &operation, None).effect == Effect::Allow
     }

@@ -13,8 +13,7 @@ impl Gate {
             hide::hide(self.secrets(), operation);
         }
         let set = self.inner.shared.policy.current();
-        if let Ok(identity) = self.connection.identity.check() {
-            let known = self.known(identity);
+        if let Ok(known) = self.who() {
             let decisions: Vec<_> = operations
                 .iter()
                 .map(|o| self.decide(&set, &known, o, None))
@@ -37,13 +36,10 @@ impl Gate {
     /// the first denial.
     async fn authorize_all(&self, operations: Vec<Operation>) -> Result<Vec<Permit>, Denied> {
         let set = self.inner.shared.policy.current();
-        let refusing = match self.connection.identity.check() {
-            Ok(identity) => {
-                let known = self.known(identity);
-                operations
-                    .iter()
-                    .position(|o| self.decide(&set, &known, o, None).effect != Effect::Allow)
-            }
+        let refusing = match self.who() {
+            Ok(known) => operations
+                .iter()
+                .position(|o| self.decide(&set, &known, o, None).effect != Effect::Allow),
             Err(_) => Some(0),
         };
         let Some(refusing) = refusing else {

@@ -18,11 +18,7 @@ impl Gate {
         hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
-        let known = self
-            .connection
-            .identity
-            .check()
-            .map(|identity| self.known(identity));
+        let known = self.who();
         let would = match &known {
             Ok(known) => self.decide(&set, known, &operation, None),
             Err(reason) => self.denial(&set, *reason),

@@ -166,13 +166,7 @@ impl Gate {
     /// Decides an operation again, with what humans said.
     async fn admit_approved(&self, operation: &Operation, approval: &Approval) -> Result<Permit, Denied> {
         let set = self.inner.shared.policy.current();
-        let known = match self.connection.identity.check() {
-            Ok(identity) => self.known(identity),
-            Err(reason) => {
-                let decision = self.denial(&set, reason);
-                return Err(self.deny(operation, None, decision, None).await);
-            }
-        };
+        let known = self.identified(&set, operation).await?;
         let decision = self.decide(&set, &known, operation, Some(approval));
         match decision.effect {
             Effect::Allow => {
@@ -295,7 +289,7 @@ impl Waiting {
     /// Records why none of them goes.
     async fn deny(self, gate: &Gate, ended: &Ended) -> Denied {
         let set = gate.inner.shared.policy.current();
-        let known = gate.connection.identity.check().ok().map(|i| gate.known(i));
+        let known = gate.who().ok();
         let mut said = None;
         for (at, item) in self.items.iter().enumerate() {
             let mine = at == ended.at;

@@ -14,6 +14,7 @@ mod hide;
 mod hold;
 mod names;
 mod permit;
+mod record;
 mod resolver;
 mod room;
 mod standing;
@@ -21,12 +22,9 @@ mod standing;
 pub mod testing;
 mod upstream;
 
-use std::{
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use serde_json::value::RawValue;
@@ -52,10 +50,10 @@ use crate::{
     ledger::Ledger,
     mask::{MaskRules, Secrets},
     model::{
-        Decision, Effect, Identity, Obligations, Operation, OperationId, OriginalDst, Process, Reason,
-        SessionId, Transport, WorkloadName,
+        Decision, Effect, Identity, Operation, OperationId, OriginalDst, Process, Reason, SessionId,
+        Transport, WorkloadName,
     },
-    policy::{Approval, DecisionCache, PolicySet, PolicyStore, Principal, Query},
+    policy::{Approval, DecisionCache, PolicyStore, Principal},
     telemetry::Metrics,
 };
 
@@ -356,12 +354,9 @@ impl Gate {
         hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
-        let known = match self.connection.identity.check() {
-            Ok(identity) => self.known(identity),
-            Err(reason) => {
-                let decision = self.denial(&set, reason);
-                return Verdict::Denied(self.deny(&operation, None, decision, None).await);
-            }
+        let known = match self.identified(&set, &operation).await {
+            Ok(known) => known,
+            Err(denied) => return Verdict::Denied(denied),
         };
         let decision = self.decide(&set, &known, &operation, None);
         match decision.effect {
@@ -392,7 +387,7 @@ impl Gate {
             Ok(seq) => seq,
             Err(_) => {
                 self.count(operation, Effect::Deny, Reason::LedgerUnavailable);
-                return Err(denied(operation, &decision, Reason::LedgerUnavailable));
+                return Err(Denied::of(operation, &decision, Reason::LedgerUnavailable));
             }
         };
         let permit = Permit::new(Arc::clone(&self.inner), operation.id, seq, Arc::clone(&decision));
@@ -400,7 +395,7 @@ impl Gate {
         if let Err(reason) = self.connection.identity.check() {
             self.count(operation, Effect::Deny, reason);
             let _ = permit.finish(reason, "").await;
-            return Err(denied(operation, &decision, reason));
+            return Err(Denied::of(operation, &decision, reason));
         }
         self.permitted.store(true, Ordering::Release);
         self.count(operation, Effect::Allow, decision.reason);
@@ -410,13 +405,7 @@ impl Gate {
     /// Decides again what was allowed beside something that was held.
     async fn admit_again(&self, operation: &Operation) -> Result<Permit, Denied> {
         let set = self.inner.shared.policy.current();
-        let known = match self.connection.identity.check() {
-            Ok(identity) => self.known(identity),
-            Err(reason) => {
-                let decision = self.denial(&set, reason);
-                return Err(self.deny(operation, None, decision, None).await);
-            }
-        };
+        let known = self.identified(&set, operation).await?;
         let decision = self.decide(&set, &known, operation, None);
         if decision.effect == Effect::Allow {
             return self.admit(operation, &known, decision, None).await;
@@ -433,140 +422,9 @@ impl Gate {
         hide::hide(self.secrets(), &mut operation);
         self.operations.fetch_add(1, Ordering::Relaxed);
         let set = self.inner.shared.policy.current();
-        let known = self
-            .connection
-            .identity
-            .check()
-            .ok()
-            .map(|identity| self.known(identity));
+        let known = self.who().ok();
         self.deny(&operation, known.as_ref(), self.denial(&set, reason), None)
             .await
-    }
-
-    fn decide(
-        &self,
-        set: &Arc<PolicySet>,
-        known: &Known,
-        operation: &Operation,
-        approval: Option<&Approval>,
-    ) -> Arc<Decision> {
-        let query = Query {
-            principal: &known.principal,
-            operation,
-            process: &self.connection.process,
-            now_ns: self.inner.shared.clock.now_ns(),
-            classes: self.connection.mask.classes(),
-            approval,
-        };
-        self.lock().cache.decide(set, &query)
-    }
-
-    async fn deny(
-        &self,
-        operation: &Operation,
-        known: Option<&Known>,
-        decision: Arc<Decision>,
-        approval: Option<&Approval>,
-    ) -> Denied {
-        self.count(operation, Effect::Deny, decision.reason);
-        // Where the ledger cannot take the denial either, it counts the loss and records it as a gap later.
-        let _ = self
-            .write(operation, known, &decision, approval.map(Into::into))
-            .await;
-        denied(operation, &decision, decision.reason)
-    }
-
-    /// As `deny`, of what was held and is not approved.
-    async fn deny_held(
-        &self,
-        operation: &Operation,
-        known: Option<&Known>,
-        decision: Arc<Decision>,
-        request: Option<uuid::Uuid>,
-    ) -> Denied {
-        self.count(operation, Effect::Deny, decision.reason);
-        let approval = request.map(body::ApprovalBody::request);
-        let _ = self.write(operation, known, &decision, approval).await;
-        Denied {
-            request: request.map(|id| self.asked(id)),
-            ..denied(operation, &decision, decision.reason)
-        }
-    }
-
-    async fn write(
-        &self,
-        operation: &Operation,
-        known: Option<&Known>,
-        decision: &Decision,
-        approval: Option<body::ApprovalBody<'_>>,
-    ) -> Result<crate::model::Seq, crate::ledger::LedgerError> {
-        let classes = self.connection.mask.classes();
-        let entry = body::operation(body::OperationParts {
-            at: self.inner.shared.clock.now_ns(),
-            host: &self.inner.shared.host,
-            session: self.connection.session,
-            workload: &self.connection.workload,
-            process: &self.process,
-            identity: known.map(|k| &*k.body),
-            operation,
-            decision,
-            approval,
-            mask: decision
-                .obligations
-                .mask
-                .iter()
-                .filter_map(|c| classes.name(c))
-                .map(|n| &**n)
-                .collect(),
-        });
-        let begun = Instant::now();
-        let seq = self.inner.shared.ledger.append(entry).await?;
-        self.inner.shared.metrics.durable(begun.elapsed());
-        Ok(seq)
-    }
-
-    fn count(&self, operation: &Operation, effect: Effect, reason: Reason) {
-        self.inner
-            .shared
-            .metrics
-            .operation(operation.protocol, effect, reason);
-    }
-
-    fn denial(&self, set: &PolicySet, reason: Reason) -> Arc<Decision> {
-        Arc::new(Decision {
-            effect: Effect::Deny,
-            reason,
-            message: None,
-            policies: Arc::from([]),
-            controls: Arc::from([]),
-            approval: Arc::from([]),
-            hold: None,
-            policy_set: Arc::clone(set.hash()),
-            obligations: Obligations::default(),
-        })
-    }
-
-    fn known(&self, identity: Arc<Identity>) -> Known {
-        let mut memory = self.lock();
-        if let Some(known) = &memory.known
-            && Arc::ptr_eq(&known.identity, &identity)
-        {
-            return known.clone();
-        }
-        let principal = Principal {
-            workload: self.connection.workload.clone(),
-            groups: Arc::clone(&identity.groups),
-            issuer: Arc::clone(&identity.issuer),
-            subject: Arc::clone(&identity.subject),
-        };
-        let body = body::identity(&identity);
-        let known = Known {
-            identity,
-            principal: Arc::new(principal),
-            body,
-        };
-        memory.known = Some(known.clone());
-        known
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -581,15 +439,4 @@ fn is_literal(host: &str, address: std::net::IpAddr) -> bool {
         .unwrap_or(host);
     bare.parse::<std::net::IpAddr>()
         .is_ok_and(|ip| ip.to_canonical() == address.to_canonical())
-}
-
-fn denied(operation: &Operation, decision: &Decision, reason: Reason) -> Denied {
-    Denied {
-        reason,
-        entry: operation.id,
-        policies: Arc::clone(&decision.policies),
-        message: decision.message.clone(),
-        approval: Arc::clone(&decision.approval),
-        request: None,
-    }
 }

@@ -12,13 +12,14 @@ const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
 /// A desk that Slack may send to; `UADA` is ada, `UBOT` the workload's own subject.
 async fn desk() -> Result<Desk> {
-    let secret = tempfile::NamedTempFile::new()?.into_temp_path().keep()?;
+    let secret = tempfile::NamedTempFile::new()?.into_temp_path();
     std::fs::write(&secret, SECRET)?;
     let more = format!(
         "slack_signing_credential = \"slack\"\nslack_users = {{ UADA = \"ada\", UBOT = \"agent-7\" }}\n\
          [[credential]]\nname = \"slack\"\nfile = \"{}\"\n",
         secret.display()
     );
+    // Read when it starts.
     Desk::with(&more).await
 }
 

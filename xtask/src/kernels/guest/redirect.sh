@@ -5,7 +5,7 @@ export PORTCULLIS_TEST_PART=10
 "$TESTS" --list --ignored --format terse >/tmp/ignored
 passed=0
 failed=
-for test in $("$TESTS" --list --format terse "$FILTER" | grep -vxF -f /tmp/ignored | sed -n 's/: test$//p'); do
+for test in $("$TESTS" --list --format terse $FILTERS | grep -vxF -f /tmp/ignored | sed -n 's/: test$//p'); do
     began=$(date +%s)
     if timeout --kill-after=5 600 "$TESTS" --exact "$test" --nocapture >/tmp/test.out 2>&1; then
         result=ok

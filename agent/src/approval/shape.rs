@@ -158,7 +158,7 @@ fn exec(operation: &Operation) -> Vec<Kind> {
         "" => String::new(),
         given => format!(" of {given}"),
     };
-    let fixed = ["sha256", "kind", "given", "given_sha256", "uid", "memfd"].map(Condition::Same);
+    let fixed = ["sha256", "host", "kind", "given", "given_sha256", "uid", "memfd"].map(Condition::Same);
     let conditions = fixed.into_iter().chain([Condition::Resource]).collect();
     vec![(
         format!("any run of {path}{given} as it is now (SHA-256 {hash}), with any arguments"),

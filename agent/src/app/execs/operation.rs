@@ -73,6 +73,7 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
         ("name", executed.name.to_string_lossy().into_owned().into()),
         ("parents", Value::Set(parents(&found.parents))),
         ("path", path.clone().into()),
+        ("host", found.program.host.into()),
         ("uid", i64::from(executed.uid).into()),
         ("device", i64::from(executed.file.dev).into()),
         (
@@ -102,6 +103,8 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
             .map(|p| p.to_string_lossy().into_owned().into()),
     );
     set("given_sha256", found.given.sha256.clone().map(Value::String));
+    let given = found.given.path.is_some().then_some(found.given.host);
+    set("given_host", given.map(Value::from));
     let hash = found.program.sha256.iter();
     Operation {
         id: OperationId::new(),

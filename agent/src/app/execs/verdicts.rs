@@ -16,7 +16,7 @@ use crate::{
 
 /// What of an exec is the same for each of a file, as long as the file is.
 /// A new hard link, and on most file systems a new name, changes the inode and so makes it another file.
-const OF_THE_FILE: [&str; 4] = ["path", "sha256", "memfd", "loader"];
+const OF_THE_FILE: [&str; 5] = ["path", "host", "sha256", "memfd", "loader"];
 /// The longest that a verdict holds.
 const MOST: Duration = Duration::from_secs(3600);
 /// How often it is looked whether policy or a workload's groups have changed.

@@ -18,7 +18,10 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::memfd::{MFdFlags, memfd_create},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        statfs::{FUSE_SUPER_MAGIC, fstatfs},
+    },
 };
 
 use super::{
@@ -60,7 +63,11 @@ impl Kind {
 pub struct Program {
     /// Its path, in the process's own view; `None` where nobody could tell any more.
     pub path: Option<Arc<PathBuf>>,
-    /// SHA-256 of its content, hex; `None` where it could not be read any more, or is too large.
+    /// The host has the same file at this path: in a mount namespace of its own, or a container, a process may find
+    /// anything there.
+    pub host: bool,
+    /// SHA-256 of its content, hex; `None` where it could not be read any more, is too large, or is made up by another
+    /// process with each read (FUSE).
     pub sha256: Option<Arc<str>>,
     /// It is in memory only (memfd_create(2)).
     pub memfd: bool,
@@ -88,11 +95,21 @@ pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
         }
     };
     Program {
+        host: file
+            .as_ref()
+            .zip(path.as_ref())
+            .is_some_and(|(f, p)| is_hosts(f, p)),
         path: path.map(Arc::new),
         sha256: file.as_ref().and_then(hash),
         memfd: in_memory(id.dev),
         loader: file.as_ref().is_some_and(elf::is_loader),
     }
+}
+
+/// Whether a process runs what has the same path in its own view.
+pub(super) fn is_called(pid: u32, program: &Program) -> bool {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    path.as_ref() == program.path.as_deref()
 }
 
 /// What an interpreter or a loader is given to run, where it is that; opened as the process would.
@@ -130,6 +147,21 @@ fn is(file: &File, id: FileId) -> bool {
     })
 }
 
+/// Whether the host has this very file at `path`. What the host has is what its first process sees: this one may be in
+/// a mount namespace of its own.
+fn is_hosts(file: &File, path: &Path) -> bool {
+    let same = || {
+        let root = File::open("/proc/1/root").or_else(|_| File::open("/")).ok()?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let there = File::from(openat2(root, path, how).ok()?).metadata().ok()?;
+        let here = file.metadata().ok()?;
+        Some((there.dev(), there.ino()) == (here.dev(), here.ino()))
+    };
+    path.is_absolute() && same() == Some(true)
+}
+
 fn as_process(pid: u32, name: &OsStr) -> Program {
     open_as(pid, name).map_or_else(
         || Program {
@@ -142,8 +174,10 @@ fn as_process(pid: u32, name: &OsStr) -> Program {
 
 fn of_file(file: &File, name: &OsStr) -> Program {
     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let path = path.unwrap_or_else(|_| name.into());
     Program {
-        path: Some(Arc::new(path.unwrap_or_else(|_| name.into()))),
+        host: is_hosts(file, &path),
+        path: Some(Arc::new(path)),
         sha256: hash(file),
         memfd: file.metadata().is_ok_and(|m| in_memory(kernel_device(m.dev()))),
         loader: false,
@@ -199,7 +233,7 @@ fn is_script(mut file: &File) -> bool {
 
 fn hash(file: &File) -> Option<Arc<str>> {
     use std::os::unix::fs::FileExt as _;
-    if file.metadata().ok()?.len() > MOST {
+    if file.metadata().ok()?.len() > MOST || fstatfs(file).ok()?.filesystem_type() == FUSE_SUPER_MAGIC {
         return None;
     }
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);

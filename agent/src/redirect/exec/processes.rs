@@ -256,10 +256,13 @@ impl Shared {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A file, hashed once.
+    /// A file, hashed once. What the host does not have at its path is another file's name elsewhere.
     fn program(&self, pid: u32, id: FileId, name: &OsStr) -> Arc<Program> {
-        if let Some(known) = self.files().get(&id) {
-            return Arc::clone(known);
+        let known = self.files().get(&id).cloned();
+        if let Some(known) = known
+            && (known.host || file::is_called(pid, &known))
+        {
+            return known;
         }
         let program = Arc::new(file::identify(pid, id, name));
         if program.sha256.is_some() && !program.memfd && file::settled(id) {

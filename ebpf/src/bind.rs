@@ -5,7 +5,10 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::programs::SockAddrContext;
-use portcullis_abi::{Outcome, Site};
+use portcullis_abi::{
+    Outcome, Site,
+    guard::{NOBODY4, NOBODY6},
+};
 
 use crate::{
     connect::{self, ALLOW, DENY, LOOPBACK6},
@@ -34,7 +37,10 @@ fn decide(ctx: &SockAddrContext, addr: [u32; 4]) -> i32 {
         return ALLOW;
     }
     let Some(tagged) = tagged::of_current() else {
-        failed(ctx, Site::BindUntagged);
+        // The agent asks whether a socket meets this hook.
+        if addr != NOBODY4 && addr != NOBODY6 {
+            failed(ctx, Site::BindUntagged);
+        }
         return DENY;
     };
     let flow = Flow {

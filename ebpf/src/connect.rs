@@ -141,7 +141,7 @@ fn tcp(ctx: &SockAddrContext, tagged: Tagged, addr: [u32; 4]) -> (Outcome, Verdi
         return (Outcome::Exempt, Verdict::Pass);
     }
     let netns = unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast()) };
-    let Some(ports) = netns::ports(netns) else {
+    let Some(ports) = netns::needed(netns) else {
         return (Outcome::NetnsUnknown, Verdict::Deny);
     };
     match keep(ctx, tagged, netns, addr) {

@@ -11,6 +11,7 @@
 mod bind;
 mod connect;
 mod egress;
+mod entered;
 mod errors;
 mod exec;
 mod exempt;
@@ -179,6 +180,20 @@ pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
     exec::held_call();
+    0
+}
+
+/// Every new thread of the host, for the network namespace that it is in.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn netns_fork(ctx: RawTracePointContext) -> i32 {
+    entered::forked(&ctx);
+    0
+}
+
+/// Every exec of the host, for the same.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn netns_exec(ctx: RawTracePointContext) -> i32 {
+    entered::executed(&ctx);
     0
 }
 

@@ -43,7 +43,7 @@ pub fn kill(ctx: &RawTracePointContext) {
     }
 }
 
-/// Tells the agent of `process`.
+/// Tells the agent of `process`: whether there was room to.
 #[inline(always)]
 pub fn tell(
     ctx: &RawTracePointContext,
@@ -51,10 +51,10 @@ pub fn tell(
     outcome: Outcome,
     process: (u64, u32),
     about: (u64, u32),
-) {
+) -> bool {
     let Some(mut event) = maps::GUARD_EVENTS.reserve(0) else {
         failed(ctx, Site::GuardEvent);
-        return;
+        return false;
     };
     event.write(GuardEvent {
         tagged: tagged.0,
@@ -68,6 +68,7 @@ pub fn tell(
         reserved: 0,
     });
     event.submit(0);
+    true
 }
 
 /// Sees to it that a process ends at its next system call.
@@ -111,6 +112,7 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
         _ => {
             if above.nearest != 0 {
                 remember(ctx, process, above.nearest);
+                arrived(ctx, (task, process), Tagged(above.nearest));
             } else if from != 0 {
                 let _absent = maps::MEMBERS.remove(process);
             }
@@ -134,6 +136,16 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
         let _absent = maps::MEMBERS.remove(process);
     }
     0
+}
+
+/// A process came from outside. The sockets that it has brought meet no hook of the workload, so the agent looks at them;
+/// where it cannot be told, the process ends.
+#[inline(always)]
+fn arrived(ctx: &RawTracePointContext, process: (u64, u32), tagged: Tagged) {
+    tagged::count(ctx, tagged, Outcome::ProcessArrived);
+    if !tell(ctx, tagged, Outcome::ProcessArrived, process, (0, 0)) {
+        condemn(ctx, process.1, tagged);
+    }
 }
 
 /// A process is no longer below its tag.
@@ -173,10 +185,7 @@ pub fn forked(ctx: &RawTracePointContext) -> i32 {
         return 0;
     }
     let Some(tagged) = tagged::of_current() else {
-        // The number may have been another's before.
-        if maps::MEMBERS.get_ptr(process).is_some() {
-            let _absent = maps::MEMBERS.remove(process);
-        }
+        forked_outside(ctx, (child, process));
         return 0;
     };
     let Some(cgroup) = kernel::cgroup(child) else {
@@ -211,6 +220,27 @@ pub fn forked(ctx: &RawTracePointContext) -> i32 {
         (kernel::cgroup_id(cgroup).unwrap_or(0), 0),
     );
     0
+}
+
+/// Whoever is no workload's started a process: in its own cgroup, or in a workload's (CLONE_INTO_CGROUP), which is as good
+/// as moving it there.
+#[inline(always)]
+fn forked_outside(ctx: &RawTracePointContext, process: (u64, u32)) {
+    let there = kernel::cgroup(process.0);
+    if there != kernel::cgroup(kernel::current()) {
+        match there.and_then(|cgroup| kernel::climb(cgroup, 0)) {
+            Some(above) if above.nearest != 0 => {
+                remember(ctx, process.1, above.nearest);
+                return arrived(ctx, process, Tagged(above.nearest));
+            }
+            Some(_) => {}
+            None => failed(ctx, Site::GuardTask),
+        }
+    }
+    // The number may have been another's before.
+    if maps::MEMBERS.get_ptr(process.1).is_some() {
+        let _absent = maps::MEMBERS.remove(process.1);
+    }
 }
 
 /// `sched_process_exit(task)`: forgets a process with its last thread.

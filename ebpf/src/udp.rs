@@ -123,7 +123,7 @@ fn question(ctx: &SockAddrContext) -> Result<(u64, u16), Outcome> {
         _ => return Err(Outcome::UdpDenied),
     }
     let netns = unsafe { bpf_get_netns_cookie(sa.cast()) };
-    let ports = netns::ports(netns).ok_or(Outcome::NetnsUnknown)?;
+    let ports = netns::needed(netns).ok_or(Outcome::NetnsUnknown)?;
     Ok((netns, ports.dns))
 }
 

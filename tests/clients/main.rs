@@ -13,6 +13,7 @@ mod execs;
 mod exempt;
 mod export;
 mod guard;
+mod older;
 mod postgres;
 mod secrets;
 mod service;

@@ -1,7 +1,7 @@
 //! The daemon under a service manager, which keeps its listeners: stopped, started, upgraded and killed under a workload
 //! that connects without a pause.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -105,6 +105,148 @@ fn not_one_connection_is_refused_over_stop_start_and_kill() {
         ensure!(listed.contains("deploy-bot"), "{listed}");
         let kept = site.daemon.manager()?.kept().len();
         assert_eq!(kept, 4, "the same ones, and no more with each start");
+        Ok(())
+    });
+}
+
+/// A network namespace of the workload's own that nothing names but the process in it, as a container's is, with a device
+/// to the upstream.
+struct Container(Process);
+
+impl Container {
+    fn start(site: &Site<'_>) -> Result<Self> {
+        let mut command = site.workload().tagged("unshare");
+        command.args(["--net", "sh", "-c", "ip link set lo up && exec sleep infinity"]);
+        let process = Process::start("container", site.world.dir(), &mut command)?;
+        let container = Self(process);
+        let comm = format!("/proc/{}/comm", container.0.pid());
+        wait_until("the container to be up", DEADLINE, || {
+            fs::read_to_string(&comm).is_ok_and(|comm| comm.trim() == "sleep")
+        })?;
+        let peer = format!("link add c0 type veth peer name eth0 netns {}", container.0.pid());
+        for (inside, line) in [
+            (false, peer.as_str()),
+            (false, "link set c0 up"),
+            (false, "route add 192.0.2.9 dev c0"),
+            (true, "addr add 192.0.2.9/24 dev eth0"),
+            (true, "link set eth0 up"),
+        ] {
+            let mut ip = if inside {
+                let mut enter = site.world.host("nsenter");
+                enter.arg(container.netns()).arg("ip");
+                enter
+            } else {
+                site.world.upstream("ip")
+            };
+            Said::by(ip.args(line.split(' ')))?.ok()?;
+        }
+        Ok(container)
+    }
+
+    fn netns(&self) -> String {
+        format!("--net=/proc/{}/ns/net", self.0.pid())
+    }
+
+    fn python(&self, site: &Site<'_>, name: &str, script: &str, argument: &Path) -> Result<Process> {
+        let mut command = site.workload().tagged("nsenter");
+        command
+            .arg(self.netns())
+            .args(["python3", "-c", script])
+            .arg(argument);
+        Process::start(name, site.world.dir(), &mut command)
+    }
+}
+
+/// One question, and a word when it is out and when it is answered.
+const QUESTION: &str = r#"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(60)
+s.sendto(b"\0\7\1\0\0\1\0\0\0\0\0\0\4name\7example\0\0\1\0\1", ("192.0.2.53", 53))
+print("sent", flush=True)
+answer, source = s.recvfrom(4096)
+print("answered", answer[:2] == b"\0\7", source, flush=True)
+"#;
+
+fn kept(site: &mut Site<'_>, count: usize) -> Result<()> {
+    wait_until("as many descriptors to be kept", DEADLINE, || {
+        site.daemon
+            .manager()
+            .is_ok_and(|manager| manager.kept().len() == count)
+    })
+}
+
+#[test]
+fn not_one_connection_of_a_container_is_refused_either() {
+    with_site("containers", |site| {
+        managed(site)?;
+        let mut container = Container::start(site)?;
+        kept(site, 8).context("the host's, and as many in the container")?;
+        let over = site.world.path("over");
+        let mut workload = container.python(site, "workload", WORKLOAD, &over)?;
+        served(&workload, 20)?;
+        for _ in 0..3 {
+            site.daemon.stop()?;
+            site.daemon.launch()?;
+            served(&workload, 20)?;
+        }
+        let now = outcomes(&workload);
+        ensure!((now.refused, now.broken) == (0, 0), "{}", workload.log());
+        for round in 0..3 {
+            site.daemon.kill9();
+            let name = format!("question-{round}");
+            let question = container.python(site, &name, QUESTION, &over)?;
+            wait_until("the question to be asked", DEADLINE, || {
+                question.log().contains("sent")
+            })?;
+            ensure!(!question.log().contains("answered"), "by whom?");
+            site.daemon.launch()?;
+            served(&workload, 20)?;
+            wait_until("the question to be answered", DEADLINE, || {
+                question.log().contains("answered True ('192.0.2.53', 53)")
+            })
+            .with_context(|| question.log())?;
+            kept(site, 8)?;
+        }
+        fs::write(&over, "")?;
+        workload.wait(DEADLINE)?;
+        let now = outcomes(&workload);
+        ensure!(now.refused == 0 && now.broken <= 3, "{}", workload.log());
+        println!("{} served, {} cut by kill -9", now.ok, now.broken);
+        // With the container goes what was kept of it, also by a daemon that did not make it.
+        container.0.kill9();
+        kept(site, 4)
+    });
+}
+
+/// What there is no room for is served all the same, and the log says what that means.
+#[test]
+fn a_store_that_is_full_keeps_the_hosts_listeners_alone() {
+    with_site("full", |site| {
+        managed(site)?;
+        site.daemon.stop()?;
+        site.daemon.limit_store(7)?;
+        site.daemon.launch()?;
+        let container = Container::start(site)?;
+        let over = site.world.path("over");
+        let mut workload = container.python(site, "workload", WORKLOAD, &over)?;
+        served(&workload, 5)?;
+        let said = |site: &Site<'_>| {
+            site.daemon
+                .log()
+                .matches("no room to keep the listeners of a network namespace")
+                .count()
+        };
+        assert_eq!(said(site), 1);
+        kept(site, 4)?;
+        site.daemon.stop()?;
+        site.daemon.limit_store(8)?;
+        site.daemon.launch()?;
+        served(&workload, 5)?;
+        assert_eq!(said(site), 1);
+        kept(site, 8)?;
+        fs::write(&over, "")?;
+        workload.wait(DEADLINE)?;
         Ok(())
     });
 }

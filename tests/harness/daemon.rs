@@ -77,6 +77,16 @@ impl<'w> Daemon<'w> {
         Ok(())
     }
 
+    /// From its next start on, the manager keeps so many descriptors at most.
+    ///
+    /// # Errors
+    /// When it is not managed.
+    pub fn limit_store(&mut self, room: usize) -> Result<()> {
+        let (manager, _) = self.managed.as_mut().context("it is not managed")?;
+        manager.limit(room);
+        Ok(())
+    }
+
     /// The manager, having heard what was said by now.
     ///
     /// # Errors

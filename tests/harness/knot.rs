@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What it serves: zone and its records.
-const ZONES: [(&str, &str); 2] = [
+const ZONES: [(&str, &str); 3] = [
     (
         "internal",
         "shop 300 A {v4}\nshop 300 AAAA {v6}\nwww 60 CNAME shop\nfar 60 CNAME store.example.\nshort 1 A {v4}\n\
@@ -19,13 +19,15 @@ const ZONES: [(&str, &str); 2] = [
          mail 60 MX 10 shop\nunknown 60 TYPE65280 \\# 4 01020304\nsecret 60 A {v4}\n",
     ),
     ("example", "store 120 A {v4}\nlist 60 A {v4}\n"),
+    // The name of a public resolver.
+    ("google", "dns 60 A {v4}\n"),
 ];
 
 /// A running server.
 pub struct Knot(Process);
 
 impl Knot {
-    /// Serves `internal` and `example` on port 53 of the upstream's addresses.
+    /// Serves `internal`, `example` and `google` on port 53 of the upstream's addresses.
     ///
     /// # Errors
     /// When knot is missing or does not start; with its log.

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod cgroup;
 pub mod child;
+pub mod container;
 pub mod daemon;
 pub mod haproxy;
 pub mod issuer;

@@ -20,6 +20,18 @@ use nix::{
     sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
 };
 
+/// Moves descriptors to 3 and on, first to numbers that nothing has, as one that is moved could be in the way of what is
+/// not yet; closes all others, and becomes the program. Not a shell's work, which has descriptors of its own there.
+const PASS: &str = r#"
+import fcntl, os, sys
+aside = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 1000) for fd in sys.argv[1].split(",")]
+for n, fd in enumerate(aside):
+    os.dup2(fd, 3 + n)
+os.closerange(3 + len(aside), 4096)
+os.environ["LISTEN_PID"] = os.environ["WATCHDOG_PID"] = str(os.getpid())
+os.execvp(sys.argv[2], sys.argv[2:])
+"#;
+
 /// What it was told and given so far.
 pub struct Manager {
     notify: UnixDatagram,
@@ -30,6 +42,8 @@ pub struct Manager {
     kept: Vec<(String, RawFd)>,
     /// How often the daemon may be silent before it is restarted; tells it so only.
     watchdog: Duration,
+    /// Descriptors that it has room for, as `FileDescriptorStoreMax=` says of a unit.
+    room: usize,
     /// Every assignment that was received, in order.
     said: Vec<String>,
 }
@@ -53,8 +67,14 @@ impl Manager {
             control,
             kept: Vec::new(),
             watchdog,
+            room: 1040,
             said: Vec::new(),
         })
+    }
+
+    /// From now on it keeps so many descriptors at most, and says so to what it starts.
+    pub fn limit(&mut self, room: usize) {
+        self.room = room;
     }
 
     /// `command` with everything that is kept, from descriptor 3 on.
@@ -63,21 +83,11 @@ impl Manager {
         self.said.clear();
         let mut all = vec![("control".to_owned(), self.control.as_raw_fd())];
         all.extend(self.kept.iter().cloned());
-        // First to numbers that nothing has, as what is moved could be in the way of what is not yet.
-        let aside = all
-            .iter()
-            .enumerate()
-            .map(|(n, (_, fd))| format!("{}<&{fd}", 200 + n));
-        let down = (0..all.len()).map(|n| format!("{}<&{}- ", 3 + n, 200 + n));
-        let moves: Vec<String> = aside.chain(down).collect();
+        let numbers: Vec<String> = all.iter().map(|(_, fd)| fd.to_string()).collect();
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
-        let mut shell = crate::world::dying("bash");
+        let mut shell = crate::world::dying("python3");
         shell
-            .arg("-c")
-            .arg(format!(
-                "exec {}; LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" \"$@\"",
-                moves.join(" ")
-            ))
+            .args(["-c", PASS, &numbers.join(",")])
             .arg(command.get_program())
             .args(command.get_args())
             .envs(
@@ -88,6 +98,7 @@ impl Manager {
             .env("NOTIFY_SOCKET", &self.path)
             .env("LISTEN_FDS", all.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
+            .env("FDSTORE", self.room.to_string())
             .env("WATCHDOG_USEC", self.watchdog.as_micros().to_string());
         for (name, value) in command.get_envs() {
             if value.is_none() {
@@ -130,7 +141,13 @@ impl Manager {
                     nix::unistd::close(fd)?;
                 }
             }
-            self.kept.extend(passed.into_iter().map(|fd| (name.clone(), fd)));
+            for fd in passed {
+                if self.kept.len() < self.room {
+                    self.kept.push((name.clone(), fd));
+                } else {
+                    nix::unistd::close(fd)?;
+                }
+            }
             self.said.extend(lines);
         }
     }

@@ -1,8 +1,8 @@
 //! Listeners that outlive the agent and the cgroup that it made them in, as a service manager keeps them.
 
-use std::{fs, os::fd::OwnedFd, path::Path};
+use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc};
 
-use portcullis::redirect::{BpfRedirector, Control, Kept, Options, bpf::Outcome};
+use portcullis::redirect::{BpfRedirector, Control, Kept, Nobody, Options, bpf::Outcome};
 
 use crate::guard::{Cgroup, Pins, Workload, count, healthy, isolated, next};
 
@@ -29,7 +29,8 @@ fn keep(agent: &BpfRedirector) -> Kept {
 }
 
 fn start(options: &Options, kept: &mut Kept) -> (BpfRedirector, Control) {
-    let agent = BpfRedirector::start_with(options, kept).expect("these tests need root and eBPF");
+    let agent =
+        BpfRedirector::start_with(options, kept, Arc::new(Nobody)).expect("these tests need root and eBPF");
     let control = agent.control();
     (agent, control)
 }
@@ -91,7 +92,7 @@ fn a_listener_of_another_slice_is_not_taken() {
         let mut kept = keep(&agent);
         drop((agent, control));
         // The port is not free while it is kept, which `start` would say.
-        let refused = BpfRedirector::start_with(&in_slice(&pins, &second), &mut kept).err();
+        let refused = BpfRedirector::start_with(&in_slice(&pins, &second), &mut kept, Arc::new(Nobody)).err();
         assert!(refused.is_some_and(|e| e.to_string().contains("15001")));
         assert_eq!(kept.left().len(), 1, "one name for all: {kept:?}");
         join(&pins.options().cgroup_mount);

@@ -13,6 +13,7 @@ mod handover;
 mod lifecycle;
 mod matrix;
 mod namespaces;
+mod older;
 mod processes;
 mod redirected;
 mod storm;

@@ -2,8 +2,12 @@
 //! arrives there. It is made by this test, outside of the workload, and sees a frame of its own before it is believed.
 
 use std::{
+    fs::Permissions,
     net::UdpSocket,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -55,6 +59,22 @@ const ATTEMPTS: &[(&str, Option<&str>, Option<Outcome>)] = &[
     ("io-uring-send-polled", None, None),
     ("io-uring-raw", None, None),
     ("user-namespace", None, None),
+    // Killed, or refused where the host takes LSM programs.
+    ("mount-namespace", None, Some(Outcome::MountDenied)),
+    // Run by nobody. The helper says so if it does not run as it should: as root, or as nobody all the same.
+    ("setuid:tcp4", None, Some(Outcome::TcpRedirected)),
+    ("setuid:udp4", Some("err EPERM"), Some(Outcome::UdpDenied)),
+    ("setuid:raw-icmp", Some("err EPERM"), Some(Outcome::SocketDenied)),
+    (
+        "setuid:raw-own-header",
+        Some("err EPERM"),
+        Some(Outcome::SocketDenied),
+    ),
+    ("setuid:packet", None, Some(Outcome::FamilyDenied)),
+    ("setuid-nnp:tcp4", None, Some(Outcome::TcpRedirected)),
+    ("setuid-nnp:udp4", Some("err EPERM"), Some(Outcome::UdpDenied)),
+    ("setuid-nnp:raw-icmp", Some("err EPERM"), None),
+    ("setuid-nnp:packet", None, Some(Outcome::FamilyDenied)),
 ];
 
 /// The program, built by the host's compiler.
@@ -79,6 +99,12 @@ impl Hostile {
             "{}",
             String::from_utf8_lossy(&built.stderr)
         );
+        // For anybody to run, and once more as a set-user-id helper is.
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        mode(directory.path(), 0o755);
+        let helper = directory.path().join("hostile-setuid");
+        std::fs::copy(&program, &helper).unwrap();
+        mode(&helper, 0o4755);
         Self {
             _directory: directory,
             program,

@@ -15,6 +15,7 @@ use super::{
     approving::Approving,
     control::Caller,
     events,
+    older::Older,
     selftesting::{self, Last},
     shipping,
 };
@@ -46,6 +47,9 @@ pub(super) struct Agent {
     pub(super) shipping: Shipping,
     pub(super) reconciler: Reconciler,
     pub(super) selftest: Last,
+    pub(super) older: Older,
+    /// One tag after the other: whoever asks for one that is on its way waits for it.
+    enforcing: tokio::sync::Mutex<()>,
     started_at: i64,
     /// The task that follows the cgroup tree; a reload replaces it.
     following: Mutex<Option<AbortHandle>>,
@@ -81,6 +85,8 @@ impl Agent {
         Self {
             front,
             selftest,
+            older: Older::default(),
+            enforcing: tokio::sync::Mutex::default(),
             config_path: path,
             config: Mutex::new(config),
             control,
@@ -215,6 +221,7 @@ impl Agent {
 impl Agent {
     /// Enforces a tag. The workload is known before its first connection can arrive.
     pub(super) async fn enforce(&self, tagged: TaggedCgroup) -> anyhow::Result<CgroupId> {
+        let _one = self.enforcing.lock().await;
         let cgroup = self.below_mount(&tagged.path);
         let source = source(tagged.source);
         let tag = Tag {
@@ -245,6 +252,7 @@ impl Agent {
         }
         let detail = json!({ "cgroup": cgroup, "cgroup_id": tagged.id.0, "source": source });
         self.lifecycle(&tagged.workload, "tagged", detail).await;
+        self.settle_older(tagged.id, &tagged.workload).await;
         Ok(tagged.id)
     }
 
@@ -276,6 +284,7 @@ impl Agent {
             tracing::warn!(cgroup_id = id.0, "programs could not be detached: {e}");
         }
         let detail = json!({ "cgroup": tag.cgroup, "cgroup_id": id.0, "source": tag.source });
+        self.older.forget(id);
         self.lifecycle(&tag.workload, "removed", detail).await;
     }
 
@@ -404,6 +413,7 @@ impl Agent {
             workload: tag.workload.to_string(),
             source: tag.source.into(),
             counters: counters.remove(&id).map(by_name).unwrap_or_default(),
+            older: self.older.of(id),
         })
         .collect()
     }
@@ -471,6 +481,7 @@ impl Agent {
         status.problems.extend(super::exempting::problems(&status.exempt));
         status.problems.extend(self.reconciler.problems());
         status.problems.extend(selftesting::problems(&self.selftest));
+        status.problems.extend(self.older.problems());
         status
     }
 
@@ -486,6 +497,7 @@ impl Agent {
         all.map(|w| WorkloadStatus {
             opened: doors::opened(self.switches(&w.workload).flags)
                 .into_iter()
+                .chain(self.lets_older(&w.workload).then_some("older-sockets"))
                 .map(Into::into)
                 .collect(),
             name: w.workload.to_string(),

@@ -224,7 +224,7 @@ async fn tag(
         .tag(&request.cgroup, &request.workload, caller)
         .await
         .map_err(Refused::new)?;
-    Ok(Json(json!({ "cgroup_id": id.0 })).into_response())
+    Ok(Json(json!({ "cgroup_id": id.0, "older": agent.older.of(id) })).into_response())
 }
 
 #[derive(Deserialize)]

@@ -120,10 +120,14 @@ pub(super) async fn follow(agent: Arc<Agent>) {
             Ok(event) => event,
             Err(error) => return tracing::error!("processes can no longer be followed: {error}"),
         };
-        let workload = agent.front.workloads.get(CgroupId(event.tagged));
         let Some(outcome) = guard::outcome(&event) else {
             continue;
         };
+        if outcome == Outcome::ProcessArrived {
+            agent.older.arrived(CgroupId(event.tagged)).await;
+            continue;
+        }
+        let workload = agent.front.workloads.get(CgroupId(event.tagged));
         let detail = json!({
             "outcome": outcome.as_str(),
             "cgroup_id": event.tagged,

@@ -10,6 +10,7 @@ mod execs;
 mod exempting;
 mod exporting;
 mod guarding;
+mod older;
 mod pulse;
 mod reconciling;
 mod reload;
@@ -32,7 +33,8 @@ use self::{
     status as report,
 };
 pub use self::{
-    core::Core, credentials::CredentialStatus, exempting::ExemptStatus, status::Status, truth::Truth,
+    core::Core, credentials::CredentialStatus, exempting::ExemptStatus, older::OlderStatus, status::Status,
+    truth::Truth,
 };
 use crate::{
     config,
@@ -67,8 +69,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         cgroup_mount: mount.clone(),
         agent_cgroup: config.redirect.agent_cgroup.clone(),
     };
-    let redirector =
-        BpfRedirector::start_with(&options, &mut kept).context("sockets cannot be redirected")?;
+    let redirector = BpfRedirector::start_with(&options, &mut kept, Arc::new(service::ServiceStore::new()))
+        .context("sockets cannot be redirected")?;
     let control = redirector.control();
     let socket = control::socket(&config.host.run_dir);
     let listener =
@@ -76,7 +78,8 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     // First what is of no use any more: its name may be that of what is kept from now on.
     service::let_go(&kept.left());
     drop(kept);
-    service::keep(redirector.to_keep());
+    let (name, listeners) = redirector.to_keep();
+    service::keep(name, &listeners);
     let core = Core::start(&config)?;
     let globs = config.workload.iter().filter(|w| !w.cgroup.is_empty());
     let globs = globs.map(|w| (w.name.clone(), w.cgroup.clone())).collect();
@@ -110,10 +113,12 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.lapse_orphans();
     let present_config = agent.config.lock().map(|c| c.clone()).unwrap_or_default();
     agent.listen_unix(&present_config)?;
-    tokio::spawn(guarding::follow(Arc::clone(&agent)));
     agent.exempt_at_start().await.context("[[exempt]]")?;
+    tokio::spawn(older::follow(Arc::clone(&agent)));
     agent.enforce_all(present).await;
     agent.follow(events);
+    // When every tag has its workload, as below.
+    tokio::spawn(guarding::follow(Arc::clone(&agent)));
     // When every tag has its workload: of another one nobody could say what its programs may do.
     let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();

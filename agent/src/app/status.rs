@@ -110,6 +110,9 @@ pub struct TagStatus {
     pub source: String,
     /// What the kernel counted, by outcome.
     pub counters: BTreeMap<String, u64>,
+    /// What became of sockets older than the tag, and of those that processes brought.
+    #[serde(default)]
+    pub older: super::OlderStatus,
 }
 
 /// One program on one cgroup.
@@ -175,7 +178,7 @@ pub struct DoorStatus {
     pub what: String,
     /// Whether only root gets through.
     pub root: bool,
-    /// What closes it: `redirect`, `cgroup`, `guard`, `lsm`, `kill`, `sysctl` or `absent`; nothing when it is open.
+    /// What closes it: `redirect`, `cgroup`, `guard`, `lsm`, `kill`, `destroy`, `sysctl` or `absent`; nothing when it is open.
     pub closed: Option<String>,
     /// What that is exactly, or why it is open and what to do.
     pub why: String,

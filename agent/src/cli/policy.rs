@@ -1,5 +1,9 @@
 //! `portcullis policy check | test | explain`.
 
+mod lookup;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeSet,
     io::Write,
@@ -94,6 +98,8 @@ struct Explain {
     /// What it names: `bucket/key`, a table, a function.
     #[arg(long, requires = "aws")]
     resource: Option<String>,
+    #[command(flatten)]
+    dns: lookup::Args,
     /// Address and port of a connection whose protocol is not understood.
     #[arg(long, value_name = "ADDRESS:PORT")]
     connect: Option<SocketAddr>,
@@ -260,6 +266,10 @@ fn explain(args: &Explain, config: &Config, out: &mut impl Write) -> anyhow::Res
     if let Some(call) = &args.aws {
         question.aws = Some(AwsCall::new(call, args.resource.as_deref()));
     }
+    question.dns = args.dns.lookup().or(question.dns);
+    if let Some(lookup) = &question.dns {
+        lookup::is_decided(lookup)?;
+    }
     let classes = classes(&args.classes, config, &set)?;
     let mut explanations = Vec::new();
     for (title, question) in questions(question, args.sql.as_deref())? {
@@ -383,160 +393,4 @@ fn policies(out: &mut impl Write, title: &str, policies: &[ExplainedPolicy]) -> 
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn run(words: &[&str]) -> (bool, String) {
-        let cli = Cli::try_parse_from(std::iter::once("policy").chain(words.iter().copied())).unwrap();
-        let (config, mut out) = (Config::default(), Vec::new());
-        let code = match &cli.args.command {
-            Command::Check(args) => check(args, &config, &mut out),
-            Command::Test(args) => test(args, &config, &mut out),
-            Command::Explain(args) => explain(args, &config, &mut out),
-        };
-        (
-            code.unwrap() == ExitCode::SUCCESS,
-            String::from_utf8(out).unwrap(),
-        )
-    }
-
-    fn explained(sql: &str, more: &[&str]) -> String {
-        const GUARDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/postgres-guarded");
-        let words = [
-            "explain",
-            "--dir",
-            GUARDED,
-            "--workload",
-            "bot",
-            "--group",
-            "agents",
-        ];
-        let sql = ["--database", "billing-db/app", "--role", "svc", "--sql", sql];
-        run(&[&words[..], &sql, more].concat()).1
-    }
-
-    #[test]
-    fn explain_understands_sql() {
-        let text = explained("DELETE FROM t", &[]);
-        assert!(text.starts_with("DENY (policy_forbid)"), "{text}");
-        assert!(
-            text.contains("'guarded-where'") && text.contains("Without the database"),
-            "{text}"
-        );
-        let json = |sql| serde_json::from_str::<serde_json::Value>(&explained(sql, &["--json"])).unwrap();
-        let one = json("INSERT INTO app.notes VALUES (1)");
-        assert_eq!(one["policies"][0]["id"], "guarded-write");
-        assert_eq!(one["inputs"]["action"], "sql:statement");
-        assert_eq!(one["inputs"]["resource"]["id"], "billing-db/app");
-        assert_eq!(one["inputs"]["context"]["sql"]["writes"][0], "app.notes");
-        assert_eq!(one["inputs"]["context"]["sql"]["role"], "svc");
-        let two = json("BEGIN; DROP TABLE app.notes");
-        assert_eq!(
-            (&two[0]["decision"], &two[1]["decision"]),
-            (&"allow".into(), &"deny".into())
-        );
-        assert_eq!(two[1]["inputs"]["context"]["sql"]["statements"], 2);
-        let text = explained("SELECT 1; SELECT 2", &[]);
-        assert!(text.contains("--- statement 2 of 2"), "{text}");
-    }
-
-    #[test]
-    fn explain_decides_logins_and_refuses_what_is_no_sql() {
-        let words = [
-            "policy",
-            "explain",
-            "--group",
-            "agents",
-            "--database",
-            "billing-db/app",
-        ];
-        let explain = |more: &[&str]| {
-            let cli = Cli::try_parse_from([&words[..], more].concat())?;
-            let Command::Explain(args) = cli.args.command else {
-                panic!("explain")
-            };
-            let mut out = Vec::new();
-            explain(&args, &Config::default(), &mut out)?;
-            anyhow::Ok(String::from_utf8(out)?)
-        };
-        assert!(explain(&[]).unwrap().contains("\"action\": \"sql:connect\""));
-        let error = explain(&["--sql", "SELEC 1"]).unwrap_err();
-        assert!(format!("{error:#}").contains("not valid SQL"), "{error:#}");
-        assert!(explain(&["--sql", " -- nothing"]).is_err());
-        assert!(explain(&["--url", "https://a/"]).is_err());
-    }
-
-    const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/baseline");
-
-    #[test]
-    fn check_says_what_is_in_force() {
-        let (good, text) = run(&["check"]);
-        assert!(good && text.contains("EVERYTHING IS DENIED"), "{text}");
-        let (good, text) = run(&["check", "--deny-warnings", BASELINE]);
-        assert!(
-            good && text.starts_with("valid: 22 policies, 0 warnings"),
-            "{text}"
-        );
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("a.cedar"), "permit(principal, action, resource);").unwrap();
-        let path = dir.path().to_str().unwrap();
-        let (good, text) = run(&["check", path]);
-        assert!(good && text.contains("warning: "), "{text}");
-        assert!(!run(&["check", "--deny-warnings", path]).0);
-        std::fs::write(dir.path().join("a.cedar"), "permit(principal, action);").unwrap();
-        let (good, text) = run(&["check", path]);
-        assert!(!good && text.contains("a.cedar:1: "), "{text}");
-        let (good, text) = run(&["check", "--json", path]);
-        assert!(!good && text.contains("\"line\": 1"), "{text}");
-    }
-
-    #[test]
-    fn test_fails_where_an_example_does() {
-        let (good, text) = run(&["test", BASELINE]);
-        assert!(good && text.contains("38 examples, 0 failed"), "{text}");
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("examples")).unwrap();
-        let example = r#"{"example": [{"name": "x", "url": "https://a/", "expect": {"decision": "allow"}}]}"#;
-        std::fs::write(dir.path().join("examples/a.json"), example).unwrap();
-        let (good, text) = run(&["test", dir.path().to_str().unwrap()]);
-        assert!(
-            !good && text.contains("FAILED") && text.contains("expected allow, got deny"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn explain_names_policy_inputs_and_masks() {
-        let words = [
-            "explain",
-            "--dir",
-            BASELINE,
-            "--group",
-            "portcullis-readers",
-            "--url",
-            "https://api.example.com/customers",
-        ];
-        let (_, text) = run(&words);
-        assert!(text.starts_with("ALLOW (policy_permit)"), "{text}");
-        assert!(
-            text.contains("grant-read-api.example.com") && text.contains("masked: derived, email"),
-            "{text}"
-        );
-        let (_, text) = run(&[&words[..], &["--method", "DELETE", "--class", "us_ssn", "--json"]].concat());
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["policies"][0]["id"], "baseline-destructive");
-        assert_eq!(json["masked"][0], "us_ssn");
-        assert_eq!(json["inputs"]["context"]["access"], "admin");
-    }
 }

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use super::{block_on, control::Control};
 use crate::{
-    app::{ApprovalStatus, DoorStatus, Status},
+    app::{ApprovalStatus, DoorStatus, OlderStatus, Status},
     config::Config,
+    console::text::one_line,
     reconcile::ReconcileStatus,
 };
 
@@ -63,6 +64,9 @@ fn print(s: &Status) {
         if !counted.is_empty() {
             println!("  {:<48} {}", "", counted.join(", "));
         }
+        for line in older(&t.older) {
+            println!("  {:<48} {line}", "");
+        }
     }
     let attached = s.programs.iter().filter(|p| p.attached).count();
     println!("\nPrograms   {attached} of {} attached", s.programs.len());
@@ -119,6 +123,49 @@ fn print(s: &Status) {
     for problem in &s.problems {
         println!("\nPROBLEM    {problem}");
     }
+}
+
+/// What became of sockets older than a tag: nothing where there were none.
+pub(super) fn older(s: &OlderStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    if s.destroyed + s.left + s.ended > 0 {
+        lines.push(format!(
+            "Older sockets: {} destroyed, {} left, {} processes ended for theirs",
+            s.destroyed, s.left, s.ended
+        ));
+    }
+    for process in &s.processes {
+        let who = match process.pid {
+            0 => "no process of the workload".to_owned(),
+            pid => format!("process {pid} ({})", one_line(&process.command)),
+        };
+        let end = if process.ended { ", ended" } else { "" };
+        let error = process
+            .error
+            .as_ref()
+            .map(|e| format!("; {e}"))
+            .unwrap_or_default();
+        let sockets = process.sockets.iter().map(|socket| {
+            let to = socket.remote.as_ref().map(|to| format!(" to {to}"));
+            let at = socket
+                .local
+                .as_ref()
+                .filter(|_| to.is_none())
+                .map(|at| format!(" at {at}"));
+            let left = socket.left.as_ref().map(|why| format!(", left: {why}"));
+            format!(
+                "{} made {}{}{}",
+                socket.kind,
+                socket.made,
+                to.or(at).unwrap_or_default(),
+                left.unwrap_or_default()
+            )
+        });
+        let sockets: Vec<_> = sockets.collect();
+        lines.push(format!("  {who}{end}: {}{error}", sockets.join("; ")));
+    }
+    lines.extend(s.error.as_ref().map(|e| format!("Older sockets go on: {e}")));
+    lines
 }
 
 fn print_approvals(a: &ApprovalStatus) {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{block_on, control::Control, unit};
-use crate::{config::Config, model::WorkloadName, redirect::cgroup};
+use crate::{app::OlderStatus, config::Config, model::WorkloadName, redirect::cgroup};
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
@@ -73,9 +73,10 @@ pub(super) fn tag(args: &TagArgs, path: &Path, config: anyhow::Result<Config>) -
         "{cgroup} is workload {workload} now (cgroup id {})",
         answer["cgroup_id"]
     );
-    println!(
-        "Sockets that its processes opened before keep their connections: restart them to have all redirected."
-    );
+    let older = serde_json::from_value::<OlderStatus>(answer["older"].clone()).unwrap_or_default();
+    for line in super::status::older(&older) {
+        println!("{line}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,6 +19,8 @@ pub struct Guard {
     pub mount: Mount,
     /// UNIX sockets that no `[[unix]]` lists.
     pub unix: Door,
+    /// What becomes of a process that has internet sockets made outside of the workload, which meet none of its hooks.
+    pub brought: Brought,
     /// What becomes of a process that somebody else moves out of the workload's cgroup. One that moves itself is killed.
     pub moved: Moved,
 }
@@ -81,6 +83,21 @@ pub enum Moved {
     Kill,
 }
 
+/// What becomes of sockets that were made outside of the workload's cgroup, and of the process that has them: since before
+/// the tag, since it was moved in, or by inheritance from whoever started it (socket activation, for one).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Brought {
+    /// The sockets are destroyed, and the process is ended: it could connect them anew, and no hook would see it. A socket
+    /// that a process outside has as well is not destroyed.
+    #[default]
+    End,
+    /// The sockets are destroyed once; the process goes on, and is on record.
+    Reset,
+    /// They are left as they are; the process is on record.
+    Allow,
+}
+
 /// `[[unix]]`: a UNIX socket that workloads may connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,8 +112,19 @@ pub struct Unix {
     pub workload: Option<WorkloadName>,
     /// Whether connections go through the agent, and not to the socket itself: the `[[upstream]]`, by name, as which
     /// they are carried.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "upstream")]
     pub redirect: Option<String>,
+}
+
+/// A name; there is no upstream that could be meant without one, which says who logs in and by which credential.
+fn upstream<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(from)? {
+        toml::Value::String(name) => Ok(Some(name)),
+        _ => Err(serde::de::Error::custom(
+            "redirect is the name of the [[upstream]] as which connections are carried, not a switch: \
+             write [[upstream]] with a name, and redirect = \"NAME\"; leave redirect out to have them go to the socket itself",
+        )),
+    }
 }
 
 impl Unix {
@@ -142,12 +170,27 @@ mod tests {
         assert_eq!(Guard::default().flags(), 0);
         let open: Guard = toml::from_str(
             "families = \"allow\"\nio_uring = \"allow\"\ntrace = \"allow\"\nmount = \"allow\"\nunix = \"allow\"\n\
-             moved = \"kill\"",
+             moved = \"kill\"\nbrought = \"allow\"",
         )
         .unwrap();
         let all = flag::FAMILIES | flag::IO_URING | flag::TRACE | flag::MOUNT | flag::UNIX | flag::MOVED_ENDS;
         assert_eq!(open.flags(), all);
+        assert_eq!(open.brought, Brought::Allow);
+        assert_eq!(Guard::default().brought, Brought::End);
         assert!(toml::from_str::<Guard>("iouring = \"allow\"").is_err());
+    }
+
+    #[test]
+    fn redirect_takes_a_name_and_says_so() {
+        let unix =
+            |redirect: &str| toml::from_str::<Unix>(&format!("path = \"/x\"\nowner = \"me\"\n{redirect}"));
+        assert_eq!(unix("").unwrap().redirect, None);
+        let named = unix("redirect = \"db\"").unwrap();
+        assert_eq!(named.redirect.as_deref(), Some("db"));
+        for switch in ["redirect = true", "redirect = false"] {
+            let error = unix(switch).unwrap_err().to_string();
+            assert!(error.contains("redirect = \"NAME\""), "{error}");
+        }
     }
 
     #[test]

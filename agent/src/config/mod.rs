@@ -25,7 +25,7 @@ pub use dns::Dns;
 pub use evidence::Evidence;
 pub use exec::{ExecLoss, ExecMode};
 pub use exempt::{Exempt, ExemptProtocol};
-pub use guard::{Door, Guard, Mount, Moved, Unix};
+pub use guard::{Brought, Door, Guard, Mount, Moved, Unix};
 pub use http_upstream::Inject;
 pub use ledger::{Durability, Ledger, Timestamp, Witness};
 pub use load::{ConfigError, load, parse};

@@ -32,9 +32,9 @@ use crate::{
     io::BoxStream,
     mask::MaskRules,
     model::{CgroupId, Origin, OriginalDst, Process, Reason, SessionId, Transport, WorkloadName},
-    protocol::Registry,
+    protocol::{Registry, dns},
     redirect::{Namespace, Processes, RedirectError, Redirected, Redirector, UnixDestination},
-    tls::{ALPN_ANY, ALPN_POSTGRES, Acceptor, Connector},
+    tls::{ALPN_ANY, ALPN_DOT, ALPN_POSTGRES, Acceptor, Connector},
 };
 
 /// How often a connection that began without a valid identity looks whether there is one now.
@@ -306,6 +306,7 @@ impl Front {
         let fallback = accepted.original_dst.0.ip();
         let alpn = match upstream.map(|u| u.protocol) {
             Some(UpstreamProtocol::Postgres) => ALPN_POSTGRES,
+            None if accepted.original_dst.0.port() == dns::PORT_TLS => ALPN_DOT,
             Some(UpstreamProtocol::Http) | None => ALPN_ANY,
         };
         let (stream, tls) = self

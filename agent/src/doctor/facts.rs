@@ -54,6 +54,8 @@ pub struct Facts {
     pub resolvers: Vec<String>,
     /// The version of systemd, where it runs this host.
     pub systemd: Option<u32>,
+    /// Whether sockets that are older than a tag can be found and destroyed.
+    pub destroys: bool,
     /// What doors are judged by, without programs.
     pub doors: doors::Facts,
 }
@@ -66,6 +68,7 @@ impl Facts {
             |_| ("unknown".to_owned(), "unknown".to_owned()),
             |u| (text(u.release()), text(u.machine())),
         );
+        let doors = doors::Facts::of_kernel();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self {
             release,
@@ -84,7 +87,8 @@ impl Facts {
             jit: number("/proc/sys/net/core/bpf_jit_enable"),
             resolvers: resolvers(&read("/etc/resolv.conf").unwrap_or_default()),
             systemd: systemd(),
-            doors: doors::Facts::of_kernel(),
+            destroys: doors.destroys(),
+            doors,
         }
     }
 }

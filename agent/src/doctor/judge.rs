@@ -73,6 +73,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         lsm(facts),
         lockdown(facts),
         io_uring(facts),
+        older(facts),
         unprivileged(facts),
         jit(facts),
         resolver(facts),
@@ -279,6 +280,18 @@ fn io_uring(facts: &Facts) -> Finding {
     }
 }
 
+fn older(facts: &Facts) -> Finding {
+    if facts.destroys {
+        return good("older-sockets", "sockets older than a tag are destroyed");
+    }
+    bad(
+        "older-sockets",
+        State::Limited,
+        "the kernel destroys no sockets, or lets nobody look at another process's: those older than a tag go on",
+        "boot a kernel built with CONFIG_INET_DIAG_DESTROY, with its module tcp_diag and udp_diag at hand, and kernel.yama.ptrace_scope below 3; or tag before anything runs",
+    )
+}
+
 fn unprivileged(facts: &Facts) -> Finding {
     match facts.unprivileged_bpf_disabled {
         Some(0) => bad(
@@ -365,6 +378,7 @@ mod tests {
             jit: Some(1),
             resolvers: vec!["192.0.2.1".into()],
             systemd: Some(257),
+            destroys: true,
             doors: doors::Facts::default(),
         }
     }
@@ -411,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_lessens_it_is_limited() {
-        let limited: [(&str, Change); 11] = [
+        let limited: [(&str, Change); 12] = [
             ("cgroups", |f| f.cgroups = Cgroups::Hybrid("/x".into())),
             ("more-hooks", |f| refuse(f, "one_more")),
             ("lsm", |f| f.lsm_programs = Ok(false)),
@@ -419,6 +433,7 @@ mod tests {
             ("lsm", |f| f.lsms = Some(vec!["lockdown".into()])),
             ("io_uring", |f| f.io_uring_disabled = Some(1)),
             ("io_uring", |f| f.io_uring_disabled = None),
+            ("older-sockets", |f| f.destroys = false),
             ("unprivileged-bpf", |f| f.unprivileged_bpf_disabled = Some(0)),
             ("jit", |f| f.jit = Some(0)),
             ("resolver", |f| f.resolvers.clear()),

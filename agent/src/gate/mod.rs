@@ -34,7 +34,7 @@ pub use self::{
     body::{Closing, SessionParts, TlsBody, process as process_body, session as session_entry},
     dial::{Dial, DialError, Secured, StartTls},
     hold::{Asked, Held, Verdict, Verdicts, Waiting},
-    names::{Names, written},
+    names::Names,
     permit::Permit,
     resolver::{Answered, LookUpError},
     room::{Room, Rooms},

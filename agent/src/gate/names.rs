@@ -18,7 +18,7 @@ use super::{
     resolver::{Answered, LookUpError, Resolvers},
     standing::{is_own_word, may_stand},
 };
-use crate::{config::Dns, model::WorkloadName};
+use crate::{config::Dns, model::WorkloadName, policy::written};
 
 /// How long an answer is used.
 const FRESH: Duration = Duration::from_secs(30);
@@ -190,16 +190,6 @@ impl Names {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Answer>> {
         self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A name as policies write it: lower case, in ASCII, no dot at the end; `.` for the root.
-#[must_use]
-pub fn written(name: &Name) -> Arc<str> {
-    let text = name.to_lowercase().to_ascii();
-    match text.strip_suffix('.') {
-        Some(text) if !text.is_empty() => text.into(),
-        _ => text.into(),
     }
 }
 

@@ -39,7 +39,7 @@ pub use database::{Login, Statement, of_verbs};
 pub use error::{PolicyError, Problem};
 pub use example::{Example, ExampleError, Expect, examples};
 pub use explain::{Explanation, Policy as ExplainedPolicy, inputs};
-pub use names::Lookup;
+pub use names::{Features, Lookup, NameQuery, Recent, kind, written};
 pub use query::{Approval, ApprovalScope, Principal, Query};
 pub use question::{Answer, Asked, Question, QuestionError};
 pub use rule::Rule;

@@ -49,6 +49,8 @@ pub enum Mechanism {
     Lsm,
     /// A program on a tracepoint ends the process before it takes effect.
     Kill,
+    /// The agent destroys it, and ends the process that could make it anew.
+    Destroy,
     /// A setting of the kernel refuses it to everybody.
     Sysctl,
     /// This kernel has no such thing, and can load no module that has.
@@ -65,6 +67,7 @@ impl Mechanism {
             Self::Guard => "guard",
             Self::Lsm => "lsm",
             Self::Kill => "kill",
+            Self::Destroy => "destroy",
             Self::Sysctl => "sysctl",
             Self::Absent => "absent",
         }
@@ -76,6 +79,8 @@ impl Mechanism {
 pub enum Need {
     /// This eBPF program.
     Program(&'static str),
+    /// The kernel lists and destroys sockets (CONFIG_INET_DIAG_DESTROY), and lets those of processes be looked at.
+    Destroys,
     /// `kernel.io_uring_disabled` is 2.
     IoUringOff,
     /// No such protocol in /proc/net/protocols, and no modules.
@@ -86,6 +91,7 @@ impl std::fmt::Display for Need {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Program(name) => write!(f, "program {name}"),
+            Self::Destroys => f.write_str("sock_diag destroy"),
             Self::IoUringOff => f.write_str("kernel.io_uring_disabled=2"),
             Self::NoProtocol(name) => write!(f, "no {name} in this kernel"),
         }

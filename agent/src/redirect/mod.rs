@@ -17,6 +17,7 @@ pub mod features;
 pub mod guard;
 mod kept;
 mod netns;
+pub mod older;
 pub mod process;
 mod sys;
 pub mod tags;
@@ -30,7 +31,7 @@ pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
 pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
-pub use kept::Kept;
+pub use kept::{Kept, Nobody, OF_NAMESPACE, Store};
 pub use netns::Namespace;
 pub use portcullis_abi::{EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, Tag as Switches};
 pub use sys::unacknowledged;

@@ -3,6 +3,7 @@
 
 pub(super) mod load;
 pub(super) mod peer;
+pub(super) mod process;
 
 use std::{
     ffi::CString,
@@ -153,6 +154,19 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The network namespace that a socket belongs to, as a file of /proc/PID/ns is (`SIOCGSKNS`).
+pub(super) fn netns_of(socket: impl AsFd) -> io::Result<std::fs::File> {
+    /// linux/sockios.h; libc does not have it.
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // Safety: the request has no argument.
+    let fd = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Safety: the kernel has just made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }
 
 /// Asks for each datagram's mark, as a control message of `SO_MARK`.

@@ -7,10 +7,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns, unshare},
     sys::{
         ptrace,
@@ -20,12 +23,17 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{address, sys};
+use super::{address, setuid, sys};
 
 /// What is sent, so that it is known again.
 pub(super) const WORDS: &[u8] = b"portcullis selftest";
 /// An EtherType for local experiments (IEEE 802), for frames of AF_PACKET.
 pub(super) const ETHERTYPE: u16 = 0x88b5;
+
+/// The other half of the door `older-sockets`.
+pub(super) const MADE: &str = "older-sockets made in the cgroup";
+/// How long the agent may take to deal with older sockets.
+const LOOKED: Duration = Duration::from_secs(5);
 
 /// What there is to reach.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,6 +63,12 @@ pub(super) struct Targets {
     pub hidden: String,
     /// One that hands a socket made outside to whoever connects.
     pub giver: PathBuf,
+    /// This program once more, set-user-id.
+    pub helper: PathBuf,
+    /// Where a server listens behind the device.
+    pub served: u16,
+    /// `cgroup.procs` of a cgroup that is tagged while an attempt is in it.
+    pub later: PathBuf,
 }
 
 /// What one attempt came to, as its process saw it.
@@ -79,8 +93,13 @@ fn enter(targets: &Targets) -> io::Result<()> {
 }
 
 fn try_door(door: &str, t: &Targets) -> io::Result<()> {
-    if door == "older-sockets" {
-        return older(t);
+    match door {
+        "older-sockets" => return brought(t),
+        MADE => return made(t),
+        _ => {}
+    }
+    if let setuid::AS_ROOT | setuid::AS_NOBODY = door {
+        return setuid::helped(door, t);
     }
     enter(t)?;
     match door {
@@ -188,6 +207,7 @@ fn local(door: &str, t: &Targets) -> io::Result<()> {
         }
         "mount-namespace" => mounted(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS),
         "mount-root" => mounted(CloneFlags::CLONE_NEWNS),
+        "setuid" => setuid::through_helper(t),
         "bpf" => sys::bpf_maps(),
         "host-network" => {
             // To the address that it has: nothing changes.
@@ -231,11 +251,11 @@ fn udp(to: SocketAddr) -> io::Result<OwnedFd> {
     sys::socket(domain(to), libc::SOCK_DGRAM, 0)
 }
 
-fn send_udp(to: SocketAddr) -> io::Result<()> {
+pub(super) fn send_udp(to: SocketAddr) -> io::Result<()> {
     sys::send(udp(to)?.as_fd(), WORDS, 0, &address::inet(to))
 }
 
-fn stream(to: SocketAddr) -> io::Result<OwnedFd> {
+pub(super) fn stream(to: SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp(to)?;
     sys::connect(socket.as_fd(), &address::inet(to))?;
     Ok(socket)
@@ -246,13 +266,45 @@ fn connected(kind: i32, protocol: i32, to: SocketAddr) -> io::Result<()> {
     sys::connect(socket.as_fd(), &address::inet(to))
 }
 
-/// Made before, used after.
-fn older(t: &Targets) -> io::Result<()> {
+/// Brought along: connected by TCP and UDP, and a socket that was never used. By TCP it is seen when the agent has looked.
+fn brought(t: &Targets) -> io::Result<()> {
     let (early, late) = (udp((t.v4, 0).into())?, udp((t.v4, 0).into())?);
+    let connection = stream((t.v4, t.served).into())?;
     sys::connect(early.as_fd(), &address::inet((t.v4, 5007).into()))?;
+    // What came so far does not count.
+    heard()?;
     enter(t)?;
+    wait_for_end(&connection);
+    let said = sys::send(connection.as_fd(), WORDS, libc::MSG_NOSIGNAL, &[]);
     let kept = sys::send(early.as_fd(), WORDS, 0, &[]);
-    sys::send(late.as_fd(), WORDS, 0, &address::inet((t.v4, 5008).into())).and(kept)
+    let sent = sys::send(late.as_fd(), WORDS, 0, &address::inet((t.v4, 5008).into()));
+    said.and(kept).and(sent)
+}
+
+/// Made in the cgroup before it is tagged. The guard keeps its packets, so what is tried is whether the connection lives.
+fn made(t: &Targets) -> io::Result<()> {
+    File::options().write(true).open(&t.later)?.write_all(b"0")?;
+    let connection = stream((t.v4, t.served).into())?;
+    let datagrams = udp((t.v4, 0).into())?;
+    sys::connect(datagrams.as_fd(), &address::inet((t.v4, 5009).into()))?;
+    // It is tagged now.
+    heard()?;
+    wait_for_end(&connection);
+    let _refused = sys::send(datagrams.as_fd(), WORDS, 0, &[]);
+    sys::send(connection.as_fd(), WORDS, libc::MSG_NOSIGNAL, &[])
+}
+
+/// Until a connection that nobody says anything on is dead, or the agent has had time enough.
+fn wait_for_end(connection: &OwnedFd) {
+    let until = Instant::now() + LOOKED;
+    let mut wanted = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+    while Instant::now() < until {
+        let left = PollTimeout::try_from(until.saturating_duration_since(Instant::now()));
+        match poll(&mut wanted, left.unwrap_or(PollTimeout::ZERO)) {
+            Err(Errno::EINTR) => {}
+            _ => return,
+        }
+    }
 }
 
 /// `TCP_REPAIR`: a connection without a handshake; switched off again, it sends a probe of its window.
@@ -320,7 +372,7 @@ fn transparent(t: &Targets) -> io::Result<()> {
         .and(sent)
 }
 
-fn raw(t: &Targets) -> io::Result<()> {
+pub(super) fn raw(t: &Targets) -> io::Result<()> {
     let to = address::inet((t.v4, 0).into());
     let icmp = sys::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)
         .and_then(|s| sys::send(s.as_fd(), &[8, 0, 0xf7, 0xfe, 0, 0, 0, 1], 0, &to));

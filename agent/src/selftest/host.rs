@@ -10,8 +10,9 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram, UnixListener},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -82,6 +83,34 @@ impl Drop for Outside {
     fn drop(&mut self) {
         let _gone = self.victim.kill();
         let _reaped = self.victim.wait();
+    }
+}
+
+/// A cgroup beside the workload's, which is tagged later; removed at the end.
+pub(super) struct Later(PathBuf);
+
+impl Later {
+    /// `inside` is the workload's `cgroup.procs`.
+    pub(super) fn make(inside: &Path) -> anyhow::Result<Self> {
+        let parent = inside.parent().and_then(Path::parent);
+        let name = format!("portcullis-selftest-{}", hex::encode(rand::random::<[u8; 4]>()));
+        let directory = parent.context("the workload has no cgroup")?.join(name);
+        fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
+        Ok(Self(directory))
+    }
+
+    pub(super) fn procs(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        // The last process of it is a zombie for a moment.
+        let until = Instant::now() + Duration::from_secs(5);
+        while fs::remove_dir(&self.0).is_err() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

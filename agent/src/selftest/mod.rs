@@ -11,6 +11,7 @@ mod address;
 mod attempts;
 mod host;
 mod range;
+mod setuid;
 mod sys;
 mod verdict;
 
@@ -26,11 +27,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::verdict::{Report, Row, Verdict};
 use self::{
-    attempts::{Seen, Targets},
-    host::Outside,
+    attempts::{MADE, Seen, Targets},
+    host::{Later, Outside},
     range::Range,
+    setuid::Helper,
 };
-use crate::redirect::doors::Judged;
+use crate::{
+    model::WorkloadName,
+    redirect::{doors::Judged, tags},
+};
 
 /// The workload's name, which the configuration need not have.
 pub const WORKLOAD: &str = "portcullis-selftest";
@@ -61,6 +66,8 @@ pub fn run(
 ) -> anyhow::Result<Vec<Row>> {
     let range = Range::make()?;
     let outside = Outside::make()?;
+    let helper = Helper::make(program).context("the set-user-id helper")?;
+    let later = Later::make(&places.inside)?;
     let targets = Targets {
         v4: range::THERE,
         v6: range::THERE6,
@@ -78,12 +85,21 @@ pub fn run(
         datagram: outside.path("datagram"),
         hidden: outside.hidden.clone(),
         giver: outside.path("giver"),
+        helper: helper.path(),
+        served: range::SERVED,
+        later: later.procs(),
     };
     let mut rows = Vec::new();
     for door in doors {
-        let (seen, status) = attempt(program, door.door, &targets, &range)?;
-        let frames = range.frames()?;
-        let row = verdict::judge(door, seen.as_ref(), status, frames);
+        let tried = |name: &str| -> anyhow::Result<Row> {
+            let (seen, status) = attempt(program, name, &targets, &range)?;
+            let frames = range.frames()?;
+            Ok(verdict::judge(door, name, seen.as_ref(), status, frames))
+        };
+        let mut row = tried(door.door)?;
+        if door.door == "older-sockets" {
+            row = verdict::both(row, tried(MADE)?);
+        }
         told(&row);
         rows.push(row);
     }
@@ -154,6 +170,13 @@ fn attempt(
 /// What the test does for an attempt that waits for it.
 fn answer(door: &str, pid: u32, targets: &Targets, range: &Range) {
     match door {
+        "older-sockets" => drop(range.frames()),
+        MADE => {
+            let _not_seen = range.frames();
+            let directory = targets.later.parent().unwrap_or(Path::new(""));
+            // Untagged, nothing ends, which is seen.
+            let _not_tagged = WorkloadName::new(WORKLOAD).map(|name| tags::set(directory, &name));
+        }
         "listen-tcp" => range.knock(targets.port),
         "listen-udp" => range.drop_in(targets.port),
         "moved-out" => {

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     process::Command,
     time::{Duration, Instant},
@@ -28,6 +28,10 @@ pub(super) const DEVICE: &str = "pcst0";
 const PEER: &str = "pcst1";
 /// The discard port: for the frames by which the capture knows that it has seen all before them.
 const MARK: u16 = 9;
+/// The flag of TCP's header.
+const RST: u8 = 4;
+/// Where somebody listens in the namespace, for connections that are made before they may not be.
+pub(super) const SERVED: u16 = 7;
 /// How long a mark may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -37,6 +41,7 @@ pub(super) struct Range {
     /// A TCP and a UDP socket in it, for attempts that listen.
     tcp: OwnedFd,
     udp: OwnedFd,
+    _server: TcpListener,
     pub(super) netns: OwnedFd,
     pub(super) index: u32,
 }
@@ -45,6 +50,7 @@ struct There {
     capture: OwnedFd,
     tcp: OwnedFd,
     udp: OwnedFd,
+    server: TcpListener,
     netns: OwnedFd,
 }
 
@@ -71,6 +77,7 @@ impl Range {
             capture: there.capture,
             tcp: there.tcp,
             udp: there.udp,
+            _server: there.server,
             netns: there.netns,
             index,
         };
@@ -131,6 +138,8 @@ impl Range {
         brief[8..].copy_from_slice(&300_000_i64.to_ne_bytes());
         let _best_effort = sys::set(self.tcp.as_fd(), libc::SOL_SOCKET, libc::SO_SNDTIMEO, &brief);
         let _no_answer = sys::connect(self.tcp.as_fd(), &to);
+        // What it still repeats would be taken for a later attempt's.
+        let _dissolved = sys::connect(self.tcp.as_fd(), &address::none());
     }
 
     /// Sends a datagram from there to here.
@@ -171,12 +180,13 @@ fn there(host: u32) -> anyhow::Result<There> {
         capture,
         tcp: sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?,
         udp: sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?,
+        server: TcpListener::bind((THERE, SERVED))?,
         netns: File::open("/proc/thread-self/ns/net")?.into(),
     })
 }
 
 /// Whether a frame is an attempt's: of AF_PACKET, or IP to either end. What a host sends by any new device (multicast,
-/// neighbour discovery) is not.
+/// neighbour discovery) is not; nor is a reset of TCP, which carries nothing and ends what there was.
 fn counts(frame: &[u8]) -> bool {
     let word = |at: usize| {
         frame
@@ -191,7 +201,10 @@ fn counts(frame: &[u8]) -> bool {
             let is_mark = frame.get(23) == Some(&17) && word(36) == Some(MARK);
             // What the target's kernel says of a mark: that nobody listens.
             let is_answer = frame.get(23) == Some(&1) && frame.get(26..30) == Some(&THERE.octets());
-            (to == Some(&THERE.octets()) || to == Some(&HERE.octets())) && !is_mark && !is_answer
+            let header = frame.get(14).map_or(0, |first| usize::from(first & 0xf) * 4);
+            let flags = frame.get(14 + header + 13).copied().unwrap_or(0);
+            let is_reset = frame.get(23) == Some(&6) && flags & RST != 0;
+            (to == Some(&THERE.octets()) || to == Some(&HERE.octets())) && !is_mark && !is_answer && !is_reset
         }
         Some(0x86dd) => frame.get(38..54) == Some(&THERE6.octets()) && frame.get(20) != Some(&58),
         _ => false,
@@ -216,6 +229,13 @@ mod tests {
         let mut multicast = frame.clone();
         multicast[30..34].copy_from_slice(&[224, 0, 0, 251]);
         assert!(!counts(&multicast));
+        let mut reset = frame.clone();
+        reset.resize(54, 0);
+        reset[23] = 6;
+        reset[47] = 0x10;
+        assert!(counts(&reset), "an acknowledgement");
+        reset[47] = RST;
+        assert!(!counts(&reset));
         let mut raw = frame;
         raw[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
         assert!(counts(&raw));

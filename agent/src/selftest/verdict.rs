@@ -88,17 +88,33 @@ impl Report {
     }
 }
 
-/// Judges one attempt.
-pub(super) fn judge(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize) -> Row {
-    let (result, how) = if door.door == "setuid" {
-        // Every attempt here has had all that a set-user-id helper could get.
-        (
-            Verdict::Untried,
-            "every other attempt ran as root already".to_owned(),
-        )
-    } else {
-        came_to(door, seen, status, frames)
+/// The worse of two attempts on one door.
+pub(super) fn both(one: Row, other: Row) -> Row {
+    let badness = |row: &Row| match row.result {
+        Verdict::Open => 2,
+        Verdict::Untried => 1,
+        Verdict::Closed => 0,
     };
+    if badness(&one) == 0 && badness(&other) == 0 {
+        let how = format!("brought: {}; made inside: {}", one.how, other.how);
+        return Row { how, ..one };
+    }
+    if badness(&other) > badness(&one) {
+        other
+    } else {
+        one
+    }
+}
+
+/// Judges one attempt: `name` is the door's, or that of one of several ways through it.
+pub(super) fn judge(
+    door: &Judged,
+    name: &str,
+    seen: Option<&Seen>,
+    status: ExitStatus,
+    frames: usize,
+) -> Row {
+    let (result, how) = came_to(door, name, seen, status, frames);
     Row {
         door: door.door.into(),
         mechanism: door.closed.map(|mechanism| mechanism.as_str().into()),
@@ -108,7 +124,13 @@ pub(super) fn judge(door: &Judged, seen: Option<&Seen>, status: ExitStatus, fram
     }
 }
 
-fn came_to(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize) -> (Verdict, String) {
+fn came_to(
+    door: &Judged,
+    name: &str,
+    seen: Option<&Seen>,
+    status: ExitStatus,
+    frames: usize,
+) -> (Verdict, String) {
     // To a server, frames come from this test's own knocking.
     if frames > 0 && !door.door.starts_with("listen-") {
         return (Verdict::Open, format!("{frames} frames arrived"));
@@ -120,6 +142,10 @@ fn came_to(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize
     match seen {
         None => (Verdict::Untried, format!("the attempt said nothing ({status})")),
         Some(Seen::Refused(0)) => (Verdict::Untried, "there is no attempt for it".into()),
+        Some(Seen::Refused(libc::ENOTSUP)) if door.door == "setuid" => (
+            Verdict::Untried,
+            "set-user-id has no effect in the directory for temporary files".into(),
+        ),
         Some(Seen::Refused(errno)) => {
             let errno = Errno::from_raw(*errno);
             let absent = matches!(
@@ -129,7 +155,7 @@ fn came_to(door: &Judged, seen: Option<&Seen>, status: ExitStatus, frames: usize
             let of = if absent { "not in this kernel" } else { "refused" };
             (Verdict::Closed, format!("{of} ({errno:?})"))
         }
-        Some(Seen::Done) if !BY_FRAMES.contains(&door.door) => (Verdict::Open, "no call was refused".into()),
+        Some(Seen::Done) if !BY_FRAMES.contains(&name) => (Verdict::Open, "no call was refused".into()),
         Some(Seen::Done) if door.closed == Some(Mechanism::Redirect) => (
             Verdict::Closed,
             "it came to the agent, and no frame arrived".into(),
@@ -155,6 +181,7 @@ mod tests {
     fn verdict(id: &'static str, seen: Option<&Seen>, status: i32, frames: usize) -> Row {
         judge(
             &door(id, Some(Mechanism::Cgroup)),
+            id,
             seen,
             ExitStatus::from_raw(status),
             frames,
@@ -173,16 +200,30 @@ mod tests {
         assert!(verdict("ptrace", Some(&Seen::Done), 0, 0).failed);
         assert_eq!(verdict("packet", None, libc::SIGKILL, 0).result, Verdict::Closed);
         assert_eq!(verdict("packet", None, 0, 0).result, Verdict::Untried);
+        let not_root = Seen::Refused(libc::ENOTSUP);
+        assert_eq!(verdict("setuid", Some(&not_root), 0, 0).result, Verdict::Untried);
+        assert!(verdict("setuid", Some(&not_root), 0, 1).failed);
+        assert_eq!(verdict("setuid", Some(&eperm), 0, 0).result, Verdict::Closed);
     }
 
     #[test]
     fn a_door_that_is_said_to_be_open_does_not_fail() {
         let row = judge(
             &door("packet", None),
+            "packet",
             Some(&Seen::Done),
             ExitStatus::from_raw(0),
             1,
         );
         assert_eq!((row.result, row.failed), (Verdict::Open, false));
+    }
+
+    #[test]
+    fn the_worse_of_two_counts() {
+        let (closed, open) = (verdict("udp", None, libc::SIGKILL, 0), verdict("udp", None, 0, 1));
+        assert!(both(closed.clone(), open.clone()).failed && both(open, closed.clone()).failed);
+        let untried = verdict("udp", None, 0, 0);
+        assert_eq!(both(closed.clone(), untried).result, Verdict::Untried);
+        assert_eq!(both(closed.clone(), closed).result, Verdict::Closed);
     }
 }

@@ -39,6 +39,8 @@ pub const ALPN_HTTP1: &[&[u8]] = &[b"http/1.1"];
 pub const ALPN_ANY: &[&[u8]] = &[b"http/1.1", b"postgresql"];
 /// The ALPN set of PostgreSQL alone.
 pub const ALPN_POSTGRES: &[&[u8]] = &[b"postgresql"];
+/// The ALPN set of DNS over TLS (RFC 7858), by its name in IANA's registry.
+pub const ALPN_DOT: &[&[u8]] = &[b"dot"];
 
 /// The crypto provider of everything here: aws-lc, with the hybrid X25519MLKEM768 among its key exchanges.
 fn provider() -> Arc<CryptoProvider> {

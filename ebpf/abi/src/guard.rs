@@ -18,6 +18,9 @@ pub mod flag {
     pub const UNIX: u64 = 1 << 13;
     /// A process that somebody else moves out of the workload is ended by the kernel, too, at its next system call.
     pub const MOVED_ENDS: u64 = 1 << 14;
+    /// The agent's own note, which no program reads: sockets older than the tag have not been dealt with yet. An agent that
+    /// takes the tag over goes on with it.
+    pub const OLDER: u64 = 1 << 15;
 }
 
 /// What `GUARD` holds: the doors that an LSM program answers with EPERM, which the guard of system calls then leaves.
@@ -36,6 +39,12 @@ pub const MAX_CONDEMNED: usize = 1 << 16;
 pub const MAX_UNIX_RULES: usize = 1 << 16;
 /// Bytes of `GUARD_EVENTS`.
 pub const GUARD_EVENT_BYTES: usize = 1 << 18;
+
+/// Addresses that nobody has (RFC 1112, RFC 6666), as the bind hooks see them: the agent binds a socket of another process
+/// to one to learn whether the socket meets a workload's hooks, which deny it. Words in network order.
+pub const NOBODY4: [u32; 4] = [0, 0, 0xffff_u32.to_be(), 0xf000_0001_u32.to_be()];
+/// The same for IPv6.
+pub const NOBODY6: [u32; 4] = [0x0100_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
 
 /// Bytes of `sockaddr_un.sun_path`.
 pub const UNIX_PATH: usize = 108;

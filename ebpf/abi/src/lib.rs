@@ -57,13 +57,14 @@ pub struct Ports {
     pub reserved: u32,
 }
 
-/// A socket was made, or used, in a network namespace in which the agent does not listen: an event.
+/// A process of a workload is in a network namespace in which the agent does not listen, or made or used a socket there:
+/// an event.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Strange {
     /// The namespace's cookie.
     pub netns: u64,
-    /// The thread that did it, initial pid namespace.
+    /// The thread, initial pid namespace.
     pub tid: u32,
     /// Zero.
     pub reserved: u32,

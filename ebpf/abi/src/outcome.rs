@@ -63,6 +63,8 @@ pub enum Outcome {
     ExecLost = 27,
     /// The SYN of a redirected connection left for the agent's listener, with its record.
     TcpSent = 28,
+    /// A process came into the workload from outside, with whatever sockets it had.
+    ProcessArrived = 29,
 }
 
 impl Outcome {
@@ -97,6 +99,7 @@ impl Outcome {
         Self::EscapeMoved,
         Self::ExecLost,
         Self::TcpSent,
+        Self::ProcessArrived,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -132,6 +135,7 @@ impl Outcome {
             Self::EscapeMoved => "escape_moved",
             Self::ExecLost => "exec_lost",
             Self::TcpSent => "tcp_sent",
+            Self::ProcessArrived => "process_arrived",
         }
     }
 }

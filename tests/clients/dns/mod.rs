@@ -1,6 +1,8 @@
 //! Names: real programs ask, the agent answers by the host's resolvers, of which one is a real authoritative server.
 
+mod container;
 mod datagrams;
+mod encrypted;
 
 use std::fs;
 
@@ -30,13 +32,23 @@ pub const NOBODY: &str = "@192.0.2.53";
 
 /// A site whose host asks Knot on the upstream for names.
 pub fn with_names(name: &str, resolv_conf: &str, test: impl FnOnce(&Site<'_>) -> Result<()> + Send) {
+    with_policy(name, POLICY, resolv_conf, test);
+}
+
+/// The same under another policy.
+pub fn with_policy(
+    name: &str,
+    policy: &str,
+    resolv_conf: &str,
+    test: impl FnOnce(&Site<'_>) -> Result<()> + Send,
+) {
     let resolv_conf = format!("nameserver 192.0.2.2\n{resolv_conf}");
     with_options(
         name,
         |world| {
             world.resolvers(&resolv_conf)?;
             Ok(Options {
-                policy: POLICY.into(),
+                policy: policy.into(),
                 ..Options::default()
             })
         },

@@ -1,6 +1,9 @@
 /* A process that wants out. `hostile CGROUP ATTEMPT`: joins the cgroup (but for what is made before), makes one attempt
  * to get a packet to 192.0.2.254 or 2001:db8::fe by the device v0, and says "ok" or "err NAME". The test captures behind
- * the device: what counts is what arrives there, not what is said here. */
+ * the device: what counts is what arrives there, not what is said here.
+ *
+ * "setuid:ATTEMPT" becomes nobody and has the copy of this program beside it, HELPER-setuid, make the attempt, which gives
+ * it root back; "setuid-nnp:ATTEMPT" does so with no_new_privs, by which it does not. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +25,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 
 #define V4 "192.0.2.254"
 #define V6 "2001:db8::fe"
@@ -163,6 +169,23 @@ static int in_user_namespace(void) {
   return own_header() < 0 ? udp(V4, 5005) : 0;
 }
 
+/* In namespaces of its own, where /proc is what it says. */
+static int in_mount_namespace(void) {
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
+  return mount("none", "/proc", "tmpfs", 0, 0) ? -1 : udp(V4, 5006);
+}
+
+enum { NOBODY = 65534 };
+
+/* Does not return but for an error. The helper is told whom it should run as. */
+static int by_helper(const char *self, const char *what, int no_new_privs) {
+  char helper[4096];
+  snprintf(helper, sizeof helper, "%s-setuid", self);
+  if (setgroups(0, 0) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY)) return -1;
+  if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return -1;
+  return execl(helper, helper, no_new_privs ? "nobody" : "root", what, (char *)0);
+}
+
 static int attempt(const char *what) {
 #define IS(name) if (!strcmp(what, name))
   IS("tcp4") return connected(V4, 80, SOCK_STREAM, 0);
@@ -198,18 +221,30 @@ static int attempt(const char *what) {
   IS("io-uring-packet") return frame(ring_socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)));
   IS("packet") return frame(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)));
   IS("user-namespace") return in_user_namespace();
+  IS("mount-namespace") return in_mount_namespace();
   errno = ENOTSUP;
   return -1;
+}
+
+static int attempt_by(const char *self, const char *what) {
+  if (!strncmp(what, "setuid:", 7)) return by_helper(self, what + 7, 0);
+  if (!strncmp(what, "setuid-nnp:", 11)) return by_helper(self, what + 11, 1);
+  return attempt(what);
 }
 
 int main(int argc, char **argv) {
   char procs[4096];
   if (argc != 3) return 2;
+  if (argv[1][0] != '/') {
+    if (geteuid() != (strcmp(argv[1], "root") ? NOBODY : 0)) return 3;
+    goto inside;
+  }
   snprintf(procs, sizeof procs, "%s/cgroup.procs", argv[1]);
   int fd = open(procs, O_WRONLY | O_CLOEXEC);
   if (fd < 0 || write(fd, "0", 1) != 1) return 2;
   close(fd);
-  if (attempt(argv[2]) < 0) printf("err %s\n", strerrorname_np(errno));
+inside:
+  if (attempt_by(argv[0], argv[2]) < 0) printf("err %s\n", strerrorname_np(errno));
   else puts("ok");
   return 0;
 }

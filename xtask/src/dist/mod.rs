@@ -1,13 +1,15 @@
 //! `cargo xtask dist`: what is installed on hosts, from one build, the same bytes wherever and whenever it is made.
 //!
 //! Everything is laid out once below `target/package/root`, as it will be on the host; the packages and the tarball are
-//! three wrappings of that tree. Times in them are the last commit's.
+//! three wrappings of that tree. Times in them are the last commit's. What was made is opened, installed and removed again
+//! before the command succeeds.
 
 mod bill;
 mod build;
 mod layout;
 mod pack;
 mod same;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +51,7 @@ pub fn dist(dist: &Dist) -> anyhow::Result<()> {
     for path in &made {
         eprintln!("    {}", path.display());
     }
+    verify::verify(epoch)?;
     if dist.twice {
         same::check(Path::new(OUT))?;
     }

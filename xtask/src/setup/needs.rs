@@ -78,7 +78,39 @@ pub fn for_dist() -> Vec<Need> {
             remedy: Remedy::Apt(&["dpkg-dev"]),
         },
     ]);
+    all.extend(readers());
     all
+}
+
+/// What opens packages again once they are made.
+fn readers() -> Vec<Need> {
+    vec![
+        Need {
+            name: "rpm",
+            why: "installs the RPM package, in a root of its own",
+            present: || succeeds("rpm", &["--version"]),
+            remedy: Remedy::Apt(&["rpm"]),
+        },
+        busybox(),
+        Need {
+            name: "lintian",
+            why: "knows what Debian wants of packages",
+            present: || succeeds("lintian", &["--version"]),
+            remedy: Remedy::Apt(&["lintian"]),
+        },
+        Need {
+            name: "man",
+            why: "formats manual pages, and says what is wrong in them",
+            present: || succeeds("man", &["--version"]),
+            remedy: Remedy::Apt(&["man-db"]),
+        },
+        Need {
+            name: "systemd-analyze",
+            why: "reads units as systemd does",
+            present: || succeeds("systemd-analyze", &["--version"]),
+            remedy: Remedy::Apt(&["systemd"]),
+        },
+    ]
 }
 
 fn packer(name: &str) -> bool {
@@ -198,10 +230,11 @@ fn tests() -> Vec<Need> {
         },
         Need {
             name: "crun",
-            why: "runs the container of the redirect tests",
+            why: "runs the containers of the redirect and client tests",
             present: || succeeds("crun", &["--version"]),
             remedy: Remedy::Apt(&["crun"]),
         },
+        busybox(),
         Need {
             name: "ip, nsenter",
             why: "network namespaces for the tests",
@@ -271,6 +304,12 @@ fn dns() -> Vec<Need> {
             why: "a real client of DNS",
             present: || succeeds("dig", &["-v"]),
             remedy: Remedy::Apt(&["bind9-dnsutils"]),
+        },
+        Need {
+            name: "kdig",
+            why: "a real client of DNS over TLS",
+            present: || succeeds("kdig", &["-V"]),
+            remedy: Remedy::Apt(&["knot-dnsutils"]),
         },
         Need {
             name: "Knot DNS",
@@ -351,6 +390,15 @@ pub fn for_kernels() -> Vec<Need> {
             remedy: Remedy::Apt(&["busybox-static", "kmod", "xz-utils"]),
         },
     ]
+}
+
+fn busybox() -> Need {
+    Need {
+        name: "busybox",
+        why: "a shell that needs nothing else, in roots of their own: a container's, and one to install packages in",
+        present: || succeeds("/bin/busybox", &["true"]),
+        remedy: Remedy::Apt(&["busybox-static"]),
+    }
 }
 
 fn run_as_root() -> bool {

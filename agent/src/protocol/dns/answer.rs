@@ -10,15 +10,16 @@ use hickory_resolver::proto::{
 
 use super::{
     operation,
-    query::{self, Asked, Fault},
-    rate::{Rates, Recent},
+    query::{Asked, Fault},
+    rate::Rates,
     reply::{Extended, Reply},
 };
 use crate::{
     approval::Payload,
-    gate::{Answered, Denied, Gate, Held, LookUpError, Permit, Verdict, written},
+    gate::{Answered, Denied, Gate, Held, LookUpError, Permit, Verdict},
     ledger::LedgerError,
     model::{Direction, Reason, Transport, Value},
+    policy::{Recent, kind, written},
 };
 
 /// How many addresses and names of an answer are recorded.
@@ -184,7 +185,7 @@ fn facts(answered: &Answered, counts: bool) -> Value {
         })
         .take(RECORDED)
         .collect();
-    let types = set(&mut records.iter().map(|r| query::kind(r.record_type())));
+    let types = set(&mut records.iter().map(|r| kind(r.record_type())));
     let ttl = records.iter().chain(&answered.authority).map(|r| r.ttl).min();
     Value::record([
         ("addresses", addresses),

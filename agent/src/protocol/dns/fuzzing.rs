@@ -4,11 +4,10 @@ use bytes::BytesMut;
 use hickory_resolver::proto::op::{Message, ResponseCode};
 
 use super::{
-    features::Features,
     frame, query,
     reply::{Extended, Reply},
 };
-use crate::gate::written;
+use crate::policy::{Features, written};
 
 /// Any bytes as a message.
 ///

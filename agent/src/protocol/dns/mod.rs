@@ -5,7 +5,6 @@
 
 mod answer;
 pub mod encrypted;
-mod features;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -18,6 +17,7 @@ mod serve;
 mod tests;
 
 use futures_util::future::BoxFuture;
+pub use query::carried;
 
 use super::{Detection, Hint, Protocol, ProtocolError};
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 /// The port of DNS.
 const PORT: u16 = 53;
 /// The port of DNS over TLS (RFC 7858).
-const PORT_TLS: u16 = 853;
+pub const PORT_TLS: u16 = 853;
 
 /// The protocol `dns`.
 #[derive(Default)]

@@ -158,16 +158,8 @@ fn body(bytes: &[u8], counts: [u16; 4], asked: &mut Asked) -> Result<(), Fault> 
 
 /// Whether a type is a question about a name: of those from 128 to 255 (RFC 6895 section 3.1, "Q and Meta-TYPEs") only
 /// ANY is.
-fn carried(kind: RecordType) -> bool {
+#[must_use]
+pub fn carried(kind: RecordType) -> bool {
     let number = u16::from(kind);
     number == u16::from(RecordType::ANY) || !(matches!(number, 0 | 41) || (128..=255).contains(&number))
-}
-
-/// A type as policies write it: `A`, or `TYPE65280` for one without a name (RFC 3597 section 5).
-#[must_use]
-pub fn kind(kind: RecordType) -> String {
-    match kind {
-        RecordType::Unknown(number) => format!("TYPE{number}"),
-        kind => kind.to_string(),
-    }
 }

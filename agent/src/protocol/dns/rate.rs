@@ -12,7 +12,10 @@ use std::{
 
 use hickory_resolver::proto::rr::Name;
 
-use crate::{gate::written, model::WorkloadName};
+use crate::{
+    model::WorkloadName,
+    policy::{Recent, written},
+};
 
 /// The window is so many slots: the running one and those before it, so between 50 and 60 seconds.
 const SLOTS: u64 = 6;
@@ -21,17 +24,6 @@ const SLOT: Duration = Duration::from_secs(10);
 const ZONES: usize = 256;
 /// Names of a zone that are told apart; more count as so many.
 const NAMES: usize = 1024;
-
-/// What a workload asked within the window, the query at hand included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recent {
-    /// Queries, for any name.
-    pub queries: i64,
-    /// Different names below the zone of the name asked for; at most 1024.
-    pub names: i64,
-    /// Bytes of the names asked for below that zone.
-    pub bytes: i64,
-}
 
 /// The counts of all workloads.
 #[derive(Default)]

@@ -64,6 +64,8 @@ pub(super) struct State {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Pins,
     pub(super) mount: PathBuf,
+    /// Where the agent listens.
+    pub(super) port: u16,
     /// The agent's own cgroup.
     pub(super) agent: (CgroupId, PathBuf),
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
@@ -272,7 +274,7 @@ impl State {
         if switches.flags & abi::EXEC_ENFORCE != 0 {
             self.hold_calls()?;
         }
-        self.enter(id, switches)?;
+        self.enter(id, self.noted(id, self.covered(directory), switches))?;
         self.tags.insert(id, directory.to_path_buf());
         self.tell();
         self.let_calls()?;

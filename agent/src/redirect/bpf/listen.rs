@@ -4,15 +4,13 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
+    task::{Context, Poll},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::{
-    model::CgroupId,
-    redirect::{Kept, RedirectError, kept, sys},
-};
+use crate::redirect::{Kept, RedirectError, sys};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -22,8 +20,6 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Listeners {
     v4: TcpListener,
     v6: Option<TcpListener>,
-    /// Under which name the service manager keeps both.
-    name: String,
 }
 
 /// Whether loopback has its addresses yet: in a new network namespace it is down.
@@ -34,17 +30,16 @@ pub(super) enum Loopback {
 }
 
 impl Listeners {
-    /// Those that were kept while no agent ran, with the connections that wait in them, or new ones.
+    /// Those that were kept under this name while no agent ran, with the connections that wait in them, or new ones.
     pub(super) fn bind(
         port: u16,
         loopback: Loopback,
-        agent: CgroupId,
+        name: &str,
         kept: &mut Kept,
     ) -> Result<Self, RedirectError> {
         let v4 = (IpAddr::from(Ipv4Addr::LOCALHOST), port).into();
         let v6 = (IpAddr::from(Ipv6Addr::LOCALHOST), port).into();
-        let name = kept::name(port, agent);
-        let mut open = |address| match kept.tcp(&name, address) {
+        let mut open = |address| match kept.tcp(name, address) {
             Some(listener) => adopt(listener),
             None => listen(address, loopback),
         };
@@ -59,14 +54,13 @@ impl Listeners {
                 }
                 Err(source) => return Err(refused(v6, source)),
             },
-            name,
         })
     }
 
-    /// What the service manager is asked to keep, and under which name.
-    pub(super) fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
+    /// What the service manager is asked to keep.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let v6 = self.v6.as_ref().map(AsFd::as_fd);
-        (&self.name, [self.v4.as_fd()].into_iter().chain(v6).collect())
+        [self.v4.as_fd()].into_iter().chain(v6)
     }
 
     pub(super) fn v4(&self) -> &TcpListener {
@@ -84,17 +78,33 @@ impl Listeners {
         };
         accepted.map(|(stream, _)| stream)
     }
+
+    /// The same as a poll, for a task that has many of these. Which of both comes first is to change, so that neither keeps
+    /// the other waiting.
+    pub(super) fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+        v6_first: bool,
+    ) -> Poll<io::Result<TcpStream>> {
+        let (v4, v6) = (Some(&self.v4), self.v6.as_ref());
+        let order = if v6_first { [v6, v4] } else { [v4, v6] };
+        for listener in order.into_iter().flatten() {
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
+            }
+        }
+        Poll::Pending
+    }
 }
 
 /// The resolver's sockets, on the same addresses and with the same port number.
 pub(super) fn resolver(
     port: u16,
     loopback: Loopback,
-    agent: CgroupId,
+    name: &str,
     kept: &mut Kept,
 ) -> Result<(UdpSocket, Option<UdpSocket>), RedirectError> {
-    let name = kept::name(port, agent);
-    let mut datagrams = |address| match kept.udp(&name, address) {
+    let mut datagrams = |address| match kept.udp(name, address) {
         Some(socket) => adopt_datagrams(socket),
         None => datagrams(address, loopback),
     };

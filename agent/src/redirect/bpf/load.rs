@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, exec, guard};
+use crate::redirect::{RedirectError, btf::Btf, exec, guard, netns};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -85,7 +85,7 @@ fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?].concat();
+    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?, netns::offsets(&btf)?].concat();
     let mut loader = EbpfLoader::new();
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);

@@ -3,11 +3,13 @@
 mod attach;
 mod control;
 mod datagram;
+mod elsewhere;
 mod exempt;
 mod flow;
 mod listen;
 mod load;
 mod namespaces;
+mod older;
 mod pin;
 mod resolver;
 mod settle;
@@ -36,6 +38,7 @@ pub(super) use attach::open as open_link;
 pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
 pub use load::{ProgramInfo, Tried, try_each, verify};
+pub use namespaces::MAX as MAX_NAMESPACES;
 pub(super) use pin::failed as pin_failed;
 pub use pin::{can_pin, remove};
 pub use portcullis_abi::Exempt;
@@ -53,9 +56,9 @@ use self::{
     resolver::{Dropped, Resolver},
 };
 use super::{
-    Kept, Processes, RedirectError, Redirected, Redirector, cgroup, exec,
+    Kept, Nobody, Processes, RedirectError, Redirected, Redirector, Store, cgroup, exec,
     guard::{self, Guard},
-    sys,
+    kept, sys,
 };
 use crate::model::{CgroupId, Origin, OriginalDst, Transport};
 
@@ -76,6 +79,8 @@ pub struct Options {
 pub struct BpfRedirector {
     listeners: Listeners,
     resolver: Resolver,
+    /// Under which name both are kept.
+    name: String,
     dropped: Arc<Dropped>,
     records: Records,
     elsewhere: Namespaces,
@@ -92,20 +97,26 @@ impl BpfRedirector {
     /// # Errors
     /// When the port is used, or the kernel lacks or refuses something; the error names it.
     pub fn start(options: &Options) -> Result<Self, RedirectError> {
-        Self::start_with(options, &mut Kept::default())
+        Self::start_with(options, &mut Kept::default(), Arc::new(Nobody))
     }
 
-    /// As [`Self::start`], with the listeners that the service manager kept, if they are there.
+    /// As [`Self::start`], with the listeners that the service manager kept, if they are there; those of other network
+    /// namespaces are given to it as they are made. [`Self::to_keep`] is left to the caller.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_with(options: &Options, kept: &mut Kept) -> Result<Self, RedirectError> {
+    pub fn start_with(
+        options: &Options,
+        kept: &mut Kept,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, RedirectError> {
         // Before the listeners: a socket keeps the cgroup of its making, and accepted ones have the listener's.
         let directory = cgroup::join(&options.cgroup_mount, &options.agent_cgroup)?;
         let agent = (cgroup::id(&directory)?, directory);
         // Before the programs: two agents on one pin_dir would fight over its links.
-        let listeners = Listeners::bind(options.port, Loopback::Up, agent.0, kept)?;
-        let (dns4, dns6) = listen::resolver(options.port, Loopback::Up, agent.0, kept)?;
+        let name = kept::name(options.port, agent.0);
+        let listeners = Listeners::bind(options.port, Loopback::Up, &name, kept)?;
+        let (dns4, dns6) = listen::resolver(options.port, Loopback::Up, &name, kept)?;
         let netns = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
         let pins = Pins::make(&options.pin_dir)?;
         let logging = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -136,6 +147,9 @@ impl BpfRedirector {
             dropped: Arc::clone(&dropped),
             records: records.clone(),
             own: netns,
+            agent: agent.0,
+            kept: kept.elsewhere(options.port, agent.0),
+            store,
         };
         let (elsewhere, manage) = Namespaces::start(parts)?;
         let processes = Processes::new(exec::Maps {
@@ -151,6 +165,7 @@ impl BpfRedirector {
             procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
+            port: options.port,
             agent,
             exempt: Exemptions {
                 rules: take(&mut ebpf, "EXEMPT")?,
@@ -178,6 +193,7 @@ impl BpfRedirector {
         Ok(Self {
             listeners,
             resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
+            name,
             dropped,
             records,
             elsewhere,
@@ -194,9 +210,8 @@ impl BpfRedirector {
     /// The listeners and the resolver's sockets, for the service manager to keep while no agent runs, and the name to keep them under.
     #[must_use]
     pub fn to_keep(&self) -> (&str, Vec<BorrowedFd<'_>>) {
-        let (name, mut all) = self.listeners.to_keep();
-        all.extend(self.resolver.sockets());
-        (name, all)
+        let all = self.listeners.sockets().chain(self.resolver.sockets());
+        (&self.name, all.collect())
     }
 
     /// Connections closed because they were not redirected: someone outside of every workload, at the agent's port.

@@ -2,44 +2,54 @@
 //! namespace.
 //!
 //! A namespace is prepared when it is mounted somewhere (`ip netns`, container runtimes: before they run anything in it),
-//! when a process of a workload is found in it, and at the latest when a socket is made there (`ebpf/src/netns.rs`
-//! says so). Until it is, connects there are denied. Preparing it keeps it alive: so one that nothing but the agent
+//! when a process of a workload is found in it, when one is started or executes a program there (`ebpf/src/entered.rs`
+//! says so), and at the latest when a socket is made there (`ebpf/src/netns.rs`). Until it is, connects there are denied. Preparing it keeps it alive: so one that nothing but the agent
 //! holds is let go.
+//!
+//! What is prepared is given to the service manager before the kernel is told of it, and taken back before it is closed:
+//! a connect is sent to a listener only while somebody holds it, whenever the agent ends. The namespaces of an agent
+//! before are taken over from their sockets alone, wherever they were mounted. One that does not fit into the manager's
+//! store is served all the same, and refuses connects while no agent runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use aya::maps::{HashMap, MapData, RingBuf};
+use aya::maps::{HashMap, MapData, MapError, RingBuf};
 use portcullis_abi as abi;
 use tokio::{
     io::unix::AsyncFd,
+    net::UdpSocket,
     sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinSet},
 };
 
 use super::{
-    Records, accept, control,
+    Records, control,
     datagram::Tokens,
+    elsewhere::Elsewhere,
     listen::{self, Listeners, Loopback},
     resolver::{self, Dropped, Resolver},
 };
 use crate::model::CgroupId;
 use crate::redirect::{
-    Kept, RedirectError, Redirected,
+    Kept, RedirectError, Redirected, Store,
+    kept::{self, OF_NAMESPACE},
     netns::{self, Namespace},
     sys,
 };
 
-/// Namespaces prepared at once. Each costs a thread and four sockets; who may make namespaces could ask for many.
-const MAX: usize = 256;
+/// Network namespaces prepared at once. Each costs a thread and four sockets; who may make namespaces could ask for many.
+/// `FileDescriptorStoreMax=` of portcullis.service has room for them all.
+pub const MAX: usize = 256;
 /// How often namespaces that nobody needs are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
-/// Connections that may wait to be taken.
+/// Flows of the resolvers that may wait to be taken.
 const WAITING: usize = 128;
 /// Requests that may wait to be done.
 const REQUESTS: usize = 64;
@@ -69,11 +79,17 @@ pub(super) struct Parts {
     pub(super) records: Records,
     /// The agent's own namespace.
     pub(super) own: u64,
+    /// The cgroup that the agent's program is on.
+    pub(super) agent: CgroupId,
+    /// What an agent before had prepared, by the namespace's cookie.
+    pub(super) kept: BTreeMap<u64, Kept>,
+    pub(super) store: Arc<dyn Store>,
 }
 
 /// What the redirector keeps: the manager ends with it.
 pub(super) struct Namespaces {
-    connections: mpsc::Receiver<Redirected>,
+    connections: Arc<Elsewhere>,
+    flows: mpsc::Receiver<Redirected>,
     manager: AbortHandle,
 }
 
@@ -86,20 +102,27 @@ impl Drop for Namespaces {
 impl Namespaces {
     /// The next connection from another namespace. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Redirected, RedirectError> {
-        self.connections.recv().await.ok_or(RedirectError::Stopped)
+        tokio::select! {
+            accepted = std::future::poll_fn(|context| self.connections.poll_next(context)) => accepted,
+            flow = self.flows.recv() => flow.ok_or(RedirectError::Stopped),
+        }
     }
 
     /// Starts the manager, on the runtime of the caller.
     pub(super) fn start(mut parts: Parts) -> Result<(Self, Manage), RedirectError> {
-        // What another agent had prepared is not there any more.
+        // What another agent had prepared and nobody kept is not there any more.
         let former: Vec<u64> = parts.ports.keys().filter_map(Result::ok).collect();
-        for cookie in former.into_iter().filter(|cookie| *cookie != parts.own) {
-            parts
-                .ports
-                .remove(&cookie)
-                .map_err(control::map_failed("NETNS"))?;
+        let kept = |cookie: &u64| parts.kept.get(cookie).is_some_and(Kept::listens);
+        for cookie in former {
+            if cookie != parts.own && !kept(&cookie) {
+                parts
+                    .ports
+                    .remove(&cookie)
+                    .map_err(control::map_failed("NETNS"))?;
+            }
         }
-        let (send, connections) = mpsc::channel(WAITING);
+        let (send, flows) = mpsc::channel(WAITING);
+        let connections = Arc::new(Elsewhere::new(parts.records));
         let (prepare, requests) = mpsc::channel(REQUESTS);
         let (tagged, tags) = watch::channel(Vec::new());
         let (told, prepared) = watch::channel(Vec::new());
@@ -110,19 +133,27 @@ impl Namespaces {
             port: parts.port,
             tokens: parts.tokens,
             dropped: parts.dropped,
-            records: parts.records,
+            connections: Arc::clone(&connections),
+            agent: parts.agent,
+            store: parts.store,
             own_inode,
             send,
             tagged: tags,
             told,
             known: BTreeMap::new(),
+            in_vain: BTreeSet::new(),
+            full: false,
         };
         let events = sys::readable(events).map_err(RedirectError::Netns)?;
         let mounts = File::open("/proc/self/mountinfo").and_then(sys::changing);
         let mounts = mounts.map_err(RedirectError::Netns)?;
-        let manager = tokio::spawn(manager.run(events, mounts, requests)).abort_handle();
+        let manager = tokio::spawn(manager.run(parts.kept, events, mounts, requests)).abort_handle();
         Ok((
-            Self { connections, manager },
+            Self {
+                connections,
+                flows,
+                manager,
+            },
             Manage {
                 prepare,
                 tagged,
@@ -134,7 +165,10 @@ impl Namespaces {
 
 struct Known {
     namespace: Arc<Namespace>,
+    resolver: Vec<Arc<UdpSocket>>,
     serving: JoinSet<()>,
+    /// Its sockets were given to the service manager.
+    kept: bool,
     /// Nobody was seen to need it.
     unused: bool,
 }
@@ -144,7 +178,9 @@ struct Manager {
     port: u16,
     tokens: Tokens,
     dropped: Arc<Dropped>,
-    records: Records,
+    connections: Arc<Elsewhere>,
+    agent: CgroupId,
+    store: Arc<dyn Store>,
     own_inode: u64,
     send: mpsc::Sender<Redirected>,
     /// The tagged cgroups.
@@ -152,17 +188,24 @@ struct Manager {
     told: watch::Sender<Vec<u64>>,
     /// By inode, which is no other namespace's while this one is held.
     known: BTreeMap<u64, Known>,
+    /// Since the last look around: cookies of namespaces that could not be prepared, and whether there were too many.
+    in_vain: BTreeSet<u64>,
+    full: bool,
 }
 
 impl Manager {
     async fn run(
         mut self,
+        kept: BTreeMap<u64, Kept>,
         mut events: AsyncFd<RingBuf<MapData>>,
         mounts: AsyncFd<File>,
         mut requests: mpsc::Receiver<Prepare>,
     ) {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for (cookie, kept) in kept {
+            self.take_over(cookie, kept).await;
+        }
         self.prepare_all(netns::mounted()).await;
         loop {
             tokio::select! {
@@ -196,6 +239,25 @@ impl Manager {
         }
     }
 
+    /// Goes on with what an agent before listened on, or gives it up.
+    async fn take_over(&mut self, cookie: u64, kept: Kept) {
+        let taken = match kept.namespace().map_err(RedirectError::Netns) {
+            Ok(file) if self.known.len() < MAX => self.open(file, Some(cookie), kept).await,
+            Ok(_) => Err(RedirectError::Netns(std::io::ErrorKind::QuotaExceeded.into())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &taken {
+            tracing::error!(
+                cookie,
+                "what was kept of a network namespace is of no use: {error}"
+            );
+        }
+        if !self.knows(cookie) {
+            self.deny(cookie);
+            self.store.let_go(&kept::name_in(self.port, self.agent, cookie));
+        }
+    }
+
     async fn prepare_all(&mut self, found: Vec<(u64, String)>) {
         for (inode, path) in found {
             if inode != self.own_inode && !self.known.contains_key(&inode) {
@@ -204,58 +266,63 @@ impl Manager {
         }
     }
 
-    /// A thread made a socket where nobody listens yet.
-    async fn prepare_for(&mut self, event: abi::Strange) {
-        if self
-            .known
+    fn knows(&self, cookie: u64) -> bool {
+        self.known
             .values()
-            .any(|known| known.namespace.cookie() == event.netns)
-        {
-            return;
-        }
-        self.prepare(
-            Path::new(&format!("/proc/{}/ns/net", event.tid)),
-            Some(event.netns),
-        )
-        .await;
+            .any(|known| known.namespace.cookie() == cookie)
     }
 
-    /// Listens in the namespace of this file; not if it is not the one that was `meant`.
-    async fn prepare(&mut self, path: &Path, meant: Option<u64>) {
-        if self.known.len() >= MAX {
-            tracing::error!("more than {MAX} network namespaces: connects in others are denied");
+    /// A thread is where nobody listens yet.
+    async fn prepare_for(&mut self, event: abi::Strange) {
+        if self.knows(event.netns) || self.in_vain.contains(&event.netns) {
             return;
         }
-        match self.open(path, meant).await {
-            Ok(()) => {}
+        let path = format!("/proc/{}/ns/net", event.tid);
+        let done = self.prepare(Path::new(&path), Some(event.netns)).await;
+        if !done && self.in_vain.len() < MAX {
+            self.in_vain.insert(event.netns);
+        }
+    }
+
+    /// Listens in the namespace of this file; not if it is not the one that was `meant`. False where that cannot be done:
+    /// to be tried again at the next look around, not at every event that a workload may cause.
+    async fn prepare(&mut self, path: &Path, meant: Option<u64>) -> bool {
+        if self.known.len() >= MAX {
+            if !self.full {
+                tracing::error!("more than {MAX} network namespaces: connects in others are denied");
+            }
+            self.full = true;
+            return false;
+        }
+        let opened = match File::open(path) {
+            Ok(file) => self.open(file, meant, Kept::default()).await,
+            Err(error) => Err(RedirectError::Netns(error)),
+        };
+        match opened {
+            Ok(()) => true,
             // It went just now.
-            Err(RedirectError::Netns(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(RedirectError::Netns(error)) if error.kind() == std::io::ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::error!(path = %path.display(), "connects in a network namespace are denied: {error}");
+                false
             }
         }
     }
 
-    async fn open(&mut self, path: &Path, meant: Option<u64>) -> Result<(), RedirectError> {
-        let file = File::open(path).map_err(RedirectError::Netns)?;
+    async fn open(&mut self, file: File, meant: Option<u64>, mut kept: Kept) -> Result<(), RedirectError> {
         let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(RedirectError::Netns)?);
         if inode == self.own_inode || self.known.contains_key(&inode) {
             return Ok(());
         }
         let (port, runtime) = (self.port, tokio::runtime::Handle::current());
+        // Without what was meant nothing was kept that the name could find.
+        let name = kept::name_in(port, self.agent, meant.unwrap_or_default());
         let entered = Namespace::enter(file, move || {
             let _here = runtime.enter();
-            // A service manager keeps sockets of its own namespace only.
-            let (agent, mut kept) = (CgroupId(0), Kept::default());
-            let made = Listeners::bind(port, Loopback::Later, agent, &mut kept).and_then(|listeners| {
+            let made = Listeners::bind(port, Loopback::Later, &name, &mut kept).and_then(|listeners| {
                 let cookie = sys::netns_cookie(listeners.v4()).map_err(RedirectError::Netns)?;
-                Ok((
-                    cookie,
-                    (
-                        listeners,
-                        listen::resolver(port, Loopback::Later, agent, &mut kept)?,
-                    ),
-                ))
+                let resolver = listen::resolver(port, Loopback::Later, &name, &mut kept)?;
+                Ok((cookie, (listeners, resolver)))
             });
             made.map_err(std::io::Error::other)
         });
@@ -266,29 +333,69 @@ impl Manager {
         }
         let namespace = Arc::new(namespace);
         let resolver = Resolver::new(v4, v6, self.tokens.clone(), Arc::clone(&self.dropped));
-        let mut serving = JoinSet::new();
-        serving.spawn(serve_tcp(
-            listeners,
-            self.records.clone(),
-            Arc::clone(&namespace),
-            self.send.clone(),
-        ));
-        serving.spawn(serve_dns(resolver, Arc::clone(&namespace), self.send.clone()));
+        let mut known = Known {
+            namespace: Arc::clone(&namespace),
+            resolver: resolver.shared(),
+            serving: JoinSet::new(),
+            kept: false,
+            unused: false,
+        };
+        self.connections.add(listeners, Arc::clone(&namespace));
+        known
+            .serving
+            .spawn(serve_dns(resolver, namespace, self.send.clone()));
+        self.keep(&mut known);
+        if !known.kept && self.store.room() > 0 {
+            tracing::warn!(
+                cookie,
+                "no room to keep the listeners of a network namespace: connects there are refused while the daemon is restarted"
+            );
+        }
         // Only now: before, a connect would be refused by nobody's port.
-        self.ports
-            .insert(cookie, resolver::ports(port), 0)
-            .map_err(control::map_failed("NETNS"))?;
-        tracing::info!(cookie, path = %path.display(), "listening in a network namespace");
-        self.known.insert(
-            inode,
-            Known {
-                namespace,
-                serving,
-                unused: false,
-            },
-        );
+        if let Err(error) = self.ports.insert(cookie, resolver::ports(port), 0) {
+            self.close(known).await;
+            return Err(control::map_failed("NETNS")(error));
+        }
+        tracing::info!(cookie, inode, "listening in a network namespace");
+        self.known.insert(inode, known);
         self.tell();
         Ok(())
+    }
+
+    /// Gives its sockets to the service manager, if they fit beside those of this host's own namespace.
+    fn keep(&self, known: &mut Known) {
+        let kept = 1 + self.known.values().filter(|known| known.kept).count();
+        if known.kept || self.store.room() < (kept + 1) * OF_NAMESPACE {
+            return;
+        }
+        let cookie = known.namespace.cookie();
+        let name = kept::name_in(self.port, self.agent, cookie);
+        let given = self.connections.with(cookie, |sockets| {
+            let mut all = Vec::from_iter(sockets.iter().map(BorrowedFd::as_fd));
+            all.extend(known.resolver.iter().map(AsFd::as_fd));
+            self.store.keep(&name, &all);
+        });
+        known.kept = given.is_some();
+    }
+
+    /// Connects in this namespace are denied from now on.
+    fn deny(&mut self, cookie: u64) {
+        match self.ports.remove(&cookie) {
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => tracing::error!(cookie, %error, "a network namespace stays in the map"),
+        }
+    }
+
+    /// Denied first, then nobody listens.
+    async fn close(&mut self, mut known: Known) {
+        let cookie = known.namespace.cookie();
+        self.deny(cookie);
+        self.connections.remove(cookie);
+        known.serving.shutdown().await;
+        if known.kept {
+            self.store.let_go(&kept::name_in(self.port, self.agent, cookie));
+        }
+        tracing::info!(cookie, "no longer listening in a network namespace");
     }
 
     fn tell(&self) {
@@ -298,6 +405,8 @@ impl Manager {
 
     /// Prepares what appeared unnoticed, and lets go what two looks in a row found nobody in.
     async fn sweep(&mut self) {
+        self.in_vain.clear();
+        self.full = false;
         let tagged = self.tagged.borrow().clone();
         let mut found = netns::of_cgroups(tagged.iter().map(PathBuf::as_path));
         found.extend(netns::mounted());
@@ -312,17 +421,27 @@ impl Manager {
             known.unused = unused;
         }
         for inode in over {
-            let Some(mut known) = self.known.remove(&inode) else {
-                continue;
-            };
-            let cookie = known.namespace.cookie();
-            // Denied first, then nobody listens.
-            if let Err(error) = self.ports.remove(&cookie) {
-                tracing::error!(cookie, %error, "a network namespace stays in the map");
+            if let Some(known) = self.known.remove(&inode) {
+                self.close(known).await;
+                self.tell();
             }
-            known.serving.shutdown().await;
-            self.tell();
-            tracing::info!(cookie, "no longer listening in a network namespace");
+        }
+        self.keep_more();
+    }
+
+    /// Gives what did not fit before to the service manager, where there is room now.
+    fn keep_more(&mut self) {
+        let left: Vec<u64> = self
+            .known
+            .iter()
+            .filter(|(_, known)| !known.kept)
+            .map(|(inode, _)| *inode)
+            .collect();
+        for inode in left {
+            if let Some(mut known) = self.known.remove(&inode) {
+                self.keep(&mut known);
+                self.known.insert(inode, known);
+            }
         }
     }
 }
@@ -344,43 +463,20 @@ fn strange(events: &mut RingBuf<MapData>) -> (Vec<abi::Strange>, bool) {
     (found, true)
 }
 
-async fn serve_tcp(
-    listeners: Listeners,
-    records: Records,
-    namespace: Arc<Namespace>,
-    send: mpsc::Sender<Redirected>,
-) {
-    loop {
-        match accept(&listeners, &records).await {
-            Ok(redirected) => {
-                let redirected = inside(redirected, &namespace);
-                if send.send(redirected).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => pause(&error).await,
-        }
-    }
-}
-
 async fn serve_dns(mut resolver: Resolver, namespace: Arc<Namespace>, send: mpsc::Sender<Redirected>) {
     loop {
         match resolver.next().await {
             Ok(redirected) => {
-                let redirected = inside(redirected, &namespace);
+                let redirected = Redirected {
+                    namespace: Some(Arc::clone(&namespace)),
+                    ..redirected
+                };
                 if send.send(redirected).await.is_err() {
                     return;
                 }
             }
             Err(error) => pause(&RedirectError::Accept(error)).await,
         }
-    }
-}
-
-fn inside(redirected: Redirected, namespace: &Arc<Namespace>) -> Redirected {
-    Redirected {
-        namespace: Some(Arc::clone(namespace)),
-        ..redirected
     }
 }
 

@@ -81,6 +81,15 @@ impl Resolver {
         [self.v4.as_fd()].into_iter().chain(v6)
     }
 
+    /// The same, to be kept apart from this.
+    pub(super) fn shared(&self) -> Vec<Arc<UdpSocket>> {
+        [Some(&self.v4), self.v6.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Arc::clone)
+            .collect()
+    }
+
     pub(super) fn new(v4: UdpSocket, v6: Option<UdpSocket>, tokens: Tokens, dropped: Arc<Dropped>) -> Self {
         Self {
             v4: Arc::new(v4),

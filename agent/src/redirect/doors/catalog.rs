@@ -4,8 +4,8 @@ use portcullis_abi::guard::flag;
 
 use super::{
     Door,
-    Mechanism::{Absent, Cgroup, Guard, Kill, Lsm, Redirect, Sysctl},
-    Need::{self, IoUringOff, NoProtocol, Program},
+    Mechanism::{Absent, Cgroup, Destroy, Guard, Kill, Lsm, Redirect, Sysctl},
+    Need::{self, Destroys, IoUringOff, NoProtocol, Program},
     Way,
 };
 
@@ -285,10 +285,19 @@ pub const DOORS: &[Door] = &[
     },
     Door {
         id: "older-sockets",
-        what: "sockets made before the process was moved into the workload's cgroup",
+        what: "sockets older than the tag: made in the cgroup before it, or brought by a process that is moved in",
         root: false,
-        ways: &[],
-        open: "a process that is moved in keeps the sockets that it has: start it inside (portcullis run, or a tagged unit)",
+        ways: &[way(
+            Destroy,
+            &[
+                Destroys,
+                Program("task_moved"),
+                Program("task_forked"),
+                Program("bind4"),
+                Program("bind6"),
+            ],
+        )],
+        open: "the kernel destroys no sockets (CONFIG_INET_DIAG_DESTROY), or lets nobody look at another process's (kernel.yama.ptrace_scope=3): a process that is moved in keeps those that it has, so start it inside (portcullis run, or a tagged unit)",
     },
     Door {
         id: "ptrace",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 use super::Need;
-use crate::redirect::bpf::AttachedProgram;
+use crate::redirect::{bpf::AttachedProgram, older};
 
 /// What doors are judged by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,14 +14,19 @@ pub struct Facts {
     /// Whether the kernel can load modules, and so have tomorrow what it has not today.
     modules: bool,
     io_uring_disabled: Option<u8>,
+    /// Whether sockets are destroyed by who asks for it, and processes can be asked for theirs.
+    destroys: bool,
 }
 
 impl Facts {
-    /// Asks the kernel, without making it load anything. No program is in place yet: see [`Self::with_programs`].
+    /// Asks the kernel, without making it load anything but the modules of sock_diag(7), by which two sockets of this
+    /// process's own are destroyed. No program is in place yet: see [`Self::with_programs`].
     #[must_use]
     pub fn of_kernel() -> Self {
         let protocols = fs::read_to_string("/proc/net/protocols").ok();
         let disabled = fs::read_to_string("/proc/sys/kernel/modules_disabled").ok();
+        // With 3 nobody may look at what another process has open.
+        let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
         let io_uring = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
         Self {
             programs: BTreeSet::new(),
@@ -29,7 +34,14 @@ impl Facts {
             modules: fs::exists("/proc/modules").unwrap_or(true)
                 && disabled.as_deref().map(str::trim) != Some("1"),
             io_uring_disabled: io_uring.and_then(|text| text.trim().parse().ok()),
+            destroys: older::destroys() && yama.as_deref().map(str::trim) != Some("3"),
         }
+    }
+
+    /// Whether sockets can be destroyed.
+    #[must_use]
+    pub fn destroys(&self) -> bool {
+        self.destroys
     }
 
     /// With these programs in place.
@@ -56,6 +68,7 @@ impl Facts {
     pub(super) fn has(&self, need: Need) -> bool {
         match need {
             Need::Program(name) => self.programs.contains(name),
+            Need::Destroys => self.destroys,
             Need::IoUringOff => self.io_uring_disabled == Some(2),
             Need::NoProtocol(name) => {
                 !self.modules && self.protocols.as_ref().is_some_and(|known| !known.contains(name))

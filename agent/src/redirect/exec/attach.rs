@@ -13,10 +13,12 @@ use crate::redirect::{
 };
 
 /// The programs, and the tracepoints that they are on.
-pub(in crate::redirect) const PROGRAMS: [(&str, &str); 3] = [
+pub(in crate::redirect) const PROGRAMS: [(&str, &str); 5] = [
     ("sched_exit", "sched_process_exit"),
     ("sched_fork", "sched_process_fork"),
     ("sched_exec", "sched_process_exec"),
+    ("netns_fork", "sched_process_fork"),
+    ("netns_exec", "sched_process_exec"),
 ];
 
 /// The program that ends held processes which someone has woken; on every system call of the host, and so only where a

@@ -1,0 +1,342 @@
+//! The sockets that a process has open, each looked at by a descriptor of the agent's own (pidfd_getfd(2)).
+//!
+//! Whether a socket meets the hooks of a workload is asked of the hooks themselves: a bind to an address that nobody has
+//! is denied by them (EPERM) and fails without them (EADDRNOTAVAIL), and changes nothing either way. So it is known of
+//! sockets that no list of the kernel's has, too: those that are neither bound nor connected.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::{
+        fd::{AsFd as _, OwnedFd, RawFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+};
+
+use nix::{errno::Errno, sys::stat::fstat};
+use portcullis_abi::guard::{NOBODY4, NOBODY6};
+use socket2::SockRef;
+
+use super::Parent;
+use crate::redirect::{process, sys};
+
+/// Descriptors of one process that are looked at: as many as it can have, unless fs.nr_open was raised. One that has more
+/// counts as one that has a socket made outside.
+const DESCRIPTORS: usize = 1 << 20;
+/// Ancestors that are told of a process.
+const ANCESTORS: usize = 8;
+/// `O_CLOEXEC`, as proc_pid_fdinfo(5) has it.
+const CLOSED_ON_EXEC: u32 = 0o2_000_000;
+
+/// Where a socket was made, as the hooks see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Where the hooks are.
+    Inside,
+    /// Elsewhere.
+    Outside,
+    /// No hook can be asked: of a thread's own, raw, or of ICMP.
+    Unknown,
+}
+
+/// What a socket is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// AF_INET, AF_INET6: the protocol's name.
+    Inet(&'static str),
+    /// AF_UNIX, AF_NETLINK: decided, or of no use, elsewhere.
+    Local,
+    /// A family that no hook of a cgroup sees.
+    Unseen(String),
+}
+
+/// A socket that a process has.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) kind: Kind,
+    pub(super) made: Made,
+    pub(super) inode: u64,
+    /// 0 where the socket could not be had.
+    pub(super) cookie: u64,
+    /// Whether an exec of the process closes it, as far as every one of its descriptors goes.
+    pub(super) passing: bool,
+}
+
+impl Held {
+    /// One that could not be had.
+    fn unseen(kind: &'static str, inode: u64) -> Self {
+        Self {
+            kind: Kind::Inet(kind),
+            made: Made::Unknown,
+            inode,
+            cookie: 0,
+            passing: false,
+        }
+    }
+}
+
+/// A process, for as long as it is looked at.
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// Nanoseconds since boot, to a clock tick.
+    pub(super) start_ns: u64,
+    pub(super) command: String,
+    pub(super) sockets: Vec<Held>,
+    /// Why it could not be looked at whole.
+    pub(super) unread: Option<String>,
+    pidfd: OwnedFd,
+}
+
+/// The network namespaces of sockets and processes, by inode.
+pub(super) type Namespaces = BTreeMap<u64, OwnedFd>;
+
+/// Keeps a namespace once.
+pub(super) fn keep(namespaces: &mut Namespaces, namespace: OwnedFd) {
+    if let Ok(stat) = fstat(&namespace) {
+        namespaces.entry(stat.st_ino).or_insert(namespace);
+    }
+}
+
+impl Process {
+    /// Looks at a process; `None` when it is gone.
+    pub(super) fn look(pid: u32, namespaces: &mut Namespaces) -> Option<Self> {
+        let pidfd = sys::process::open(pid).ok()?;
+        let (_, start_ns) = process::of_thread(pid)?;
+        let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let mut process = Self {
+            pid,
+            start_ns,
+            command: command.trim_end().to_owned(),
+            sockets: Vec::new(),
+            unread: None,
+            pidfd,
+        };
+        match process.read(namespaces) {
+            Err(error) if !is_gone(&error) => process.unread = Some(error.to_string()),
+            _ => {}
+        }
+        process.threads(namespaces);
+        Some(process)
+    }
+
+    /// Keeps it from doing anything more.
+    pub(super) fn stop(&self) -> io::Result<()> {
+        sys::process::signal(&self.pidfd, libc::SIGSTOP)
+    }
+
+    /// Ends it.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        sys::process::signal(&self.pidfd, libc::SIGKILL)
+    }
+
+    fn read(&mut self, namespaces: &mut Namespaces) -> io::Result<()> {
+        let mut found: BTreeMap<u64, Held> = BTreeMap::new();
+        let result = (|| {
+            let (all, whole) = sockets(Path::new(&format!("/proc/{}", self.pid)))?;
+            if !whole {
+                self.sockets.push(Held::unseen("more than can be looked at", 0));
+            }
+            for (fd, inode) in all {
+                if found.get(&inode).is_some_and(|held| held.made == Made::Inside) {
+                    continue;
+                }
+                let socket = match sys::process::descriptor(&self.pidfd, fd) {
+                    Ok(socket) => socket,
+                    // Closed meanwhile.
+                    Err(error) if error.raw_os_error() == Some(libc::EBADF) => continue,
+                    Err(error) => return Err(error),
+                };
+                let Some(held) = held(&socket, self.closed_on_exec(fd)) else {
+                    continue;
+                };
+                if matches!(held.kind, Kind::Inet(_)) && held.made != Made::Inside {
+                    keep(namespaces, sys::process::namespace(socket.as_fd())?);
+                }
+                let passing = held.passing;
+                found.entry(held.inode).or_insert(held).passing &= passing;
+            }
+            Ok(())
+        })();
+        self.sockets.extend(found.into_values());
+        result
+    }
+
+    fn closed_on_exec(&self, fd: RawFd) -> bool {
+        let info = fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.pid)).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags
+            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+            .is_some_and(|flags| flags & CLOSED_ON_EXEC != 0)
+    }
+
+    /// A thread may have descriptors of its own (unshare(2), CLONE_FILES), which cannot be had from outside.
+    fn threads(&mut self, namespaces: &mut Namespaces) {
+        let known: BTreeSet<u64> = self.sockets.iter().map(|held| held.inode).collect();
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid));
+        let ids = tasks.into_iter().flatten().filter_map(Result::ok);
+        for tid in ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+            if tid == self.pid || sys::process::share_descriptors(self.pid, tid) {
+                continue;
+            }
+            let own = sockets(Path::new(&format!("/proc/{}/task/{tid}", self.pid)));
+            let (own, _) = own.unwrap_or_default();
+            for (_, inode) in own.into_iter().filter(|(_, inode)| !known.contains(inode)) {
+                if let Ok(file) = fs::File::open(format!("/proc/{}/task/{tid}/ns/net", self.pid)) {
+                    keep(namespaces, file.into());
+                }
+                self.sockets.push(Held::unseen("a thread's own", inode));
+            }
+        }
+    }
+}
+
+/// What a process runs.
+pub(super) fn exe(pid: u32) -> Option<String> {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(exe.to_string_lossy().into_owned())
+}
+
+/// Whom a process comes from.
+pub(super) fn parents(of: u32) -> Vec<Parent> {
+    let parent = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        parent.trim().parse::<u32>().ok().filter(|pid| *pid > 0)
+    };
+    std::iter::successors(parent(&of), parent)
+        .take(ANCESTORS)
+        .map(|pid| Parent {
+            pid,
+            start_ns: process::of_thread(pid).map_or(0, |(_, start_ns)| start_ns),
+            exe: exe(pid),
+        })
+        .collect()
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// Descriptors that are sockets, below /proc/PID or /proc/PID/task/TID: number and inode; and whether these are all.
+pub(super) fn sockets(of: &Path) -> io::Result<(Vec<(RawFd, u64)>, bool)> {
+    let mut found = Vec::new();
+    for (n, entry) in fs::read_dir(of.join("fd"))?.enumerate() {
+        if n >= DESCRIPTORS {
+            return Ok((found, false));
+        }
+        let entry = entry?;
+        let Ok(link) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let inode = link
+            .to_str()
+            .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        found.extend(fd.zip(inode));
+    }
+    Ok((found, true))
+}
+
+/// `None` when it is no socket.
+fn held(socket: &OwnedFd, passing: bool) -> Option<Held> {
+    let asked = SockRef::from(socket);
+    let domain = i32::from(asked.domain().ok()?);
+    let kind = i32::from(asked.r#type().ok()?);
+    let protocol = asked.protocol().ok().flatten().map_or(0, i32::from);
+    let kind = what(domain, kind, protocol);
+    let made = match kind {
+        Kind::Inet("raw" | "icmp") => Made::Unknown,
+        Kind::Inet(_) => made(&asked, domain),
+        Kind::Local | Kind::Unseen(_) => Made::Unknown,
+    };
+    Some(Held {
+        kind,
+        made,
+        inode: fs::File::from(socket.try_clone().ok()?).metadata().ok()?.ino(),
+        cookie: asked.cookie().unwrap_or(0),
+        passing,
+    })
+}
+
+fn what(domain: i32, kind: i32, protocol: i32) -> Kind {
+    match (domain, kind, protocol) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_RAW, _) => Kind::Inet("raw"),
+        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_TCP) => Kind::Inet("tcp"),
+        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_UDP) => Kind::Inet("udp"),
+        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_UDPLITE) => Kind::Inet("udplite"),
+        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_MPTCP) => Kind::Inet("mptcp"),
+        (libc::AF_INET | libc::AF_INET6, _, libc::IPPROTO_SCTP) => Kind::Inet("sctp"),
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, _) => Kind::Inet("icmp"),
+        (libc::AF_INET | libc::AF_INET6, ..) => Kind::Inet("inet"),
+        (libc::AF_UNIX | libc::AF_NETLINK, ..) => Kind::Local,
+        (libc::AF_PACKET, ..) => Kind::Unseen("packet".into()),
+        (libc::AF_VSOCK, ..) => Kind::Unseen("vsock".into()),
+        (libc::AF_XDP, ..) => Kind::Unseen("xdp".into()),
+        _ => Kind::Unseen(format!("family {domain}")),
+    }
+}
+
+/// Asks the hooks.
+fn made(socket: &SockRef<'_>, domain: i32) -> Made {
+    let nobody = match domain {
+        libc::AF_INET6 => SocketAddr::from((Ipv6Addr::from(octets(NOBODY6)), 0)),
+        _ => SocketAddr::from((v4(NOBODY4), 0)),
+    };
+    match socket.bind(&nobody.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => Made::Inside,
+        _ => Made::Outside,
+    }
+}
+
+fn octets(words: [u32; 4]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    octets
+}
+
+fn v4(words: [u32; 4]) -> Ipv4Addr {
+    let [.., a, b, c, d] = octets(words);
+    Ipv4Addr::new(a, b, c, d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobodys_addresses_are_those() {
+        assert_eq!(v4(NOBODY4), Ipv4Addr::new(240, 0, 0, 1));
+        assert_eq!(
+            Ipv6Addr::from(octets(NOBODY6)),
+            "100::1".parse::<Ipv6Addr>().unwrap()
+        );
+    }
+
+    #[test]
+    fn asking_changes_nothing() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let before = socket.local_addr().unwrap();
+        let fresh = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        for asked in [SockRef::from(&socket), SockRef::from(&fresh)] {
+            assert_eq!(made(&asked, libc::AF_INET), Made::Outside);
+        }
+        assert_eq!(socket.local_addr().unwrap(), before);
+        assert_eq!(fresh.local_addr().unwrap().as_socket().unwrap().port(), 0);
+        fresh.bind(&before.into()).unwrap();
+    }
+
+    #[test]
+    fn what_a_process_has_is_found() {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = fstat(&udp).unwrap().st_ino;
+        let process = Process::look(std::process::id(), &mut Namespaces::new()).unwrap();
+        let held = process.sockets.iter().find(|held| held.inode == inode).unwrap();
+        assert_eq!((&held.kind, held.made), (&Kind::Inet("udp"), Made::Outside));
+        assert!(held.passing, "std closes on exec");
+        assert!(Process::look(u32::MAX >> 2, &mut Namespaces::new()).is_none());
+    }
+}

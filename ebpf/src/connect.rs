@@ -9,10 +9,7 @@ use aya_ebpf::{
     bindings::{bpf_sock, bpf_sock_addr},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{
-            bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_netns_cookie, bpf_get_socket_cookie,
-            bpf_probe_read_kernel, bpf_setsockopt,
-        },
+        generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_setsockopt},
     },
     programs::SockAddrContext,
 };
@@ -21,7 +18,7 @@ use portcullis_abi::{Outcome, Record, Site};
 use crate::{
     errors::failed,
     exempt::{self, Flow, For},
-    maps, netns,
+    kernel, maps, netns,
     tagged::{self, Tagged},
     udp,
 };
@@ -180,7 +177,7 @@ pub fn keep(ctx: &SockAddrContext, tagged: Tagged, netns: u64, addr: [u32; 4]) -
 #[inline(always)]
 pub fn record(ctx: &SockAddrContext, tagged: Tagged, netns: u64, addr: [u32; 4]) -> Result<Record, Site> {
     let sa = ctx.sock_addr;
-    let start_ns = start_of_current().ok_or(Site::ConnectStart)?;
+    let start_ns = kernel::start(kernel::current()).ok_or(Site::ConnectStart)?;
     let (pid_tid, gid_uid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
     Ok(Record {
         tagged: tagged.0,
@@ -211,20 +208,6 @@ unsafe fn unbind(sa: *mut bpf_sock_addr, sk: *mut bpf_sock) -> Result<(), Site> 
     } else {
         Err(Site::ConnectDevice)
     }
-}
-
-/// When the calling process started: with its pid, a name that is never reused.
-#[inline(always)]
-fn start_of_current() -> Option<u64> {
-    let leader = read_kernel(unsafe { bpf_get_current_task() } + u64::from(maps::TASK_GROUP_LEADER.load()))?;
-    read_kernel(leader + u64::from(maps::TASK_START_BOOTTIME.load()))
-}
-
-#[inline(always)]
-fn read_kernel(at: u64) -> Option<u64> {
-    let mut value = 0_u64;
-    let read = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, at as *const _) };
-    (read == 0).then_some(value)
 }
 
 /// The destination's port, host order.

@@ -2,17 +2,17 @@
 //!
 //! `sched_process_exec` runs when the old program is gone and the new one's arguments are in place, before it has run
 //! an instruction: a signal sent here is delivered first. What the agent has not decided before is stopped; that it is
-//! held is remembered, so that a process that another one wakes (SIGCONT) ends at its first system call.
+//! held is remembered, so that a process that another one wakes (SIGCONT) ends before its first instruction, where the
+//! kernel tells of that, and else at its first system call.
 //! A signal is always sent before the agent is told: otherwise its SIGCONT could come first.
 
 use aya_ebpf::{
-    Global,
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     helpers::{
-        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        bpf_get_current_uid_gid,
         generated::{
-            bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user,
-            bpf_ringbuf_output, bpf_send_signal,
+            bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_ringbuf_output,
+            bpf_send_signal,
         },
     },
     macros::btf_map,
@@ -20,15 +20,16 @@ use aya_ebpf::{
 };
 use portcullis_abi::{
     ARGS, EVENT_BYTES, EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, EXECUTED, EXITED, Event, ExecVerdict,
-    FORKED, FileKey, HELD, KILLED, MAX_HELD, MAX_VERDICTS, NAME, NO_ARGS, Outcome, REMEMBERED, Site, WRITERS,
+    FORKED, FileKey, HELD, KILLED, LEFT, MAX_HELD, MAX_VERDICTS, NAME, NO_ARGS, Outcome, REMEMBERED, Site,
+    WRITERS,
 };
 
 use crate::{
     errors::failed,
-    kernel::{SIGNAL_LIVE, TASK_PID, TASK_SIGNAL, TASK_TGID},
+    kernel::{self, member, start},
     maps,
-    process::{self, TASK_SELF_EXEC_ID, member, start},
     tagged::{self, Tagged},
+    task,
 };
 
 const SIGKILL: u32 = 9;
@@ -67,79 +68,54 @@ pub struct Record {
     args: [u8; 2 * ARGS],
 }
 
-macro_rules! offsets {
-    ($($name:ident)*) => { $(
-        #[doc = "An offset, bytes; written by the loader."]
-        #[unsafe(no_mangle)]
-        pub static $name: Global<u32> = Global::new(0);
-    )* };
-}
-
-offsets! {
-    TASK_MM TASK_REAL_PARENT TASK_EXIT_CODE
-    MM_ARG_START MM_ARG_END
-    BPRM_FILENAME BPRM_FILE FILE_INODE
-    INODE_INO INODE_SB INODE_SIZE INODE_WRITECOUNT INODE_CTIME_SEC INODE_CTIME_NSEC
-    SB_DEV
-    SIGNAL_FLAGS SIGNAL_GROUP_EXIT_CODE
-}
-
-/// A process was made by `current`. Threads are not told of.
+/// A process was made by the caller.
 #[inline(always)]
-pub fn forked(ctx: &RawTracePointContext, child: u64, tid: u32, tagged: Tagged) {
+pub fn forked(ctx: &RawTracePointContext, child: u64, tagged: Tagged) {
     let Some(flags) = flags(tagged) else { return };
-    if member::<u32>(child, &TASK_TGID) != Some(tid) {
-        return;
-    }
-    let maker = unsafe { bpf_get_current_task() };
     let mut event = about(child, tagged, FORKED);
-    event.parent = (bpf_get_current_pid_tgid() >> 32) as u32;
-    event.parent_start_ns = start(maker).unwrap_or_default();
-    // Nothing is killed for it: its exec will be.
-    let _sent = send(
-        ctx,
-        tagged,
-        flags & !EXEC_LOSS_KILLS,
-        (&raw const event).cast(),
-        size_of::<Event>() as u64,
-    );
+    event.parent = task::caller();
+    event.parent_start_ns = start(kernel::current()).unwrap_or_default();
+    note(ctx, tagged, flags, &event);
 }
 
-/// A process has ended, when the last of its threads has: then all of them are counted off.
+/// A process is another cgroup's. Where nobody hears of its end any more, that is the end of what its workload has of it.
 #[inline(always)]
-pub fn exited(ctx: &RawTracePointContext, task: u64) {
-    let Some(tid) = member::<u32>(task, &TASK_PID) else {
+pub fn moved(ctx: &RawTracePointContext, task: u64, from: Tagged, to: Tagged) {
+    let (Some(before), None) = (flags(from), flags(to)) else {
         return;
     };
-    // Also where its cgroup is tagged no longer.
-    let _absent = HELD_PROCS.remove(&((bpf_get_current_pid_tgid() >> 32) as u32));
-    let Some(known) = process::PROCS.get_ptr(tid) else {
+    let event = about(task, from, LEFT);
+    note(ctx, from, before, &event);
+}
+
+/// A process has ended.
+#[inline(always)]
+pub fn exited(ctx: &RawTracePointContext, task: u64, tagged: Tagged) {
+    let (Some(flags), Some(signal)) = (flags(tagged), member::<u64>(task, &kernel::TASK_SIGNAL)) else {
         return;
     };
-    let known = unsafe { *known };
-    let tagged = Tagged(known.tagged);
-    let (Some(flags), Some(signal)) = (flags(tagged), member::<u64>(task, &TASK_SIGNAL)) else {
-        return;
-    };
-    if member::<u32>(signal, &SIGNAL_LIVE) != Some(0) {
-        return;
-    }
     let mut event = about(task, tagged, EXITED);
-    let leader = member::<u64>(task, &maps::TASK_GROUP_LEADER).unwrap_or(task);
-    let whole = member::<u32>(signal, &SIGNAL_FLAGS).unwrap_or_default() & GROUP_EXIT != 0;
+    let leader = member::<u64>(task, &kernel::TASK_GROUP_LEADER).unwrap_or(task);
+    let whole = member::<u32>(signal, &kernel::SIGNAL_FLAGS).unwrap_or_default() & GROUP_EXIT != 0;
     event.status = if whole {
-        member::<u32>(signal, &SIGNAL_GROUP_EXIT_CODE)
+        member::<u32>(signal, &kernel::SIGNAL_GROUP_EXIT_CODE)
     } else {
-        member::<u32>(leader, &TASK_EXIT_CODE)
+        member::<u32>(leader, &kernel::TASK_EXIT_CODE)
     }
     .unwrap_or_default();
-    let _sent = send(
-        ctx,
-        tagged,
-        flags & !EXEC_LOSS_KILLS,
-        (&raw const event).cast(),
-        size_of::<Event>() as u64,
-    );
+    note(ctx, tagged, flags, &event);
+}
+
+/// A process is held no longer, since it has ended; also where its cgroup is not tagged any more.
+#[inline(always)]
+pub fn ended(process: u32) {
+    let _absent = HELD_PROCS.remove(&process);
+}
+
+/// Whether a process is held.
+#[inline(always)]
+pub fn is_held(process: u32) -> bool {
+    HELD_PROCS.get_ptr(process).is_some()
 }
 
 /// A process has a new program. `task` is the caller.
@@ -156,7 +132,7 @@ pub fn executed(ctx: &RawTracePointContext, task: u64, bprm: u64, tagged: Tagged
         failed(ctx, Site::ExecFile);
     }
     record.event.flags |= judge(ctx, tagged, flags, known, &record.event);
-    let name: u64 = member(bprm, &BPRM_FILENAME).unwrap_or_default();
+    let name: u64 = member(bprm, &kernel::BPRM_FILENAME).unwrap_or_default();
     let read =
         unsafe { bpf_probe_read_kernel_str((&raw mut record.name).cast(), NAME as u32, name as *const _) };
     if read < 0 {
@@ -170,17 +146,23 @@ pub fn executed(ctx: &RawTracePointContext, task: u64, bprm: u64, tagged: Tagged
     }
 }
 
-/// Ends a process that is held and makes a system call: someone has woken it.
+/// Whether the caller, which runs, is a process that is held: someone has woken it.
 #[inline(always)]
-pub fn held_call() {
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(held) = HELD_PROCS.get_ptr(pid) else {
-        return;
+pub fn is_woken() -> bool {
+    let Some(held) = HELD_PROCS.get_ptr(task::caller()) else {
+        return false;
     };
     let since = unsafe { *held };
     // Its id may be another's by now.
-    if start(unsafe { bpf_get_current_task() }).is_none_or(|start| start == since) {
-        unsafe { bpf_send_signal(SIGKILL) };
+    start(kernel::current()).is_none_or(|start| start == since)
+}
+
+/// `x86_fpu_regs_activated(fpu)`: the last that the kernel does before a thread that did not run is back in its program.
+/// Interrupts are off: the signal comes by one, which is there before the program's first instruction.
+#[inline(always)]
+pub fn resumed(ctx: &RawTracePointContext) {
+    if is_woken() {
+        kill(ctx);
     }
 }
 
@@ -257,19 +239,19 @@ fn flags(tagged: Tagged) -> Option<u64> {
 #[inline(always)]
 fn about(task: u64, tagged: Tagged, kind: u32) -> Event {
     let gid_uid = bpf_get_current_uid_gid();
-    let leader = member::<u64>(task, &maps::TASK_GROUP_LEADER).unwrap_or(task);
-    let parent = member::<u64>(leader, &TASK_REAL_PARENT).unwrap_or_default();
+    let leader = member::<u64>(task, &kernel::TASK_GROUP_LEADER).unwrap_or(task);
+    let parent = member::<u64>(leader, &kernel::TASK_REAL_PARENT).unwrap_or_default();
     Event {
         tagged: tagged.0,
         at_ns: unsafe { bpf_ktime_get_boot_ns() },
         start_ns: start(task).unwrap_or_default(),
         parent_start_ns: start(parent).unwrap_or_default(),
         kind,
-        pid: member(task, &TASK_TGID).unwrap_or_default(),
-        parent: member(parent, &TASK_TGID).unwrap_or_default(),
+        pid: member(task, &kernel::TASK_TGID).unwrap_or_default(),
+        parent: member(parent, &kernel::TASK_TGID).unwrap_or_default(),
         uid: gid_uid as u32,
         gid: (gid_uid >> 32) as u32,
-        execs: member(task, &TASK_SELF_EXEC_ID).unwrap_or_default(),
+        execs: member(task, &kernel::TASK_SELF_EXEC_ID).unwrap_or_default(),
         ..Event::default()
     }
 }
@@ -277,26 +259,27 @@ fn about(task: u64, tagged: Tagged, kind: u32) -> Event {
 /// The executed file: of a script its interpreter, of `ld.so ./program` the loader.
 #[inline(always)]
 fn file(bprm: u64, event: &mut Event) -> bool {
-    let Some(inode) = member::<u64>(bprm, &BPRM_FILE).and_then(|file| member::<u64>(file, &FILE_INODE))
+    let Some(inode) =
+        member::<u64>(bprm, &kernel::BPRM_FILE).and_then(|file| member::<u64>(file, &kernel::FILE_INODE))
     else {
         return false;
     };
-    let dev = member::<u64>(inode, &INODE_SB).and_then(|sb| member::<u32>(sb, &SB_DEV));
+    let dev = member::<u64>(inode, &kernel::INODE_SB).and_then(|sb| member::<u32>(sb, &kernel::SB_DEV));
     let (Some(dev), Some(ino), Some(seconds), Some(nanoseconds)) = (
         dev,
-        member::<u64>(inode, &INODE_INO),
-        member::<u64>(inode, &INODE_CTIME_SEC),
-        member::<u32>(inode, &INODE_CTIME_NSEC),
+        member::<u64>(inode, &kernel::INODE_INO),
+        member::<u64>(inode, &kernel::INODE_CTIME_SEC),
+        member::<u32>(inode, &kernel::INODE_CTIME_NSEC),
     ) else {
         return false;
     };
     event.dev = dev;
     event.ino = ino;
-    event.size = member(inode, &INODE_SIZE).unwrap_or_default();
+    event.size = member(inode, &kernel::INODE_SIZE).unwrap_or_default();
     event.ctime_s = seconds;
     event.ctime_ns = nanoseconds & CTIME;
     // Negative while it is executed and nobody can write.
-    if member::<i32>(inode, &INODE_WRITECOUNT).unwrap_or(1) > 0 {
+    if member::<i32>(inode, &kernel::INODE_WRITECOUNT).unwrap_or(1) > 0 {
         event.flags |= WRITERS;
     }
     true
@@ -305,10 +288,10 @@ fn file(bprm: u64, event: &mut Event) -> bool {
 /// Copies the arguments from where the kernel has just put them; how many bytes.
 #[inline(always)]
 fn arguments(task: u64, record: &mut Record) -> u64 {
-    let mm: u64 = member(task, &TASK_MM).unwrap_or_default();
+    let mm: u64 = member(task, &kernel::TASK_MM).unwrap_or_default();
     let (begin, end): (u64, u64) = (
-        member(mm, &MM_ARG_START).unwrap_or_default(),
-        member(mm, &MM_ARG_END).unwrap_or_default(),
+        member(mm, &kernel::MM_ARG_START).unwrap_or_default(),
+        member(mm, &kernel::MM_ARG_END).unwrap_or_default(),
     );
     let all = end.wrapping_sub(begin);
     record.event.args_bytes = all as u32;
@@ -323,6 +306,19 @@ fn arguments(task: u64, record: &mut Record) -> u64 {
     }
     record.event.args_kept = kept as u32;
     kept
+}
+
+/// Tells the agent of what nothing is killed for: the exec that comes of it will be.
+#[inline(always)]
+fn note(ctx: &RawTracePointContext, tagged: Tagged, flags: u64, event: &Event) {
+    let event = core::ptr::from_ref(event).cast();
+    let _sent = send(
+        ctx,
+        tagged,
+        flags & !EXEC_LOSS_KILLS,
+        event,
+        size_of::<Event>() as u64,
+    );
 }
 
 /// Tells the agent. Where that cannot be, it is counted, and the caller ended where the workload's switches say so.

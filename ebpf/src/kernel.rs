@@ -23,11 +23,18 @@ macro_rules! offsets {
     };
 }
 
+// The same names as in the loader's list (`redirect/offsets.rs`).
 offsets! {
     /// `task_struct.pid`
     TASK_PID,
     /// `task_struct.tgid`
     TASK_TGID,
+    /// `task_struct.group_leader`
+    TASK_GROUP_LEADER,
+    /// `task_struct.start_boottime`
+    TASK_START_BOOTTIME,
+    /// `task_struct.self_exec_id`
+    TASK_SELF_EXEC_ID,
     /// `task_struct.thread_pid`
     TASK_THREAD_PID,
     /// `task_struct.pid_links`
@@ -40,10 +47,26 @@ offsets! {
     TASK_SIGNAL,
     /// `task_struct.cred`
     TASK_CRED,
-    /// `task_struct.thread_info.status`
+    /// `task_struct.mm`
+    TASK_MM,
+    /// `task_struct.nsproxy`
+    TASK_NSPROXY,
+    /// `nsproxy.net_ns`
+    NSPROXY_NET,
+    /// `net.net_cookie`; 0 on a kernel that keeps it elsewhere.
+    NET_COOKIE,
+    /// `task_struct.real_parent`
+    TASK_REAL_PARENT,
+    /// `task_struct.exit_code`
+    TASK_EXIT_CODE,
+    /// `task_struct.thread_info.status`; 0 where it is no x86, and the numbers of system calls are not those known here.
     TASK_STATUS,
     /// `signal_struct.live`
     SIGNAL_LIVE,
+    /// `signal_struct.flags`
+    SIGNAL_FLAGS,
+    /// `signal_struct.group_exit_code`
+    SIGNAL_GROUP_EXIT_CODE,
     /// `cred.cap_effective`
     CRED_CAP_EFFECTIVE,
     /// `cred.user_ns`
@@ -72,6 +95,30 @@ offsets! {
     XA_NODE_SHIFT,
     /// `xa_node.slots`
     XA_NODE_SLOTS,
+    /// `mm_struct.arg_start`
+    MM_ARG_START,
+    /// `mm_struct.arg_end`
+    MM_ARG_END,
+    /// `linux_binprm.filename`
+    BPRM_FILENAME,
+    /// `linux_binprm.file`
+    BPRM_FILE,
+    /// `file.f_inode`
+    FILE_INODE,
+    /// `inode.i_ino`
+    INODE_INO,
+    /// `inode.i_sb`
+    INODE_SB,
+    /// `inode.i_size`
+    INODE_SIZE,
+    /// `inode.i_writecount`
+    INODE_WRITECOUNT,
+    /// `inode.i_ctime_sec`
+    INODE_CTIME_SEC,
+    /// `inode.i_ctime_nsec`
+    INODE_CTIME_NSEC,
+    /// `super_block.s_dev`
+    SB_DEV,
     /// `unix_sock.addr`
     UNIX_SOCK_ADDR,
     /// `unix_address.len`
@@ -94,27 +141,19 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// `TS_COMPAT`: a system call of the 32-bit kind.
 const TS_COMPAT: u32 = 2;
 
-/// Reads eight bytes of the kernel's memory.
+/// A value of the kernel's memory; `None` where nothing can be read.
 #[inline(always)]
-pub fn read(at: u64) -> Option<u64> {
-    let mut value = 0_u64;
-    let read = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, at as *const _) };
+pub fn read<T: Copy + Default>(at: u64) -> Option<T> {
+    let mut value = T::default();
+    let read =
+        unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, at as *const _) };
     (read == 0).then_some(value)
 }
 
-/// Reads four bytes of it.
+/// A member of a struct of the kernel.
 #[inline(always)]
-pub fn read32(at: u64) -> Option<u32> {
-    let mut value = 0_u32;
-    let read = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 4, at as *const _) };
-    (read == 0).then_some(value)
-}
-
-#[inline(always)]
-fn read8(at: u64) -> Option<u8> {
-    let mut value = 0_u8;
-    let read = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 1, at as *const _) };
-    (read == 0).then_some(value)
+pub fn member<T: Copy + Default>(structure: u64, offset: &Offset) -> Option<T> {
+    read(structure + u64::from(offset.load()))
 }
 
 /// The calling task.
@@ -126,63 +165,75 @@ pub fn current() -> u64 {
 /// A task's thread group id, initial pid namespace.
 #[inline(always)]
 pub fn tgid(task: u64) -> Option<u32> {
-    read32(task + u64::from(TASK_TGID.load()))
+    member::<u32>(task, &TASK_TGID)
 }
 
 /// A task's own id, initial pid namespace.
 #[inline(always)]
 pub fn tid(task: u64) -> Option<u32> {
-    read32(task + u64::from(TASK_PID.load()))
+    member::<u32>(task, &TASK_PID)
 }
 
 /// The descriptor table that a task uses.
 #[inline(always)]
 pub fn files(task: u64) -> Option<u64> {
-    read(task + u64::from(TASK_FILES.load()))
+    member::<u64>(task, &TASK_FILES)
 }
 
 /// When a task's process started, nanoseconds since boot.
 #[inline(always)]
 pub fn start(task: u64) -> Option<u64> {
-    let leader = read(task + u64::from(maps::TASK_GROUP_LEADER.load()))?;
-    read(leader + u64::from(maps::TASK_START_BOOTTIME.load()))
+    let leader = member::<u64>(task, &TASK_GROUP_LEADER)?;
+    member::<u64>(leader, &TASK_START_BOOTTIME)
 }
 
 /// Threads of a task's process that have not ended.
 #[inline(always)]
 pub fn live(task: u64) -> Option<u32> {
-    let signal = read(task + u64::from(TASK_SIGNAL.load()))?;
-    read32(signal + u64::from(SIGNAL_LIVE.load()))
+    let signal = member::<u64>(task, &TASK_SIGNAL)?;
+    member::<u32>(signal, &SIGNAL_LIVE)
 }
 
 /// Whether the calling task's system call is of the 32-bit kind.
 #[inline(always)]
 pub fn is_compat() -> Option<bool> {
-    Some(read32(current() + u64::from(TASK_STATUS.load()))? & TS_COMPAT != 0)
+    Some(member::<u32>(current(), &TASK_STATUS)? & TS_COMPAT != 0)
 }
 
 /// Whether the calling task has CAP_SYS_ADMIN over the host, and not only in a user namespace of its own.
 #[inline(always)]
 pub fn is_host_admin() -> Option<bool> {
-    let cred = read(current() + u64::from(TASK_CRED.load()))?;
-    let namespace = read(cred + u64::from(CRED_USER_NS.load()))?;
-    let level = read32(namespace + u64::from(USER_NS_LEVEL.load()))?;
-    let effective = read(cred + u64::from(CRED_CAP_EFFECTIVE.load()))?;
+    let cred = member::<u64>(current(), &TASK_CRED)?;
+    let namespace = member::<u64>(cred, &CRED_USER_NS)?;
+    let level = member::<u32>(namespace, &USER_NS_LEVEL)?;
+    let effective = member::<u64>(cred, &CRED_CAP_EFFECTIVE)?;
     Some(level == 0 && effective >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 /// A task's cgroup, of the second version.
 #[inline(always)]
 pub fn cgroup(task: u64) -> Option<u64> {
-    let set = read(task + u64::from(TASK_CGROUPS.load()))?;
-    read(set + u64::from(CSS_SET_DFL_CGRP.load()))
+    let set = member::<u64>(task, &TASK_CGROUPS)?;
+    member::<u64>(set, &CSS_SET_DFL_CGRP)
+}
+
+/// Whether two tasks are in the same cgroups.
+#[inline(always)]
+pub fn share_cgroups(one: u64, other: u64) -> bool {
+    match (
+        member::<u64>(one, &TASK_CGROUPS),
+        member::<u64>(other, &TASK_CGROUPS),
+    ) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    }
 }
 
 /// A cgroup's id.
 #[inline(always)]
 pub fn cgroup_id(cgroup: u64) -> Option<u64> {
-    let node = read(cgroup + u64::from(CGROUP_KN.load()))?;
-    read(node + u64::from(KERNFS_ID.load()))
+    let node = member::<u64>(cgroup, &CGROUP_KN)?;
+    member::<u64>(node, &KERNFS_ID)
 }
 
 /// What is above a cgroup.
@@ -209,7 +260,7 @@ pub fn climb(cgroup: u64, other: u64) -> Option<Above> {
             above.below = 1;
         }
         // A cgroup's own state is its first member: the parent's is the parent.
-        at = read(at + u64::from(CGROUP_PARENT.load()))?;
+        at = member::<u64>(at, &CGROUP_PARENT)?;
         if at == 0 {
             break;
         }
@@ -221,11 +272,11 @@ pub fn climb(cgroup: u64, other: u64) -> Option<Above> {
 /// numbers are an xarray of `struct pid`.
 #[inline(always)]
 pub fn task_of(number: u32) -> Option<u64> {
-    let own = read(current() + u64::from(TASK_THREAD_PID.load()))?;
-    let level = u64::from(read32(own + u64::from(PID_LEVEL.load()))? & 0x3f);
+    let own = member::<u64>(current(), &TASK_THREAD_PID)?;
+    let level = u64::from(member::<u32>(own, &PID_LEVEL)? & 0x3f);
     let namespace = read(own + u64::from(PID_NUMBERS.load()) + level * UPID.0 + UPID.1)?;
-    let index = number.wrapping_sub(read32(namespace + u64::from(PID_NS_BASE.load()))?);
-    let mut entry = read(namespace + u64::from(PID_NS_HEAD.load()))?;
+    let index = number.wrapping_sub(member::<u32>(namespace, &PID_NS_BASE)?);
+    let mut entry = member::<u64>(namespace, &PID_NS_HEAD)?;
     let mut bits = 0;
     for _ in 0..MAX_XA_LEVELS {
         // The lowest two bits say what an entry is; 2 is a node.
@@ -233,7 +284,7 @@ pub fn task_of(number: u32) -> Option<u64> {
             break;
         }
         let node = entry - 2;
-        let shift = u32::from(read8(node + u64::from(XA_NODE_SHIFT.load()))? & 31);
+        let shift = u32::from(member::<u8>(node, &XA_NODE_SHIFT)? & 31);
         bits = if bits == 0 { shift + 6 } else { bits };
         let slot = u64::from(index >> shift & 63);
         entry = read(node + u64::from(XA_NODE_SLOTS.load()) + slot * 8)?;
@@ -243,7 +294,7 @@ pub fn task_of(number: u32) -> Option<u64> {
     if !reached || entry == 0 || entry & 3 != 0 {
         return None;
     }
-    let link = read(entry + u64::from(PID_TASKS.load()))?;
+    let link = member::<u64>(entry, &PID_TASKS)?;
     if link == 0 {
         return None;
     }

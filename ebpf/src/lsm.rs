@@ -104,7 +104,7 @@ pub fn unix(ctx: &LsmContext, other: Option<u64>) -> i32 {
 /// Whether a socket was made in the same workload.
 #[inline(always)]
 fn is_own(sock: u64, tagged: Tagged) -> bool {
-    let Some(cgroup) = kernel::read(sock + u64::from(kernel::SOCK_CGROUP.load())) else {
+    let Some(cgroup) = kernel::member::<u64>(sock, &kernel::SOCK_CGROUP) else {
         return false;
     };
     match kernel::climb(cgroup, tagged.0) {
@@ -121,13 +121,13 @@ fn is_listed(sock: u64, tagged: Tagged) -> bool {
         abstract_len: 0,
         path: [0; UNIX_PATH],
     };
-    let Some(address) = kernel::read(sock + u64::from(kernel::UNIX_SOCK_ADDR.load())) else {
+    let Some(address) = kernel::member::<u64>(sock, &kernel::UNIX_SOCK_ADDR) else {
         return false;
     };
     if address == 0 {
         return false;
     }
-    let Some(len) = kernel::read32(address + u64::from(kernel::UNIX_ADDRESS_LEN.load())) else {
+    let Some(len) = kernel::member::<u32>(address, &kernel::UNIX_ADDRESS_LEN) else {
         return false;
     };
     if !unix::address_at(

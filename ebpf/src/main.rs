@@ -127,7 +127,7 @@ pub fn agent_ops(ctx: SockOpsContext) -> u32 {
     original_dst::agent_ops(&ctx)
 }
 
-/// Every system call of the host, before it acts.
+/// Every system call of the host, before it acts; attached while a cgroup is tagged.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
     syscalls::entered(&ctx)
@@ -139,61 +139,32 @@ pub fn task_moved(ctx: RawTracePointContext) -> i32 {
     task::moved(&ctx)
 }
 
-/// A task was started, and has not run yet.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn task_forked(ctx: RawTracePointContext) -> i32 {
-    task::forked(&ctx)
-}
-
-/// A task ends.
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn task_exited(ctx: RawTracePointContext) -> i32 {
-    task::exited(&ctx)
-}
-
 /// Every new thread of the host, before it runs.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn sched_fork(ctx: RawTracePointContext) -> i32 {
-    process::fork(&ctx);
+pub fn task_forked(ctx: RawTracePointContext) -> i32 {
+    process::forked(&ctx);
     0
 }
 
 /// Every exec of the host: the old program is gone, no instruction of the new one has run.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn sched_exec(ctx: RawTracePointContext) -> i32 {
-    let task = ctx.arg(0);
-    if let Some(tagged) = process::exec(&ctx, task, ctx.arg::<u64>(1) as u32) {
-        exec::executed(&ctx, task, ctx.arg(2), tagged);
-    }
+pub fn task_executed(ctx: RawTracePointContext) -> i32 {
+    process::executed(&ctx);
     0
 }
 
 /// Every thread of the host that ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn sched_exit(ctx: RawTracePointContext) -> i32 {
-    exec::exited(&ctx, ctx.arg(0));
-    process::exit(&ctx);
+pub fn task_exited(ctx: RawTracePointContext) -> i32 {
+    process::exited(&ctx);
     0
 }
 
-/// Every system call of the host; attached only where a workload's execs are held.
-#[raw_tracepoint(tracepoint = "sys_enter")]
-pub fn held_calls(_ctx: RawTracePointContext) -> i32 {
-    exec::held_call();
-    0
-}
-
-/// Every new thread of the host, for the network namespace that it is in.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn netns_fork(ctx: RawTracePointContext) -> i32 {
-    entered::forked(&ctx);
-    0
-}
-
-/// Every exec of the host, for the same.
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn netns_exec(ctx: RawTracePointContext) -> i32 {
-    entered::executed(&ctx);
+/// A thread goes back to its program, which has its registers by now and has run no instruction; x86 alone, attached while
+/// processes can be held.
+#[raw_tracepoint(tracepoint = "x86_fpu_regs_activated")]
+pub fn held_runs(ctx: RawTracePointContext) -> i32 {
+    exec::resumed(&ctx);
     0
 }
 
@@ -255,7 +226,7 @@ pub fn lsm_unix_connect(ctx: LsmContext) -> i32 {
 #[lsm(hook = "unix_may_send")]
 pub fn lsm_unix_send(ctx: LsmContext) -> i32 {
     let other: u64 = ctx.arg(1);
-    lsm::unix(&ctx, kernel::read(other + u64::from(kernel::SOCKET_SK.load())))
+    lsm::unix(&ctx, kernel::member(other, &kernel::SOCKET_SK))
 }
 
 /// chroot(2).

@@ -3,7 +3,6 @@
 //! `ORIGINAL_DST`, `ASKED` and `ACCEPTED` live and die with their sockets; nothing cleans them up.
 
 use aya_ebpf::{
-    Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::{Array, HashMap, LruHashMap, PerCpuHashMap, RingBuf, SkStorage},
     helpers::generated::bpf_sk_storage_get,
@@ -12,10 +11,7 @@ use aya_ebpf::{
 use portcullis_abi::{
     Counters, Exempt, Flow, MAX_DATAGRAMS, MAX_EXEMPT, MAX_INFLIGHT, MAX_NETNS, MAX_SENDING, MAX_TAGGED,
     Ports, Record, SITE_SLOTS, STRANGE_BYTES, Strange, Tag,
-    guard::{
-        GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_MEMBERS, MAX_UNIX_RULES, UnixKey,
-        UnixRule,
-    },
+    guard::{GUARD_EVENT_BYTES, GUARD_SLOTS, GuardEvent, MAX_CONDEMNED, MAX_UNIX_RULES, UnixKey, UnixRule},
 };
 
 /// Memory for what is there, not for what could be: only the agent inserts, and on many CPUs it would be much.
@@ -78,14 +74,9 @@ pub static EXEMPT_USED: Array<u64, MAX_EXEMPT> = Array::new();
 #[btf_map]
 pub static EXEMPT_OF: HashMap<u64, u64, MAX_TAGGED, ON_DEMAND> = HashMap::new();
 
-/// Which doors LSM programs answer, and how many processes are condemned.
+/// What holds for the host: which doors LSM programs answer, whether processes may be held, and how many are condemned.
 #[btf_map]
 pub static GUARD: Array<u64, GUARD_SLOTS> = Array::new();
-
-/// The processes of workloads, by thread group id: the tagged cgroup that each belongs to. What a process is moved out
-/// of is not to be seen any more when it is told of.
-#[btf_map]
-pub static MEMBERS: HashMap<u32, u64, MAX_MEMBERS, ON_DEMAND> = HashMap::new();
 
 /// Processes, by thread group id, that end at their next system call: the tagged cgroup that they got away from.
 #[btf_map]
@@ -98,14 +89,6 @@ pub static GUARD_EVENTS: RingBuf<GuardEvent, GUARD_EVENT_BYTES> = RingBuf::new()
 /// UNIX sockets that may be connected or sent to, by tagged cgroup and exact address.
 #[btf_map]
 pub static UNIX_RULES: HashMap<UnixKey, UnixRule, MAX_UNIX_RULES, ON_DEMAND> = HashMap::new();
-
-/// Offset of `task_struct.group_leader`, bytes; written by the loader from the kernel's BTF.
-#[unsafe(no_mangle)]
-pub static TASK_GROUP_LEADER: Global<u32> = Global::new(0);
-
-/// Offset of `task_struct.start_boottime`, bytes; written by the loader.
-#[unsafe(no_mangle)]
-pub static TASK_START_BOOTTIME: Global<u32> = Global::new(0);
 
 /// Where the agent listens in a network namespace; `None` where it does not.
 #[inline(always)]

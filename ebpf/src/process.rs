@@ -1,167 +1,170 @@
-//! Which threads belong to workloads: `PROCS`, kept by the scheduler's tracepoints.
+//! Which processes belong to workloads: `PROCESSES`, kept by the scheduler's tracepoints.
 //!
-//! A thread is remembered from before its first instruction until it ends, or until it is moved out of the cgroup. Those
-//! that are there already when a cgroup is tagged are written by the agent. Rust has no compile-once relocations: where
-//! the kernel keeps what is read here, the loader says.
+//! A process is remembered from before its first instruction, or from its move into the workload or the tag, until it
+//! ends or is out of it. Those that are there already when a cgroup is tagged are written by the agent. What is a
+//! process's is the same for all of its threads, also when one of them executes and takes over the process's id.
+//!
+//! Each tracepoint has one program: what is the matter is found out here, `task` decides who gets away, and `exec` tells
+//! the agent and decides what runs. A process that cannot be remembered is ended: nobody would see it leave.
 
-use aya_ebpf::{
-    Global,
-    btf_maps::HashMap,
-    helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel},
-    macros::btf_map,
-    programs::RawTracePointContext,
-};
-use portcullis_abi::{MAX_DEPTH, MAX_PROCS, Proc, Site};
+use aya_ebpf::{btf_maps::HashMap, macros::btf_map, programs::RawTracePointContext};
+use portcullis_abi::{MAX_PROCESSES, Proc, Site};
 
 use crate::{
+    entered,
     errors::failed,
     exec,
-    kernel::{CGROUP_KN, CSS_SET_DFL_CGRP, TASK_CGROUPS, TASK_PID, TASK_TGID},
-    maps,
+    kernel::{self, TASK_SELF_EXEC_ID},
     tagged::{self, Tagged},
+    task,
 };
 
-/// The threads of workloads, by id. All memory is taken at once: a fork in the kernel cannot wait for any.
+/// The processes of workloads, by thread group id (initial pid namespace). All memory is taken at once: a fork in the
+/// kernel cannot wait for any.
 #[btf_map]
-pub static PROCS: HashMap<u32, Proc, MAX_PROCS> = HashMap::new();
+pub static PROCESSES: HashMap<u32, Proc, MAX_PROCESSES> = HashMap::new();
 
-/// Offset of `task_struct.self_exec_id`, bytes; written by the loader, as all of these.
-#[unsafe(no_mangle)]
-pub static TASK_SELF_EXEC_ID: Global<u32> = Global::new(0);
-/// `cgroup.self`
-#[unsafe(no_mangle)]
-pub static CGROUP_SELF: Global<u32> = Global::new(0);
-/// `kernfs_node.id`
-#[unsafe(no_mangle)]
-pub static KERNFS_NODE_ID: Global<u32> = Global::new(0);
-/// `cgroup_subsys_state.parent`
-#[unsafe(no_mangle)]
-pub static CSS_PARENT: Global<u32> = Global::new(0);
-/// `cgroup_subsys_state.cgroup`
-#[unsafe(no_mangle)]
-pub static CSS_CGROUP: Global<u32> = Global::new(0);
-
-/// A thread was made; it has not run yet. `current` is its maker.
+/// `sched_process_fork(parent, child)`: a thread was made, and has not run yet. The caller is its maker.
 #[inline(always)]
-pub fn fork(ctx: &RawTracePointContext) {
+pub fn forked(ctx: &RawTracePointContext) {
     let child: u64 = ctx.arg(1);
-    let Some(tid) = member::<u32>(child, &TASK_PID) else {
+    let (Some(process), Some(thread)) = (kernel::tgid(child), kernel::tid(child)) else {
         return failed(ctx, Site::ForkTask);
     };
-    match of_child(child) {
-        Some(tagged) => {
-            remember(ctx, child, tid, tagged);
-            exec::forked(ctx, child, tid, tagged);
+    // What is known of a process is its threads', too.
+    if process != thread {
+        return;
+    }
+    match tagged::of_current() {
+        Some(maker) => forked_within(ctx, (child, process), maker),
+        None => forked_outside(ctx, (child, process)),
+    }
+}
+
+/// What a workload's process starts is the workload's.
+#[inline(always)]
+fn forked_within(ctx: &RawTracePointContext, child: (u64, u32), maker: Tagged) {
+    let above = match kernel::cgroup(child.0) {
+        Some(cgroup) => kernel::climb(cgroup, maker.0),
+        None => None,
+    };
+    let Some(above) = above else {
+        failed(ctx, Site::ForkTask);
+        return task::refuse(ctx, child.1, maker);
+    };
+    if !task::may_start(ctx, child, maker, above) {
+        return;
+    }
+    entered::look(child);
+    // It is below its maker's tag: there is a nearest one.
+    if !begin(ctx, child, Tagged(above.nearest)) {
+        task::kill(ctx);
+    }
+}
+
+/// Whoever is no workload's has started a process: in its own cgroup, or in a workload's (CLONE_INTO_CGROUP), which is as
+/// good as moving it there.
+#[inline(always)]
+fn forked_outside(ctx: &RawTracePointContext, child: (u64, u32)) {
+    if !kernel::share_cgroups(child.0, kernel::current()) {
+        let there = match kernel::cgroup(child.0) {
+            Some(cgroup) => kernel::climb(cgroup, 0),
+            None => None,
+        };
+        match there {
+            Some(above) if above.nearest != 0 => {
+                let tagged = Tagged(above.nearest);
+                let _condemned = begin(ctx, child, tagged);
+                return task::arrived(ctx, child, tagged);
+            }
+            Some(_) => {}
+            None => failed(ctx, Site::ForkTask),
         }
-        // The id may have been a workload's thread before, which the agent wrote when it was gone already.
-        None => forget(tid),
+    }
+    // The number may have been another's before, which the agent wrote when it was gone already.
+    if tag_of(child.1) != 0 {
+        forget(child.1);
     }
 }
 
-/// A thread has a new program; `old` is the id that it had before, if another (a thread that executes takes over the id
-/// of its process). `None` where it is no workload's, or has been seen already: by the program of the agent before, while
-/// both are attached.
+/// A workload's process begins; false where it cannot be remembered, and is condemned.
 #[inline(always)]
-pub fn exec(ctx: &RawTracePointContext, task: u64, old: u32) -> Option<Tagged> {
-    let Some(tid) = member::<u32>(task, &TASK_PID) else {
-        failed(ctx, Site::ExecTask);
-        return None;
-    };
-    if old != tid {
-        forget(old);
+fn begin(ctx: &RawTracePointContext, child: (u64, u32), tagged: Tagged) -> bool {
+    let known = remember(ctx, child, tagged);
+    if known {
+        exec::forked(ctx, child.0, tagged);
     }
+    known
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the caller has a new program. Where the program of the agent before has
+/// seen it already, while both are attached, it is told no second time.
+#[inline(always)]
+pub fn executed(ctx: &RawTracePointContext) {
+    let (task, process) = (ctx.arg(0), task::caller());
     let Some(tagged) = tagged::of_current() else {
-        forget(tid);
-        return None;
+        if tag_of(process) != 0 {
+            forget(process);
+        }
+        return;
     };
-    let execs = member::<u32>(task, &TASK_SELF_EXEC_ID);
-    let seen = PROCS.get_ptr(tid).map(|known| unsafe { (*known).execs });
-    if seen.is_some() && seen == execs {
-        return None;
+    entered::look((task, process));
+    let seen = PROCESSES.get_ptr(process).map(|known| unsafe { (*known).execs });
+    if seen.is_some() && seen == kernel::member::<u32>(task, &TASK_SELF_EXEC_ID) {
+        return;
     }
-    remember(ctx, task, tid, tagged);
-    Some(tagged)
+    if !remember(ctx, (task, process), tagged) {
+        task::kill(ctx);
+    }
+    exec::executed(ctx, task, ctx.arg(2), tagged);
 }
 
-/// A thread ends.
+/// `sched_process_exit(task)`: a process has ended when the last of its threads has; then all of them are counted off.
+/// Two threads that end at once may both be the last: whoever takes the process out of the map tells.
 #[inline(always)]
-pub fn exit(ctx: &RawTracePointContext) {
-    if let Some(tid) = member::<u32>(ctx.arg(0), &TASK_PID) {
-        forget(tid);
+pub fn exited(ctx: &RawTracePointContext) {
+    let process = task::caller();
+    let tagged = Tagged(tag_of(process));
+    if tagged.0 == 0 && !task::must_end(process) && !exec::is_held(process) {
+        return;
+    }
+    if kernel::live(kernel::current()).is_some_and(|live| live != 0) {
+        return;
+    }
+    task::ended(process);
+    exec::ended(process);
+    if tagged.0 != 0 && PROCESSES.remove(&process).is_ok() {
+        exec::exited(ctx, ctx.arg(0), tagged);
     }
 }
 
-/// Writes what is known of a thread.
+/// The tagged cgroup that a process belongs to; 0 when it is no workload's.
 #[inline(always)]
-pub fn remember(ctx: &RawTracePointContext, task: u64, tid: u32, tagged: Tagged) {
-    let (Some(tgid), Some(start_ns)) = (member::<u32>(task, &TASK_TGID), start(task)) else {
-        return failed(ctx, Site::ProcRead);
-    };
+pub fn tag_of(process: u32) -> u64 {
+    match PROCESSES.get_ptr(process) {
+        Some(known) => unsafe { (*known).tagged },
+        None => 0,
+    }
+}
+
+/// Writes what is known of a process; false, and it is ended at its next system call, where there are too many.
+#[inline(always)]
+pub fn remember(ctx: &RawTracePointContext, (task, process): (u64, u32), tagged: Tagged) -> bool {
     let known = Proc {
         tagged: tagged.0,
-        start_ns,
-        tgid,
-        execs: member::<u32>(task, &TASK_SELF_EXEC_ID).unwrap_or_default(),
+        execs: kernel::member::<u32>(task, &TASK_SELF_EXEC_ID).unwrap_or_default(),
+        reserved: 0,
     };
-    if PROCS.insert(&tid, &known, 0).is_err() {
-        failed(ctx, Site::ProcsFull);
+    if PROCESSES.insert(&process, &known, 0).is_ok() {
+        return true;
     }
+    failed(ctx, Site::ProcsFull);
+    task::condemn(ctx, process, tagged);
+    false
 }
 
 /// Not there is what is wanted.
 #[inline(always)]
-pub fn forget(tid: u32) {
-    let _absent = PROCS.remove(&tid);
-}
-
-/// When the process of a thread started, nanoseconds since boot.
-#[inline(always)]
-pub fn start(task: u64) -> Option<u64> {
-    let leader: u64 = member(task, &maps::TASK_GROUP_LEADER)?;
-    member(leader, &maps::TASK_START_BOOTTIME)
-}
-
-/// The nearest tagged ancestor of a new thread's cgroup: its maker's, unless clone3 put it elsewhere
-/// (CLONE_INTO_CGROUP).
-#[inline(always)]
-fn of_child(child: u64) -> Option<Tagged> {
-    let set: u64 = member(child, &TASK_CGROUPS)?;
-    let own: u64 = member(unsafe { bpf_get_current_task() }, &TASK_CGROUPS)?;
-    if set == own {
-        return tagged::of_current();
-    }
-    of_cgroup(member(set, &CSS_SET_DFL_CGRP)?)
-}
-
-/// The nearest tagged ancestor of a `struct cgroup`, itself included.
-#[inline(always)]
-pub fn of_cgroup(cgroup: u64) -> Option<Tagged> {
-    let mut cgroup = cgroup;
-    for _ in 0..MAX_DEPTH {
-        let id: u64 = member(member(cgroup, &CGROUP_KN)?, &KERNFS_NODE_ID)?;
-        if maps::TAGGED.get_ptr(id).is_some() {
-            return Some(Tagged(id));
-        }
-        let parent: u64 = member(cgroup + u64::from(CGROUP_SELF.load()), &CSS_PARENT)?;
-        if parent == 0 {
-            return None;
-        }
-        cgroup = member(parent, &CSS_CGROUP)?;
-    }
-    None
-}
-
-/// A member of a kernel struct.
-#[inline(always)]
-pub fn member<T: Copy + Default>(structure: u64, offset: &Global<u32>) -> Option<T> {
-    read(structure + u64::from(offset.load()))
-}
-
-/// A value of the kernel's memory; `None` where nothing can be read.
-#[inline(always)]
-pub fn read<T: Copy + Default>(at: u64) -> Option<T> {
-    let mut value = T::default();
-    let read =
-        unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, at as *const _) };
-    (read == 0).then_some(value)
+pub fn forget(process: u32) {
+    let _absent = PROCESSES.remove(&process);
 }

@@ -1,8 +1,8 @@
 //! System calls that open a door which no hook of sockets sees: other families, io_uring, other processes' memory and
-//! descriptors, and what paths mean.
+//! descriptors, and what paths mean; and those of processes that must end.
 //!
 //! A tracepoint cannot refuse a system call: the caller is killed, and with it every thread that could use what the call
-//! gives. It runs for every system call of the host, so its first question is the call's number: a comparison or two,
+//! gives. Attached while a cgroup is tagged, it runs for every system call of the host, so its first question is the call's number: a comparison or two,
 //! and no helper, for all but those listed here. Arguments are read from registers, never from the caller's memory,
 //! which another thread could change meanwhile; a call whose arguments are in memory is denied as such.
 //!
@@ -11,13 +11,13 @@
 
 use aya_ebpf::programs::RawTracePointContext;
 use portcullis_abi::{
-    Outcome, Site,
-    guard::{GUARD_BY_LSM, GUARD_CONDEMNED, flag},
+    EXEC_ENFORCE, Outcome, Site,
+    guard::{GUARD_HOST, flag},
 };
 
 use crate::{
     errors::failed,
-    kernel, maps,
+    exec, kernel, maps,
     tagged::{self, Tagged},
     task,
 };
@@ -119,11 +119,11 @@ struct Arguments([u64; 2]);
 /// `sys_enter(regs, id)`
 #[inline(always)]
 pub fn entered(ctx: &RawTracePointContext) -> i32 {
-    if let Some(count) = maps::GUARD.get_ptr(GUARD_CONDEMNED)
-        && unsafe { core::ptr::read_volatile(count) } != 0
-        && maps::CONDEMNED.get_ptr(task::caller()).is_some()
-    {
+    if must_end() {
         task::kill(ctx);
+        return 0;
+    }
+    if kernel::TASK_STATUS.load() == 0 {
         return 0;
     }
     let number = task::argument(ctx, 1) as u32;
@@ -149,13 +149,23 @@ pub fn entered(ctx: &RawTracePointContext) -> i32 {
     0
 }
 
+/// Whether the caller is condemned, or held and yet running.
+#[inline(always)]
+pub fn must_end() -> bool {
+    let host = match maps::GUARD.get_ptr(GUARD_HOST) {
+        Some(host) => unsafe { core::ptr::read_volatile(host) },
+        None => 0,
+    };
+    task::must_end(task::caller()) || host & EXEC_ENFORCE != 0 && exec::is_woken()
+}
+
 #[inline(always)]
 fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagged, number: u32) {
     let flags = maps::TAGGED
         .get_ptr(tagged.0)
         .map_or(0, |tag| unsafe { (*tag).flags });
     let by_lsm = maps::GUARD
-        .get_ptr(GUARD_BY_LSM)
+        .get_ptr(GUARD_HOST)
         .map_or(0, |doors| unsafe { *doors });
     let (door, outcome) = match call {
         Call::None => return,

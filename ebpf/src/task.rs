@@ -1,9 +1,9 @@
-//! Who belongs to a workload, and who gets away from it.
+//! Who gets away from a workload.
 //!
-//! The kernel tells of a move between cgroups when it is done, and does not tell where from: so every process of a
-//! workload is remembered, from its fork, its move into the workload, or the tag, to its end. Whoever moves itself or
-//! another of its workload out is killed before its next instruction; whoever was moved is condemned, which ends it at
-//! its next system call. That somebody else moved it is counted and told, and ends it only where the tag says so.
+//! The kernel tells of a move between cgroups when it is done, and does not tell where from: that is remembered
+//! (`process`). Whoever moves itself or another of its workload out is killed before its next instruction; whoever was
+//! moved is condemned, which ends it at its next system call. That somebody else moved it is counted and told, and ends
+//! it only where the tag says so.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_send_signal},
@@ -16,7 +16,9 @@ use portcullis_abi::{
 
 use crate::{
     errors::failed,
-    kernel, maps,
+    exec,
+    kernel::{self, Above},
+    maps, process,
     tagged::{self, Tagged},
 };
 
@@ -73,7 +75,7 @@ pub fn tell(
 
 /// Sees to it that a process ends at its next system call.
 #[inline(always)]
-fn condemn(ctx: &RawTracePointContext, tgid: u32, tagged: Tagged) {
+pub fn condemn(ctx: &RawTracePointContext, tgid: u32, tagged: Tagged) {
     if maps::CONDEMNED.get_ptr(tgid).is_some() {
         return;
     }
@@ -84,10 +86,30 @@ fn condemn(ctx: &RawTracePointContext, tgid: u32, tagged: Tagged) {
     }
 }
 
+/// Ends the caller, and the process that it has just made.
 #[inline(always)]
-fn remember(ctx: &RawTracePointContext, tgid: u32, tagged: u64) {
-    if maps::MEMBERS.insert(tgid, tagged, BPF_ANY).is_err() {
-        failed(ctx, Site::GuardMembers);
+pub fn refuse(ctx: &RawTracePointContext, process: u32, tagged: Tagged) {
+    kill(ctx);
+    condemn(ctx, process, tagged);
+}
+
+/// Whether a process is condemned.
+#[inline(always)]
+pub fn must_end(process: u32) -> bool {
+    let count = match maps::GUARD.get_ptr(GUARD_CONDEMNED) {
+        Some(count) => unsafe { core::ptr::read_volatile(count) },
+        None => 0,
+    };
+    count != 0 && maps::CONDEMNED.get_ptr(process).is_some()
+}
+
+/// A process has ended.
+#[inline(always)]
+pub fn ended(process: u32) {
+    if maps::CONDEMNED.remove(process).is_ok()
+        && let Some(count) = maps::GUARD.get_ptr_mut(GUARD_CONDEMNED)
+    {
+        unsafe { maps::decrement(count) };
     }
 }
 
@@ -99,9 +121,7 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
         failed(ctx, Site::GuardTask);
         return 0;
     };
-    let from = maps::MEMBERS
-        .get_ptr(process)
-        .map_or(0, |tagged| unsafe { *tagged });
+    let from = process::tag_of(process);
     let Some(above) = kernel::climb(cgroup, from) else {
         failed(ctx, Site::GuardTask);
         return 0;
@@ -111,16 +131,17 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
         Some(tag) if from != 0 => unsafe { (*tag).flags },
         _ => {
             if above.nearest != 0 {
-                remember(ctx, process, above.nearest);
+                remember(ctx, (task, process), above.nearest);
                 arrived(ctx, (task, process), Tagged(above.nearest));
             } else if from != 0 {
-                let _absent = maps::MEMBERS.remove(process);
+                process::forget(process);
             }
             return 0;
         }
     };
+    exec::moved(ctx, task, Tagged(from), Tagged(above.nearest));
     if above.below != 0 {
-        remember(ctx, process, above.nearest);
+        remember(ctx, (task, process), above.nearest);
         return 0;
     }
     left(
@@ -131,9 +152,9 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
     );
     // Another workload's from now on, or nobody's.
     if above.nearest != 0 {
-        remember(ctx, process, above.nearest);
+        remember(ctx, (task, process), above.nearest);
     } else {
-        let _absent = maps::MEMBERS.remove(process);
+        process::forget(process);
     }
     0
 }
@@ -141,21 +162,24 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
 /// A process came from outside. The sockets that it has brought meet no hook of the workload, so the agent looks at them;
 /// where it cannot be told, the process ends.
 #[inline(always)]
-fn arrived(ctx: &RawTracePointContext, process: (u64, u32), tagged: Tagged) {
+pub fn arrived(ctx: &RawTracePointContext, process: (u64, u32), tagged: Tagged) {
     tagged::count(ctx, tagged, Outcome::ProcessArrived);
     if !tell(ctx, tagged, Outcome::ProcessArrived, process, (0, 0)) {
         condemn(ctx, process.1, tagged);
     }
 }
 
+/// What cannot be remembered is condemned.
+#[inline(always)]
+fn remember(ctx: &RawTracePointContext, process: (u64, u32), nearest: u64) {
+    let _condemned = process::remember(ctx, process, Tagged(nearest));
+}
+
 /// A process is no longer below its tag.
 #[inline(always)]
 fn left(ctx: &RawTracePointContext, process: (u64, u32), from: Tagged, about: (u64, u64)) {
     let mover = caller();
-    let own = mover == process.1
-        || maps::MEMBERS
-            .get_ptr(mover)
-            .is_some_and(|tagged| unsafe { *tagged } == from.0);
+    let own = mover == process.1 || process::tag_of(mover) == from.0;
     if own {
         kill(ctx);
         tagged::count(ctx, from, Outcome::EscapeKilled);
@@ -171,93 +195,29 @@ fn left(ctx: &RawTracePointContext, process: (u64, u32), from: Tagged, about: (u
     tell(ctx, from, Outcome::EscapeMoved, process, (about.0, 0));
 }
 
-/// `sched_process_fork(parent, child)`: what a workload's process starts is the workload's. Where it is not, because it
-/// was started in another cgroup (CLONE_INTO_CGROUP), both end. So do two processes that would share descriptors: one
-/// could go on with what the other was killed for.
+/// Whether what a workload's process starts may be: not where it was started in another cgroup (CLONE_INTO_CGROUP), then
+/// both end. So do two processes that would share descriptors: one could go on with what the other was killed for.
 #[inline(always)]
-pub fn forked(ctx: &RawTracePointContext) -> i32 {
-    let (parent, child) = (argument(ctx, 0), argument(ctx, 1));
-    let (Some(process), Some(task)) = (kernel::tgid(child), kernel::tid(child)) else {
-        failed(ctx, Site::GuardTask);
-        return 0;
-    };
-    if process != task {
-        return 0;
-    }
-    let Some(tagged) = tagged::of_current() else {
-        forked_outside(ctx, (child, process));
-        return 0;
-    };
-    let Some(cgroup) = kernel::cgroup(child) else {
-        failed(ctx, Site::GuardTask);
-        return 0;
-    };
-    let Some(above) = kernel::climb(cgroup, tagged.0) else {
-        failed(ctx, Site::GuardTask);
-        return 0;
-    };
-    let shares = match (kernel::files(parent), kernel::files(child)) {
+pub fn may_start(ctx: &RawTracePointContext, child: (u64, u32), maker: Tagged, above: Above) -> bool {
+    let shares = match (kernel::files(kernel::current()), kernel::files(child.0)) {
         (Some(one), Some(other)) => one == other,
         _ => true,
     };
     if above.below != 0 && !shares {
-        remember(ctx, process, above.nearest);
-        return 0;
+        return true;
+    }
+    // By the program of the agent before, while both are attached.
+    if maps::CONDEMNED.get_ptr(child.1).is_some() {
+        return false;
     }
     let outcome = if above.below != 0 {
         Outcome::FamilyDenied
     } else {
         Outcome::EscapeKilled
     };
-    kill(ctx);
-    condemn(ctx, process, tagged);
-    tagged::count(ctx, tagged, outcome);
-    tell(
-        ctx,
-        tagged,
-        outcome,
-        (child, process),
-        (kernel::cgroup_id(cgroup).unwrap_or(0), 0),
-    );
-    0
-}
-
-/// Whoever is no workload's started a process: in its own cgroup, or in a workload's (CLONE_INTO_CGROUP), which is as good
-/// as moving it there.
-#[inline(always)]
-fn forked_outside(ctx: &RawTracePointContext, process: (u64, u32)) {
-    let there = kernel::cgroup(process.0);
-    if there != kernel::cgroup(kernel::current()) {
-        match there.and_then(|cgroup| kernel::climb(cgroup, 0)) {
-            Some(above) if above.nearest != 0 => {
-                remember(ctx, process.1, above.nearest);
-                return arrived(ctx, process, Tagged(above.nearest));
-            }
-            Some(_) => {}
-            None => failed(ctx, Site::GuardTask),
-        }
-    }
-    // The number may have been another's before.
-    if maps::MEMBERS.get_ptr(process.1).is_some() {
-        let _absent = maps::MEMBERS.remove(process.1);
-    }
-}
-
-/// `sched_process_exit(task)`: forgets a process with its last thread.
-#[inline(always)]
-pub fn exited(_ctx: &RawTracePointContext) -> i32 {
-    let process = caller();
-    if maps::MEMBERS.get_ptr(process).is_none() && maps::CONDEMNED.get_ptr(process).is_none() {
-        return 0;
-    }
-    if kernel::live(kernel::current()).is_some_and(|live| live != 0) {
-        return 0;
-    }
-    let _absent = maps::MEMBERS.remove(process);
-    if maps::CONDEMNED.remove(process).is_ok()
-        && let Some(count) = maps::GUARD.get_ptr_mut(GUARD_CONDEMNED)
-    {
-        unsafe { maps::decrement(count) };
-    }
-    0
+    refuse(ctx, child.1, maker);
+    tagged::count(ctx, maker, outcome);
+    let cgroup = kernel::cgroup(child.0).and_then(kernel::cgroup_id);
+    tell(ctx, maker, outcome, child, (cgroup.unwrap_or(0), 0));
+    false
 }

@@ -116,7 +116,7 @@ fn by_rule(ctx: &SockAddrContext, kernel_ctx: *mut c_void, tagged: Tagged, call:
 fn address(kernel_ctx: u64, key: &mut UnixKey) -> bool {
     let (Some(at), Some(len)) = (
         kernel::read(kernel_ctx + UADDR),
-        kernel::read32(kernel_ctx + UADDRLEN),
+        kernel::read::<u32>(kernel_ctx + UADDRLEN),
     ) else {
         return false;
     };

@@ -1,6 +1,7 @@
 //! What following and deciding programs costs: short processes one after another, compilations, and connect(2), in a
 //! tagged cgroup and outside of it, beside a host without an agent.
 //!
+//! With the agent standing still, the kernel's part is told from the agent's, which needs a processor, too.
 //! Programs on tracepoints see every process of the host, so that what is outside pays, too, if less. Verdicts are
 //! remembered before what is enforced is measured: each program is run until the kernel asks nobody.
 
@@ -20,6 +21,10 @@ use e2e::{
     wait::{DEADLINE, wait_until},
     world::{UPSTREAM, World},
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Rounds;
@@ -31,6 +36,7 @@ permit (principal, action == Action::"exec:run", resource)
 when { context.exec.path like "/usr/*" || context.exec.path like "*/bench" };
 "#;
 const CASES: [&str; 3] = ["short processes", "compilations", "connect(2)"];
+const STOPPED: &str = "agent stopped";
 const MODES: [&str; 3] = ["off", "audit", "enforce"];
 /// Connects of one round: few enough that the agent is not what is measured by them.
 const CONNECTS: u32 = 300;
@@ -135,8 +141,12 @@ pub fn exec(rounds: &Rounds) -> Result<()> {
                     if mode == "enforce" {
                         remembered(site, case)?;
                     }
-                    let inside = acting(site.workload().tagged(own()?), site.world, case, rounds.seconds)?;
-                    put(case, (mode.into(), "tagged"), inside);
+                    let tagged = || acting(site.workload().tagged(own()?), site.world, case, rounds.seconds);
+                    put(case, (mode.into(), "tagged"), tagged()?);
+                    // A connect that nobody accepts is another thing.
+                    if case != CASES[2] {
+                        put(case, (mode.into(), STOPPED), stopped(site, tagged)?);
+                    }
                 }
                 Ok(())
             })?;
@@ -175,6 +185,15 @@ fn with_site(mode: &'static str, test: impl FnOnce(&Site<'_>) -> Result<()> + Se
         test(&site).map_err(|e| e.context(site.daemon.log()))?;
         site.daemon.stop()
     })
+}
+
+/// Does it while the agent stands still: what is left is the kernel's part. Its events fit into their buffer.
+fn stopped(site: &Site<'_>, act: impl FnOnce() -> Result<Acted>) -> Result<Acted> {
+    let pid = Pid::from_raw(i32::try_from(site.daemon.pid().context("no daemon")?)?);
+    kill(pid, Signal::SIGSTOP)?;
+    let acted = act();
+    kill(pid, Signal::SIGCONT)?;
+    acted
 }
 
 /// Runs the programs until all that a workload's are is what the kernel remembers.
@@ -252,6 +271,9 @@ fn print(cases: &[&'static str], all: &BTreeMap<(&'static str, Place), Acted>) {
             if let (Some(outside), Some(inside)) = (get(mode, "untagged"), get(mode, "tagged")) {
                 line(&format!("exec = {mode}, untagged"), outside, outside);
                 line(&format!("exec = {mode}, tagged"), inside, outside);
+                if let Some(alone) = get(mode, STOPPED) {
+                    line(&format!("exec = {mode}, {STOPPED}"), alone, outside);
+                }
             }
         }
     }

@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
     child::{Process, Said},
     issuer::Human,
     ledger::Reader,
     site::{Options, POLICY, Site},
     wait::{DEADLINE, wait_for},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use serde_json::Value;
 
@@ -171,6 +175,34 @@ fn a_program_that_needs_approval_is_stopped_until_a_human_has_answered() {
         }
         let sql = "SELECT approver FROM operations WHERE action = 'exec:run' AND approver IS NOT NULL";
         ensure!(rows(site, sql)?[0] == ["grace"]);
+        Ok(())
+    });
+}
+
+/// An agent that stands still: what the programs cannot tell it any more is an entry when it goes on.
+#[test]
+fn what_was_not_told_is_an_entry() {
+    let options = |_: &_| {
+        Ok(Options {
+            exec: "audit",
+            ..Options::default()
+        })
+    };
+    with_options("exec-lost", options, |site| {
+        let pid = Pid::from_raw(i32::try_from(site.daemon.pid().context("no daemon")?)?);
+        kill(pid, Signal::SIGSTOP)?;
+        // Each with as many arguments as are kept: more than the buffer holds.
+        let script = "a=$(head -c 4096 /dev/zero | tr '\\0' x); i=0
+            while [ $i -lt 1200 ]; do /bin/true $a || exit 1; i=$((i+1)); done";
+        let status = site.workload().tagged("sh").args(["-c", script]).status();
+        kill(pid, Signal::SIGCONT)?;
+        let status = status?;
+        ensure!(status.success(), "they run on: {status}");
+        let found = rows(
+            site,
+            "SELECT json_extract(body, '$.detail.lost') FROM entry WHERE json_extract(body, '$.event') = 'exec_lost'",
+        )?;
+        ensure!(found[0][0].parse::<u64>()? > 0, "{found:?}");
         Ok(())
     });
 }

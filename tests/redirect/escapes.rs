@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use portcullis::redirect::{bpf::Outcome, guard};
+use portcullis::redirect::{Control, bpf::Outcome, guard};
 use portcullis_abi::{Tag, guard::flag};
 
 use crate::guard::{Cgroup, DEADLINE, Pins, count, healthy, isolated};
@@ -132,6 +132,13 @@ fn whoever_leaves_the_cgroup_does_not_get_far() {
             assert_eq!(event.by == event.pid, way == "leave", "{way}");
         }
         assert_eq!(count(&control, id, Outcome::EscapeMoved), 1);
+        // Nor one that somebody outside started within, and not outside of it.
+        let words = ["clone-into", cgroup.0.to_str().unwrap(), out];
+        let Attempt::Said(said) = attempt(Path::new(""), &words) else {
+            panic!("who started it is nobody's")
+        };
+        assert!(!said.contains("child runs"), "{said}");
+        assert_eq!(count(&control, id, Outcome::EscapeKilled), 4);
         // Deeper is not out.
         let inner = Cgroup::below(&cgroup.0, "inner");
         assert!(allowed(&attempt(
@@ -146,7 +153,7 @@ fn whoever_leaves_the_cgroup_does_not_get_far() {
                 inner.0.parent().unwrap().parent().unwrap().to_str().unwrap()
             ]
         )));
-        assert_eq!(count(&control, id, Outcome::EscapeKilled), 3);
+        assert_eq!(count(&control, id, Outcome::EscapeKilled), 4);
         healthy(&control);
     });
 }
@@ -363,10 +370,86 @@ fn other_processes_pay_little() {
         };
         let least = |n: u32| (0..n).map(|_| time()).min().unwrap();
         let before = least(5);
-        let pins = Pins::new();
-        let (_agent, _control) = pins.start();
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let idle = least(5);
+        control.tag(&cgroup.0).unwrap();
         let after = least(5);
-        println!("a system call takes {before} ns without the guard, {after} ns with it");
+        println!(
+            "a system call takes {before} ns, {idle} ns beside an agent, {after} ns where something is tagged"
+        );
         assert!(after < before + 1000, "{before} ns before, {after} ns after");
+    });
+}
+
+/// The guard of system calls, by its pin and by what the agent says of it.
+fn watched(pins: &Pins, control: &Control) -> bool {
+    let all = control.attached().unwrap();
+    let said = all.iter().find(|program| program.program == "sys_enter");
+    let there = pins.host_link("sys_enter").exists();
+    assert_eq!(said.map(|program| program.ok), there.then_some(true), "{all:?}");
+    there
+}
+
+#[test]
+fn system_calls_are_watched_while_something_is_tagged_and_from_before_that() {
+    isolated(|| async {
+        let (pins, cgroup, other) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (agent, control) = pins.start();
+        assert!(!watched(&pins, &control), "nothing is tagged");
+        // Where the guard cannot be attached nothing is tagged: it comes first.
+        let pin = pins.host_link("sys_enter");
+        std::fs::create_dir(&pin).unwrap();
+        assert!(control.tag(&cgroup.0).is_err());
+        assert!(control.tagged().is_empty());
+        assert!(allowed(&attempt(&cgroup.0, &["socket", "17"])));
+        assert!(
+            control.members().unwrap().is_empty(),
+            "it is nobody's in the kernel, too"
+        );
+        std::fs::remove_dir(&pin).unwrap();
+
+        let id = control.tag(&cgroup.0).unwrap();
+        assert!(watched(&pins, &control));
+        assert_eq!(attempt(&cgroup.0, &["io-uring-setup"]), Attempt::Killed);
+        let second = control.tag(&other.0).unwrap();
+        control.untag(id).unwrap();
+        assert!(watched(&pins, &control), "another is tagged");
+        // The next agent finds it, and puts its own in that place.
+        drop((agent, control));
+        let (agent, control) = pins.start();
+        assert!(watched(&pins, &control));
+        assert_eq!(attempt(&other.0, &["io-uring-setup"]), Attempt::Killed);
+        // As of an agent that ended when it had untagged the last, and not let go yet.
+        std::fs::hard_link(&pin, pins.0.join("left")).unwrap();
+        control.untag(second).unwrap();
+        assert!(!watched(&pins, &control));
+        std::fs::rename(pins.0.join("left"), &pin).unwrap();
+        drop((agent, control));
+        let (_agent, control) = pins.start();
+        assert!(!watched(&pins, &control));
+        healthy(&control);
+    });
+}
+
+#[test]
+fn who_must_end_ends_when_its_tag_has_gone_too() {
+    isolated(|| async {
+        let (pins, cgroup, outside) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (_agent, control) = pins.start();
+        let flags = flag::MOVED_ENDS;
+        let id = control.tag_as(&cgroup.0, Tag { flags }).unwrap();
+        let process = Waiting::new(Some(&cgroup.0));
+        std::fs::write(outside.0.join("cgroup.procs"), process.pid()).unwrap();
+        control.untag(id).unwrap();
+        let pin = pins.host_link("sys_enter");
+        assert!(pin.exists(), "somebody has to end yet");
+        assert_eq!(process.go_on(), Some(9));
+        crate::guard::until("the guard to be let go", || {
+            control.let_go().unwrap();
+            !pin.exists()
+        })
+        .await;
+        healthy(&control);
     });
 }

@@ -6,6 +6,8 @@ mod datagrams;
 mod doors;
 mod escapes;
 mod execs;
+mod execs_held;
+mod execs_lost;
 mod exempt;
 mod follow;
 mod guard;

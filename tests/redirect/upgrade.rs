@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use portcullis::redirect::{BpfRedirector, RedirectError};
+use portcullis::redirect::{BpfRedirector, RedirectError, bpf::Outcome};
 
-use crate::guard::{Cgroup, Pins, Workload, healthy, isolated, next};
+use crate::guard::{Cgroup, Pins, Workload, count, healthy, isolated, next};
 
 /// Makes of what an agent left what version 1 would have left: its maps, and its links.
 fn as_version_1(pins: &Path) {
@@ -60,6 +60,40 @@ fn tags_links_and_connections_outlive_an_upgrade() {
         );
         assert_eq!(next(&mut agent).await.origin.tagged, inner_id);
         assert!(!pins.0.join("maps-1").is_dir());
+        healthy(&control);
+    });
+}
+
+/// Other programs, with maps of their own, followed processes before: they go on until this agent's know who there is.
+#[test]
+fn members_outlive_a_change_of_what_follows_them() {
+    isolated(|| async {
+        let (pins, cgroup, outside) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let inner = Cgroup::below(&cgroup.0, "inner");
+        let (agent, control) = pins.start();
+        let id = control.tag(&cgroup.0).unwrap();
+        let inner_id = control.tag(&inner.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        let within = Workload::new(&inner.0);
+        drop((agent, control));
+        let maps = pins.0.join("maps-2");
+        fs::rename(maps.join("PROCESSES"), maps.join("MEMBERS")).unwrap();
+        fs::rename(pins.host_link("task_executed"), pins.host_link("sched_exec")).unwrap();
+        let mut early = Workload::new(&cgroup.0);
+
+        let (_agent, control) = pins.start();
+        let known = control.members().unwrap();
+        assert_eq!(known[&workload.pid()].tagged, id.0);
+        assert_eq!(known[&early.pid()].tagged, id.0);
+        assert_eq!(known[&within.pid()].tagged, inner_id.0);
+        let old = [maps.join("MEMBERS"), pins.host_link("sched_exec")];
+        assert!(old.iter().all(|pin| !pin.exists()), "what was before is let go");
+        assert!(control.attached().unwrap().iter().all(|program| program.ok));
+        for workload in [&mut workload, &mut early] {
+            let said = workload.ask(&format!("join {}", outside.0.display()));
+            assert_eq!(said, "", "who leaves is killed");
+        }
+        assert_eq!(count(&control, id, Outcome::EscapeKilled), 2);
         healthy(&control);
     });
 }

@@ -7,19 +7,14 @@ use aya::{
     sys::is_program_supported,
 };
 
-use super::{RedirectError, bpf, btf::Btf, sys};
+use super::{RedirectError, bpf, btf::Btf, offsets, sys};
 
 /// Reads the kernel's type information, and finds in it what every program needs.
 ///
 /// # Errors
 /// When it is missing, or not as expected.
 pub fn btf() -> Result<(), RedirectError> {
-    let btf = Btf::of_kernel()?;
-    for member in ["group_leader", "start_boottime"] {
-        btf.offset("task_struct", member)
-            .ok_or(RedirectError::Btf("task_struct is not as expected"))?;
-    }
-    Ok(())
+    offsets::offsets(&Btf::of_kernel()?).map(drop)
 }
 
 /// Whether pins below `pin_dir` would be on a bpf file system, mounting it where the daemon would; `None` where the kernel

@@ -17,6 +17,7 @@ pub mod features;
 pub mod guard;
 mod kept;
 mod netns;
+mod offsets;
 pub mod older;
 pub mod process;
 mod sys;

@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpSocket, sync::oneshot};
 
-use super::{RedirectError, btf::Btf, cgroup};
+use super::cgroup;
 
 /// Sockets that may be waited for at once; more are refused.
 const WAITING: usize = 1024;
@@ -88,23 +88,6 @@ fn serve(asked: &mpsc::Receiver<Ask>) {
         // Who waited for it has gone.
         let _gone = answer.send(socket);
     }
-}
-
-/// Where the kernel keeps a task's network namespace, by the programs' constants, bytes. A kernel that has its cookie
-/// elsewhere tells of namespaces at their first socket only.
-///
-/// # Errors
-/// When the kernel's types are not as expected.
-pub(super) fn offsets(btf: &Btf) -> Result<Vec<(&'static str, u32)>, RedirectError> {
-    let find = |structure, member| {
-        btf.offset(structure, member)
-            .ok_or(RedirectError::Btf("a process's namespaces are not as expected"))
-    };
-    Ok(vec![
-        ("TASK_NSPROXY", find("task_struct", "nsproxy")?),
-        ("NSPROXY_NET", find("nsproxy", "net_ns")?),
-        ("NET_COOKIE", btf.offset("net", "net_cookie").unwrap_or(0)),
-    ])
 }
 
 /// The inode number of the namespace that a link of /proc names, by which two can be compared while both exist.

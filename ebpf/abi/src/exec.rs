@@ -28,6 +28,8 @@ pub const FORKED: u32 = 1;
 pub const EXECUTED: u32 = 2;
 /// A process has ended.
 pub const EXITED: u32 = 3;
+/// A process has left its workload.
+pub const LEFT: u32 = 4;
 
 /// The process is stopped until the agent has decided.
 pub const HELD: u32 = 1;
@@ -62,7 +64,7 @@ pub struct Event {
     pub ctime_ns: u32,
     /// Its file system's device, as the kernel has it: major in the upper 12 bits, minor in the lower 20.
     pub dev: u32,
-    /// [`FORKED`], [`EXECUTED`] or [`EXITED`].
+    /// [`FORKED`], [`EXECUTED`], [`EXITED`] or [`LEFT`].
     pub kind: u32,
     /// [`HELD`] and so on.
     pub flags: u32,

@@ -23,16 +23,14 @@ pub mod flag {
     pub const OLDER: u64 = 1 << 15;
 }
 
-/// What `GUARD` holds: the doors that an LSM program answers with EPERM, which the guard of system calls then leaves.
-/// Bits are those of [`flag`].
+/// What `GUARD` holds.
 pub const GUARD_SLOTS: usize = 2;
-/// `GUARD`: the doors answered by LSM programs.
-pub const GUARD_BY_LSM: u32 = 0;
+/// `GUARD`: the doors that an LSM program answers with EPERM, which the guard of system calls then leaves, as bits of
+/// [`flag`]; and [`EXEC_ENFORCE`](crate::EXEC_ENFORCE) as long as any process can be held.
+pub const GUARD_HOST: u32 = 0;
 /// `GUARD`: how many processes are in `CONDEMNED`.
 pub const GUARD_CONDEMNED: u32 = 1;
 
-/// Processes of workloads at once.
-pub const MAX_MEMBERS: usize = 1 << 20;
 /// Processes at once that must end.
 pub const MAX_CONDEMNED: usize = 1 << 16;
 /// Rules of UNIX sockets at once, over all tagged cgroups.

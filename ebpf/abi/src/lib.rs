@@ -14,7 +14,7 @@ mod site;
 
 pub use exec::*;
 pub use outcome::Outcome;
-pub use process::{MAX_PROCS, Proc};
+pub use process::{MAX_PROCESSES, Proc};
 pub use site::Site;
 
 /// The layout's version, part of the path where maps are pinned.
@@ -198,7 +198,7 @@ const _: () = {
     assert!(size_of::<Record>() == 5 * 8 + 4 * 4 + 16 + 2 + 6);
     assert!(size_of::<Flow>() == 8 + 16 + 2 + 2 + 4);
     assert!(size_of::<Counters>() == 8 * OUTCOME_SLOTS);
-    assert!(size_of::<Proc>() == 2 * 8 + 2 * 4);
+    assert!(size_of::<Proc>() == 8 + 2 * 4);
     assert!(Outcome::ALL.len() <= OUTCOME_SLOTS);
     assert!(Site::ALL.len() <= SITE_SLOTS);
 };

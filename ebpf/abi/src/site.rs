@@ -51,7 +51,7 @@ pub enum Site {
     BindUntagged = 21,
     /// guard: a signal could not be sent.
     GuardSignal = 40,
-    /// guard: the map of a workload's processes took no more.
+    /// Not used any more: the guard's own map of processes took no more.
     GuardMembers = 41,
     /// guard: the map of processes that must end took no more.
     GuardCondemned = 42,
@@ -71,9 +71,9 @@ pub enum Site {
     ForkTask = 60,
     /// exec: the thread could not be read.
     ExecTask = 61,
-    /// fork or exec: the process's id or start could not be read.
+    /// Not used any more: a process's id or start could not be read.
     ProcRead = 62,
-    /// fork or exec: there are more threads of workloads than are remembered.
+    /// fork, exec or move: there are more processes of workloads than are remembered; it was ended.
     ProcsFull = 63,
     /// exec: the executed file could not be read.
     ExecFile = 64,

@@ -214,6 +214,9 @@ static long act(int argc, char **argv)
 			close(go[1]);
 			if (IS("push-child") && read(go[0], &byte, 1) != 1)
 				pause();
+			/* And where it was put into a workload, out of that again. */
+			if (argc > 4)
+				enter(argv[4], getpid());
 			/* The first call of one that must end may still act; it does not come back. */
 			syscall(SYS_getppid);
 			write(1, "child runs\n", 11);
@@ -231,6 +234,9 @@ static long act(int argc, char **argv)
 	if (IS("share-descriptors")) {
 		pid_t child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 		if (child == 0) {
+			/* And where it was put into a workload, out of that again. */
+			if (argc > 4)
+				enter(argv[4], getpid());
 			/* The first call of one that must end may still act; it does not come back. */
 			syscall(SYS_getppid);
 			write(1, "child runs\n", 11);

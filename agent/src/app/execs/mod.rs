@@ -36,6 +36,8 @@ pub(super) enum End {
     Exited(u64, u32),
     /// The process has another program, nanoseconds since boot.
     Replaced(u64),
+    /// It is no longer in the workload, nanoseconds since boot.
+    Left(u64),
 }
 
 /// What all execs share.
@@ -72,6 +74,7 @@ pub(super) async fn follow(agent: Arc<Agent>) {
                 Happened::Exited { process, at_ns, status } => {
                     end(running.remove(&process), End::Exited(at_ns, status));
                 }
+                Happened::Left { process, at_ns } => end(running.remove(&process), End::Left(at_ns)),
                 Happened::Executed(executed) => {
                     let (ended, ends) = oneshot::channel();
                     end(running.insert(executed.process, ended), End::Replaced(executed.at_ns));
@@ -103,7 +106,13 @@ async fn losses(execs: Arc<Execs>) {
     loop {
         ticks.tick().await;
         let control = execs.agent.control.clone();
-        let Ok(Ok(counters)) = tokio::task::spawn_blocking(move || control.counters()).await else {
+        let looked = tokio::task::spawn_blocking(move || {
+            if let Err(error) = control.let_go() {
+                tracing::error!(%error, "what is on the host and not needed any more stays there");
+            }
+            control.counters()
+        });
+        let Ok(Ok(counters)) = looked.await else {
             continue;
         };
         seen.retain(|id, _| counters.iter().any(|(known, _)| known == id));

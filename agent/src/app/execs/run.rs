@@ -47,6 +47,7 @@ impl Run {
         let (at_ns, status) = match end {
             End::Exited(at_ns, status) => (at_ns, words(status)),
             End::Replaced(at_ns) => (at_ns, "replaced".to_owned()),
+            End::Left(at_ns) => (at_ns, "left".to_owned()),
         };
         permit.took(Duration::from_nanos(at_ns.saturating_sub(self.executed.at_ns)));
         if let Err(e) = permit.finish(Reason::Completed, &status).await {

@@ -31,8 +31,8 @@ use super::{
 use crate::{
     model::CgroupId,
     redirect::{
-        Processes, RedirectError, cgroup, exec,
-        guard::{Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
+        Processes, RedirectError, cgroup,
+        guard::{self, CALLS, Guard, GuardEvents, Loaded, TRACEPOINTS, Unavailable, UnixAddress},
     },
 };
 
@@ -72,7 +72,6 @@ pub(super) struct State {
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
     pub(super) processes: Processes,
-    pub(super) procs: HashMap<MapData, u32, abi::Proc>,
     pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
     pub(super) exempt: Exemptions,
@@ -189,17 +188,20 @@ impl Control {
         self.state().processes.clone()
     }
 
-    /// The threads of workloads that the programs know, by id.
+    /// The processes of workloads that the programs know, by thread group id.
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn threads(&self) -> Result<BTreeMap<u32, abi::Proc>, RedirectError> {
-        let state = self.state();
-        state
-            .procs
-            .iter()
-            .collect::<Result<_, _>>()
-            .map_err(map_failed("PROCS"))
+    pub fn members(&self) -> Result<BTreeMap<u32, abi::Proc>, RedirectError> {
+        self.state().guard.members()
+    }
+
+    /// Takes off the host what only those wait for that must end, once they have: after the last tag has gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn let_go(&self) -> Result<(), RedirectError> {
+        self.state().let_calls()
     }
 
     /// How often each program failed, by site; all zero on a healthy host.
@@ -271,9 +273,7 @@ impl State {
     fn tag(&mut self, directory: &Path, switches: abi::Tag) -> Result<CgroupId, RedirectError> {
         let id = cgroup::id(directory)?;
         self.check(directory)?;
-        if switches.flags & abi::EXEC_ENFORCE != 0 {
-            self.hold_calls()?;
-        }
+        self.watch_calls(switches.flags & abi::EXEC_ENFORCE != 0)?;
         self.enter(id, self.noted(id, self.covered(directory), switches))?;
         self.tags.insert(id, directory.to_path_buf());
         self.tell();
@@ -287,7 +287,6 @@ impl State {
         for (below, _) in self.below(directory) {
             self.pins.remove_tag(below)?;
         }
-        self.remember(id, directory)?;
         Ok(id)
     }
 
@@ -355,32 +354,35 @@ impl State {
             .collect()
     }
 
-    /// Writes the threads that are there; those of tagged descendants last, parents first, as theirs.
-    fn remember(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
-        let mut below = self.below(directory);
-        below.sort_by_key(|(_, path)| path.components().count());
-        exec::scan(&mut self.procs, id, directory)?;
-        below
-            .iter()
-            .try_for_each(|(id, path)| exec::scan(&mut self.procs, *id, path))
-    }
-
-    /// Before the first process is held: the program that keeps held ones from doing anything.
-    fn hold_calls(&mut self) -> Result<(), RedirectError> {
-        let (program, tracepoint) = exec::HELD_CALLS;
-        let pin = self.pins.host_link(program);
-        if !exec::describe(&self.ebpf, program, &pin)?.2 {
-            exec::ensure(&mut self.ebpf, program, tracepoint, &pin)?;
+    /// Before a cgroup is tagged: the guard of system calls, and where programs are to be held what ends those that run.
+    fn watch_calls(&mut self, hold: bool) -> Result<(), RedirectError> {
+        let held: &[_] = if hold { guard::HELD } else { &[] };
+        for program in [CALLS].iter().chain(held) {
+            let pin = self.pins.host_link(program.0);
+            if !guard::describe(&self.ebpf, program.0, &pin)?.2 {
+                guard::attach(&mut self.ebpf, *program, &pin)?;
+            }
         }
-        Ok(())
+        if hold { self.guard.hold(true) } else { Ok(()) }
     }
 
-    /// Takes it off again where nothing is enforced any more and nothing is held: every system call of the host pays for it.
+    /// Takes them off again where nothing is tagged and nobody must end any more: the whole host pays for them.
     fn let_calls(&mut self) -> Result<(), RedirectError> {
         if self.enforced() || self.processes.hold_any() {
             return Ok(());
         }
-        let pin = self.pins.host_link(exec::HELD_CALLS.0);
+        self.guard.hold(false)?;
+        for (program, _) in guard::HELD {
+            self.let_go(program)?;
+        }
+        if self.guard.condemns_any() || self.tagged.keys().next().is_some() {
+            return Ok(());
+        }
+        self.let_go(CALLS.0)
+    }
+
+    fn let_go(&self, program: &str) -> Result<(), RedirectError> {
+        let pin = self.pins.host_link(program);
         match std::fs::remove_file(&pin) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(pin::failed(&pin)(error)),
             _ => Ok(()),
@@ -392,15 +394,6 @@ impl State {
         self.tagged
             .iter()
             .any(|tag| tag.map_or(true, |(_, tag)| tag.flags & abi::EXEC_ENFORCE != 0))
-    }
-
-    /// The nearest tagged cgroup above.
-    fn outer(&self, directory: &Path) -> Option<(CgroupId, PathBuf)> {
-        self.tags
-            .iter()
-            .filter(|(_, path)| *path != directory && directory.starts_with(path))
-            .max_by_key(|(_, path)| path.components().count())
-            .map(|(id, path)| (*id, path.clone()))
     }
 
     fn hook(&mut self, id: CgroupId, directory: &Path) -> Result<(), RedirectError> {
@@ -426,17 +419,40 @@ impl State {
         }
         self.pins.remove_tag(id)?;
         self.leave(id);
-        exec::forget(&mut self.procs, id);
-        if let Some((outer, path)) = self.outer(&directory) {
-            self.remember(outer, &path)?;
-        }
+        // What is still within another tag is that one's.
+        self.guard.enlist(&directory, &self.tags)?;
         self.tell();
         self.let_calls()
     }
 
+    /// Attaches what is the host's, and takes over what an earlier agent left.
+    ///
+    /// What followed processes goes on until this agent's programs know all that there are: an earlier layout's maps are
+    /// not theirs. It is let go, with the pins of that layout, when nothing depends on it any more.
+    pub(super) fn begin(&mut self) -> Result<(), RedirectError> {
+        let pins = self.pins.clone();
+        let mut before = Vec::new();
+        // Before tags: what is started in between must be remembered.
+        for program in TRACEPOINTS {
+            before.push(guard::attach(
+                &mut self.ebpf,
+                *program,
+                &pins.host_link(program.0),
+            )?);
+        }
+        self.guard.attach(|program| pins.host_link(program))?;
+        self.take_over()?;
+        drop(before);
+        let tracepoints = TRACEPOINTS.iter().chain([&CALLS]).chain(guard::HELD);
+        let tracepoints = tracepoints.map(|(program, _)| *program);
+        let own: Vec<_> = tracepoints.chain([AGENT]).chain(self.guard.on_host()).collect();
+        pins.remove_old_links(&own)?;
+        pins.remove_old_maps()
+    }
+
     /// Puts this agent's programs behind the links that an earlier one left, and removes the links of cgroups that are
     /// gone. Parents come first, as `cgroup::tree` has it.
-    pub(super) fn take_over(&mut self) -> Result<(), RedirectError> {
+    fn take_over(&mut self) -> Result<(), RedirectError> {
         let pinned = self.pins.tagged()?;
         let marked: Vec<CgroupId> = self.tagged.keys().filter_map(Result::ok).map(CgroupId).collect();
         for (id, directory) in cgroup::tree(&self.mount.clone()) {
@@ -458,26 +474,17 @@ impl State {
                 self.leave(id);
             }
         }
-        self.let_calls()?;
-        self.pins.remove_old_maps()
+        self.let_calls()
     }
 
     fn attached(&self) -> Result<Vec<AttachedProgram>, RedirectError> {
         let (agent, path) = &self.agent;
         let mut all = vec![self.describe(*agent, path, AGENT, &self.pins.agent_link())?];
-        let held = self.enforced().then_some(exec::HELD_CALLS);
-        for (program, _) in exec::PROGRAMS.into_iter().chain(held) {
-            let (link, program_id, ok) = exec::describe(&self.ebpf, program, &self.pins.host_link(program))?;
-            all.push(AttachedProgram {
-                cgroup: *agent,
-                path: path.clone(),
-                program,
-                link,
-                program_id,
-                ok,
-            });
-        }
-        let on_host = TRACEPOINTS.iter().map(|(program, _)| *program);
+        // These two are wanted where something is tagged or held, and may stay a little longer.
+        let calls = (!self.tags.is_empty()).then_some(&CALLS);
+        let held: &[_] = if self.enforced() { guard::HELD } else { &[] };
+        let on_host = TRACEPOINTS.iter().chain(calls).chain(held);
+        let on_host = on_host.map(|(program, _)| *program);
         for program in on_host.chain(self.guard.on_host()) {
             let pin = self.pins.host_link(program);
             let mut of_host = self.describe(*agent, path, program, &pin)?;

@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, exec, guard, netns};
+use crate::redirect::{RedirectError, btf::Btf, guard, offsets};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -19,7 +19,6 @@ const PINNED: &[&str] = &[
     "ASKED",
     "SENDING",
     "DATAGRAMS",
-    "PROCS",
     "STRANGE",
     "EXEMPT",
     "EXEMPT_USED",
@@ -29,6 +28,11 @@ const PINNED: &[&str] = &[
     "HELD_PROCS",
     "GENERATION",
 ];
+
+/// All of them.
+pub(super) fn pinned() -> impl Iterator<Item = &'static str> {
+    PINNED.iter().chain(&guard::PINNED).copied()
+}
 
 /// The programs of a tagged cgroup, in the order in which they are attached: the guard first, so that there is no
 /// moment in which a packet could leave; then what a socket meets, so that none is told less than the next hook needs.
@@ -75,27 +79,19 @@ pub(super) enum Logging {
 /// Makes the object's maps, shared through `pins` if given; no program is loaded yet.
 fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
     let btf = Btf::of_kernel()?;
-    let offset = |member| {
-        btf.offset("task_struct", member)
-            .ok_or(RedirectError::Btf("task_struct is not as expected"))
-    };
-    let (leader, start) = (offset("group_leader")?, offset("start_boottime")?);
     // A constant of the programs: without logging the verifier removes the code.
     let level = match logging {
         Logging::On => aya_log::Level::Debug as u8,
         Logging::Off => 0,
     };
-    let offsets = [exec::offsets(&btf)?, guard::offsets(&btf)?, netns::offsets(&btf)?].concat();
+    let offsets = offsets::offsets(&btf)?;
     let mut loader = EbpfLoader::new();
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
     }
-    loader
-        .override_global("TASK_GROUP_LEADER", &leader, true)
-        .override_global("TASK_START_BOOTTIME", &start, true)
-        .override_global(aya_log::LEVEL, &level, false);
+    loader.override_global(aya_log::LEVEL, &level, false);
     if let Some(pins) = pins {
-        for &map in PINNED.iter().chain(&guard::PINNED) {
+        for map in pinned() {
             loader.map_pin_path(map, pins.map(map));
         }
     }

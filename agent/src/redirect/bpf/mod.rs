@@ -21,7 +21,7 @@ use std::{
     os::fd::BorrowedFd,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -39,7 +39,6 @@ pub(super) use control::map_failed;
 pub use control::{AttachedProgram, Control};
 pub use load::{ProgramInfo, Tried, try_each, verify};
 pub use namespaces::MAX as MAX_NAMESPACES;
-pub(super) use pin::failed as pin_failed;
 pub use pin::{can_pin, remove};
 pub use portcullis_abi::Exempt;
 pub use portcullis_abi::{Counters, Outcome, Site};
@@ -162,7 +161,6 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
-            procs: take::<HashMap<_, _, _>>(&mut ebpf, "PROCS")?,
             guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
             port: options.port,
@@ -181,15 +179,7 @@ impl BpfRedirector {
         let (id, directory) = &state.agent;
         let pin = state.pins.agent_link();
         attach::ensure(&mut state.ebpf, load::AGENT, (*id, directory), &pin)?;
-        for (program, tracepoint) in exec::PROGRAMS {
-            let pin = state.pins.host_link(program);
-            exec::ensure(&mut state.ebpf, program, tracepoint, &pin)?;
-        }
-        let pins = &state.pins;
-        // Before tags: what is started in between must be remembered.
-        guard::attach(&mut state.ebpf, |program| pins.host_link(program))?;
-        state.guard.attach(|program| pins.host_link(program))?;
-        state.take_over()?;
+        state.begin()?;
         Ok(Self {
             listeners,
             resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
@@ -274,10 +264,11 @@ impl Redirector for BpfRedirector {
     }
 }
 
-/// The programs of a tagged cgroup, in the order in which they are attached.
+/// What is attached where a cgroup is tagged and nowhere else, in the order in which it is: on the host, then on the cgroup.
 #[must_use]
 pub fn programs() -> &'static [&'static str] {
-    load::WORKLOAD
+    static ALL: LazyLock<Vec<&str>> = LazyLock::new(|| [&[guard::CALLS.0], load::WORKLOAD].concat());
+    &ALL
 }
 
 async fn accept(listeners: &Listeners, records: &Records) -> Result<Redirected, RedirectError> {

@@ -3,7 +3,8 @@
 //! ```text
 //! PIN_DIR/maps-VERSION/MAP          shared by the programs of one agent and the next
 //! PIN_DIR/link_agent_ops            the agent's own cgroup
-//! PIN_DIR/link_sched_PROG           the host's tracepoints
+//! PIN_DIR/link_task_PROG            the host's tracepoints
+//! PIN_DIR/link_sys_enter            the same, while something is tagged
 //! PIN_DIR/tags/CGROUP_ID/link_PROG  one tagged cgroup
 //! ```
 
@@ -137,6 +138,21 @@ impl Pins {
         remove(&self.tag(id))
     }
 
+    /// Removes links on the host that are none of `own` programs': those of another layout, once what takes their place is
+    /// attached.
+    pub(super) fn remove_old_links(&self, own: &[&str]) -> Result<(), RedirectError> {
+        let entries = fs::read_dir(&self.0).map_err(failed(&self.0))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_prefix(LINK));
+            if name.is_some_and(|name| !own.contains(&name)) {
+                fs::remove_file(&path).map_err(failed(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes maps of other layouts, once no link uses them. In the place of version 1's stays a pin that is no directory:
     /// that version cannot start beside it, and so not put its programs behind some of the links only.
     pub(super) fn remove_old_maps(&self) -> Result<(), RedirectError> {
@@ -148,6 +164,13 @@ impl Pins {
                 .is_some_and(|name| name.to_string_lossy().starts_with(MAPS));
             if is_maps && path != present && path.is_dir() {
                 remove(&path)?;
+            }
+        }
+        let entries = fs::read_dir(&present).map_err(failed(&present))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let known = |name: &str| super::load::pinned().any(|map| map == name);
+            if !path.file_name().and_then(|name| name.to_str()).is_some_and(known) {
+                fs::remove_file(&path).map_err(failed(&path))?;
             }
         }
         let stop = self.0.join(format!("{MAPS}1"));

@@ -31,7 +31,11 @@ const EGRESS: Way = way(Guard, &[Program("egress")]);
 const NO_IO_URING: Way = way(Sysctl, &[IoUringOff]);
 
 /// It kills the caller of socket(2) for such a family, and of io_uring_setup(2), by which one could be made unseen.
+/// It knows the numbers of x86-64 alone.
+#[cfg(target_arch = "x86_64")]
 const CALLS: Way = way(Kill, &[Program("sys_enter")]);
+#[cfg(not(target_arch = "x86_64"))]
+const CALLS: Way = way(Kill, &[Program("sys_enter of x86-64")]);
 const FAMILIES: Way = way(Lsm, &[Program("lsm_socket_create")]);
 const ACCESS: Way = way(Lsm, &[Program("lsm_ptrace")]);
 const PATHS_BY_NAME: Way = way(Cgroup, &[Program("connect_unix"), Program("sendmsg_unix")]);

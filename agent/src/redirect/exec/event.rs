@@ -28,6 +28,8 @@ pub struct Executed {
     pub process: (u32, u64),
     /// Its parent.
     pub parent: (u32, u64),
+    /// How often the process has executed: with it, a name of this run.
+    pub execs: u32,
     /// Nanoseconds since boot.
     pub at_ns: u64,
     /// Real user id.
@@ -74,6 +76,13 @@ pub enum Happened {
         at_ns: u64,
         /// As wait(2) has it.
         status: u32,
+    },
+    /// It has left its workload, and nothing more is told of it.
+    Left {
+        /// It.
+        process: (u32, u64),
+        /// Nanoseconds since boot.
+        at_ns: u64,
     },
 }
 
@@ -130,6 +139,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
             at_ns: event.at_ns,
             status: event.status,
         }),
+        abi::LEFT => Some(Happened::Left {
+            process,
+            at_ns: event.at_ns,
+        }),
         abi::EXECUTED => {
             let (name, rest) = reader.0.split_at_checked(abi::NAME)?;
             let kept = rest.get(..usize::try_from(event.args_kept).ok()?)?;
@@ -139,6 +152,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
                 tagged: CgroupId(event.tagged),
                 process,
                 parent,
+                execs: event.execs,
                 at_ns: event.at_ns,
                 uid: event.uid,
                 gid: event.gid,
@@ -222,6 +236,7 @@ mod tests {
             kind: abi::EXECUTED,
             pid: 7,
             start_ns: 9,
+            execs: 3,
             flags: abi::HELD,
             args_bytes: 8,
             args_kept: 6,
@@ -230,7 +245,7 @@ mod tests {
         let Some(Happened::Executed(executed)) = parse(&bytes(&event, &rest)) else {
             panic!("no exec");
         };
-        assert_eq!(executed.process, (7, 9));
+        assert_eq!((executed.process, executed.execs), ((7, 9), 3));
         assert_eq!(executed.name, "./ls");
         assert_eq!(executed.args, ["ls", "", "-l"]);
         assert!(executed.held && !executed.killed && !executed.args_complete);
@@ -243,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(kind in 0_u32..5, kept: u32, rest in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn garbage_never_panics(kind in 0_u32..6, kept: u32, rest in proptest::collection::vec(any::<u8>(), 0..600)) {
             let event = abi::Event { kind, args_kept: kept, ..abi::Event::default() };
             let _any = parse(&bytes(&event, &rest));
             let _any = parse(&rest);

@@ -10,13 +10,19 @@ const MOST: usize = 65_536;
 /// What names a process for ever: its id, and when it started (nanoseconds since boot).
 pub(super) type Id = (u32, u64);
 
+/// What is executed, and by what name.
+pub(super) type File = (FileId, std::sync::Arc<std::ffi::OsStr>);
+
 /// One process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     /// What it runs, and the name it was executed by; none as long as nothing is known.
-    pub file: Option<(FileId, std::sync::Arc<std::ffi::OsStr>)>,
+    pub file: Option<File>,
     /// What made it.
     pub parent: Option<Id>,
+    /// How often it has executed, as far as that was told.
+    execs: Option<u32>,
+    /// Nothing more is told of it.
     ended: bool,
 }
 
@@ -37,18 +43,21 @@ impl Table {
                 }
                 // Until it executes, it runs what its maker does.
                 let file = self.nodes.get(parent).and_then(|maker| maker.file.clone());
-                self.insert(*process, file, *parent);
+                self.insert(*process, *parent, file, None);
                 true
             }
             Happened::Executed(executed) => {
                 let file = Some((executed.file, executed.name.as_os_str().into()));
+                let execs = Some(executed.execs);
                 match self.nodes.get_mut(&executed.process) {
-                    Some(node) => node.file = file,
-                    None => self.insert(executed.process, file, executed.parent),
+                    Some(node) if node.execs == execs => return false,
+                    // It may have come back.
+                    Some(node) => (node.file, node.execs, node.ended) = (file, execs, false),
+                    None => self.insert(executed.process, executed.parent, file, execs),
                 }
                 true
             }
-            Happened::Exited { process, .. } => {
+            Happened::Exited { process, .. } | Happened::Left { process, .. } => {
                 let Some(node) = self.nodes.get_mut(process) else {
                     return true;
                 };
@@ -56,24 +65,36 @@ impl Table {
                     return false;
                 }
                 self.ended.push_back(*process);
+                while self.ended.len() > MOST && self.drop_oldest() {}
                 true
             }
         }
     }
 
-    fn insert(&mut self, process: Id, file: Option<(FileId, std::sync::Arc<std::ffi::OsStr>)>, parent: Id) {
+    fn insert(&mut self, process: Id, parent: Id, file: Option<File>, execs: Option<u32>) {
         while self.nodes.len() >= MOST {
-            let Some(gone) = self.ended.pop_front() else {
+            if !self.drop_oldest() {
                 return;
-            };
-            self.nodes.remove(&gone);
+            }
         }
         let node = Node {
             file,
             parent: Some(parent),
+            execs,
             ended: false,
         };
         self.nodes.insert(process, node);
+    }
+
+    /// Forgets what ended the longest ago, unless it has come back; false where there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(gone) = self.ended.pop_front() else {
+            return false;
+        };
+        if self.nodes.get(&gone).is_some_and(|node| node.ended) {
+            self.nodes.remove(&gone);
+        }
+        true
     }
 
     /// What is known of a process.
@@ -116,6 +137,33 @@ mod tests {
         assert_eq!(of(&table, (4, 40)), [(3, 30), (2, 20), (1, 10)]);
         assert_eq!(of(&table, (3, 99)), [(1, 10)]);
         assert_eq!(table.ancestors((4, 40), 1).len(), 1);
+    }
+
+    #[test]
+    fn an_exec_is_taken_once_and_a_process_may_come_back() {
+        let executed = |execs| {
+            let event = portcullis_abi::Event {
+                kind: portcullis_abi::EXECUTED,
+                pid: 2,
+                start_ns: 20,
+                execs,
+                ..portcullis_abi::Event::default()
+            };
+            super::super::event::parse(&super::super::event::bytes(&event, &[0; portcullis_abi::NAME]))
+                .unwrap()
+        };
+        let left = Happened::Left {
+            process: (2, 20),
+            at_ns: 1,
+        };
+        let mut table = Table::default();
+        assert!(
+            table.take(&executed(1)) && !table.take(&executed(1)),
+            "told twice"
+        );
+        assert!(table.take(&executed(2)));
+        assert!(table.take(&left) && !table.take(&left));
+        assert!(table.take(&executed(3)) && table.take(&left), "it came back");
     }
 
     #[test]

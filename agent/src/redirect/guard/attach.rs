@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::fd::AsFd as _, path::Path};
 
-use portcullis_abi::guard::{GUARD_BY_LSM, flag};
+use portcullis_abi::guard::flag;
 
 use super::{
     Guard,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::CgroupId,
-    redirect::{RedirectError, bpf::map_failed, sys},
+    redirect::{RedirectError, sys},
 };
 
 /// The doors that security hooks can answer.
@@ -115,8 +115,7 @@ impl Guard {
                 .filter(|h| h.door == *door)
                 .all(|h| is_there(h.program))
         });
-        self.doors
-            .set(GUARD_BY_LSM, answered.sum::<u64>(), 0)
-            .map_err(map_failed("GUARD"))
+        let answered = answered.sum();
+        self.set_host(DOORS.into_iter().sum(), answered)
     }
 }

@@ -1,12 +1,18 @@
-//! The processes that are in a cgroup when it is tagged: from then on the kernel follows them itself.
+//! The processes of workloads, as the programs know them: who is in a cgroup already when it is tagged is listed here, and
+//! from then on the kernel follows them itself.
 
 use std::{collections::BTreeMap, fs, path::Path};
+
+use aya::maps::MapError;
+use portcullis_abi::Proc;
 
 use super::Guard;
 use crate::{
     model::CgroupId,
-    redirect::{RedirectError, bpf::map_failed, cgroup},
+    redirect::{RedirectError, bpf::map_failed, cgroup, process},
 };
+
+const MAP: &str = "PROCESSES";
 
 impl Guard {
     /// Remembers the processes at and below `directory`, each with its nearest tag of `tags`.
@@ -24,18 +30,69 @@ impl Guard {
                 .filter(|(_, tagged)| inner.starts_with(tagged))
                 .max_by_key(|(_, tagged)| tagged.components().count());
             let Some((id, _)) = nearest else { continue };
-            // One that cannot be read is a threaded one, whose processes its domain lists, or has gone.
-            let Ok(processes) = fs::read_to_string(inner.join("cgroup.procs")) else {
-                continue;
-            };
-            for pid in processes.lines().filter_map(|line| line.parse::<u32>().ok()) {
-                self.members.insert(pid, id.0, 0).map_err(map_failed("MEMBERS"))?;
-                // One that has ended meanwhile would be taken for whoever has its number next.
-                if !Path::new(&format!("/proc/{pid}")).exists() {
-                    let _absent = self.members.remove(&pid);
-                }
+            for pid in processes(&inner) {
+                self.remember(pid, *id)?;
             }
         }
         Ok(())
+    }
+
+    fn remember(&mut self, pid: u32, tagged: CgroupId) -> Result<(), RedirectError> {
+        let known = self.members.get(&pid, 0).ok();
+        let proc = Proc {
+            tagged: tagged.0,
+            execs: known.map_or(0, |known| known.execs),
+            reserved: 0,
+        };
+        self.members.insert(pid, proc, 0).map_err(map_failed(MAP))?;
+        // One that has ended meanwhile would be taken for whoever has its number next.
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            let _absent = self.members.remove(&pid);
+        }
+        Ok(())
+    }
+
+    /// Forgets the processes of a tag that is taken away.
+    pub(super) fn dismiss(&mut self, id: CgroupId) {
+        let of_it = |(pid, proc): (u32, Proc)| (proc.tagged == id.0).then_some(pid);
+        let gone: Vec<u32> = self
+            .members
+            .iter()
+            .filter_map(Result::ok)
+            .filter_map(of_it)
+            .collect();
+        for pid in gone {
+            match self.members.remove(&pid) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => tracing::warn!(%error, pid, "a process of a former workload is not forgotten"),
+            }
+        }
+    }
+
+    /// All of them, by thread group id.
+    pub(in crate::redirect) fn members(&self) -> Result<BTreeMap<u32, Proc>, RedirectError> {
+        self.members
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(map_failed(MAP))
+    }
+}
+
+/// The processes of a cgroup, none where it has gone. A threaded one does not list processes, which are its domain's, but
+/// their threads.
+fn processes(cgroup: &Path) -> Vec<u32> {
+    let numbers = |text: String| text.lines().filter_map(|line| line.parse().ok()).collect();
+    match fs::read_to_string(cgroup.join("cgroup.procs")) {
+        Ok(text) => numbers(text),
+        Err(_) => {
+            let threads = fs::read_to_string(cgroup.join("cgroup.threads")).unwrap_or_default();
+            let threads: Vec<u32> = numbers(threads);
+            let mut processes: Vec<u32> = threads
+                .into_iter()
+                .filter_map(|tid| Some(process::of_thread(tid)?.0))
+                .collect();
+            processes.dedup();
+            processes
+        }
     }
 }

@@ -12,7 +12,6 @@ mod hooks;
 mod listen;
 mod load;
 mod members;
-mod offsets;
 mod tracepoints;
 mod unix;
 
@@ -20,19 +19,23 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, RingBuf},
 };
-use portcullis_abi::guard as abi;
+use portcullis_abi::{EXEC_ENFORCE, Proc, guard as abi};
 
 pub use self::{
     events::{GuardEvents, outcome},
     listen::{UnixListeners, UnixRedirect, UnixRedirector},
-    tracepoints::TRACEPOINTS,
+    tracepoints::{CALLS, TRACEPOINTS},
     unix::UnixAddress,
 };
-pub(super) use self::{load::Loaded, offsets::offsets, tracepoints::attach};
-use super::{RedirectError, btf::Btf};
+pub(super) use self::{
+    load::Loaded,
+    tracepoints::{HELD, attach, describe},
+};
+use super::{RedirectError, bpf::map_failed, btf::Btf};
+use crate::model::CgroupId;
 
 /// Maps that outlive the agent.
-pub(super) const PINNED: [&str; 5] = ["GUARD", "MEMBERS", "CONDEMNED", "GUARD_EVENTS", "UNIX_RULES"];
+pub(super) const PINNED: [&str; 5] = ["GUARD", "PROCESSES", "CONDEMNED", "GUARD_EVENTS", "UNIX_RULES"];
 
 /// A program that this host does not load, where the door has another answer or is reported open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +80,8 @@ impl Optional {
 
 /// What the guard keeps of the kernel's side.
 pub(super) struct Guard {
-    members: HashMap<MapData, u32, u64>,
-    doors: Array<MapData, u64>,
+    members: HashMap<MapData, u32, Proc>,
+    host: Array<MapData, u64>,
     rules: HashMap<MapData, abi::UnixKey, abi::UnixRule>,
     events: Option<RingBuf<MapData>>,
     optional: Optional,
@@ -88,8 +91,8 @@ impl Guard {
     /// Takes the guard's maps out of the loaded object.
     pub(super) fn new(ebpf: &mut Ebpf, optional: Optional) -> Result<Self, RedirectError> {
         Ok(Self {
-            members: super::bpf::take(ebpf, "MEMBERS")?,
-            doors: super::bpf::take(ebpf, "GUARD")?,
+            members: super::bpf::take(ebpf, "PROCESSES")?,
+            host: super::bpf::take(ebpf, "GUARD")?,
             rules: super::bpf::take(ebpf, "UNIX_RULES")?,
             events: Some(super::bpf::take(ebpf, "GUARD_EVENTS")?),
             optional,
@@ -104,5 +107,31 @@ impl Guard {
     /// What the host does not load.
     pub(super) fn unavailable(&self) -> Vec<Unavailable> {
         self.optional.unavailable.clone()
+    }
+
+    /// Forgets what there is of a cgroup that is tagged no more.
+    pub(super) fn forget(&mut self, id: CgroupId) {
+        self.remove_rules(id, |_| true);
+        self.dismiss(id);
+    }
+
+    /// Says whether processes can be held: then a held one that runs is ended.
+    pub(super) fn hold(&mut self, hold: bool) -> Result<(), RedirectError> {
+        self.set_host(EXEC_ENFORCE, if hold { EXEC_ENFORCE } else { 0 })
+    }
+
+    /// Whether a process is condemned that has not ended yet. What cannot be read may be.
+    pub(super) fn condemns_any(&self) -> bool {
+        self.host
+            .get(&abi::GUARD_CONDEMNED, 0)
+            .map_or(true, |count| count != 0)
+    }
+
+    /// Changes these bits of what holds for the host.
+    fn set_host(&mut self, bits: u64, to: u64) -> Result<(), RedirectError> {
+        let failed = || map_failed("GUARD");
+        let before = self.host.get(&abi::GUARD_HOST, 0).map_err(failed())?;
+        let after = before & !bits | to;
+        self.host.set(abi::GUARD_HOST, after, 0).map_err(failed())
     }
 }

@@ -64,12 +64,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Forgets the rules of a cgroup that is tagged no more.
-    pub(in crate::redirect) fn forget(&mut self, id: CgroupId) {
-        self.remove_rules(id, |_| true);
-    }
-
-    fn remove_rules(&mut self, id: CgroupId, unwanted: impl Fn(&UnixKey) -> bool) {
+    pub(super) fn remove_rules(&mut self, id: CgroupId, unwanted: impl Fn(&UnixKey) -> bool) {
         let gone: Vec<UnixKey> = self
             .rules
             .keys()

@@ -113,14 +113,18 @@ fn only_what_is_listed_is_reached_and_only_by_its_own_name() {
         let mut denied = 0;
         for words in &tricks {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let address = words[words.len() - 1];
-            let attempt = attempt(&cgroup.0, &words);
-            let wanted = match by_name {
-                false if address.ends_with("listed") => "listed ok",
-                false if !is_there(address) && address.starts_with('@') => "err ECONNREFUSED",
-                false if !is_there(address) => "err ENOENT",
-                _ => "err EPERM",
+            let address = *words.last().unwrap();
+            let listed = address.ends_with("listed");
+            let wanted = if by_name || is_there(address) && !listed {
+                "err EPERM"
+            } else if listed {
+                "listed ok"
+            } else if address.starts_with('@') {
+                "err ECONNREFUSED"
+            } else {
+                "err ENOENT"
             };
+            let attempt = attempt(&cgroup.0, &words);
             denied += u64::from(wanted == "err EPERM");
             assert!(said(&attempt).starts_with(wanted), "{words:?}: {attempt:?}");
             assert_eq!(count(&control, id, Outcome::UnixDenied), denied, "{words:?}");

@@ -213,14 +213,17 @@ fn sockets_of_other_families_end_their_maker() {
             &["x32-socket", "17"],
             &["share-descriptors"],
         ];
-        for (n, words) in attempts.iter().enumerate() {
+        // A kernel without x32 has no such door: hooks are not asked, while the tracepoint sees numbers that mean nothing.
+        let is_none =
+            |attempt: &Attempt| matches!(attempt, Attempt::Said(said) if said.starts_with("err ENOSYS"));
+        let without_x32 = is_none(&attempt(Path::new(""), &["x32-socket", "17"]));
+        let mut denied = 0;
+        for words in attempts {
             let attempt = attempt(&cgroup.0, words);
-            assert!(refused(&attempt), "{words:?}: {attempt:?}");
-            assert_eq!(
-                count(&control, id, Outcome::FamilyDenied),
-                n as u64 + 1,
-                "{words:?}"
-            );
+            let absent = without_x32 && words[0] == "x32-socket" && is_none(&attempt);
+            assert!(absent || refused(&attempt), "{words:?}: {attempt:?}");
+            denied += u64::from(!absent);
+            assert_eq!(count(&control, id, Outcome::FamilyDenied), denied, "{words:?}");
         }
         for words in [
             &["socket", "1", "1"][..],

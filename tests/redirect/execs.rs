@@ -18,7 +18,7 @@ use portcullis::{
     },
 };
 
-use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated};
+use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, times};
 
 /// A directory of a test's own.
 pub struct Scratch(pub PathBuf);
@@ -164,16 +164,16 @@ fn what_is_denied_never_runs_an_instruction() {
 #[test]
 fn twenty_thousand_short_processes_are_told_of_one_by_one() {
     isolated(|| async {
-        const ALL: usize = 20_000;
+        let all = times(20_000) as usize;
         let (pins, cgroup) = (Pins::new(), Cgroup::new());
         let (_agent, control) = pins.start();
         let workload = Workload::new(&cgroup.0);
         let parent = workload.pid();
         let id = tag(&control, &cgroup.0, EXEC_AUDIT);
         let processes = control.processes();
-        let asked = asking(workload, format!("run {ALL} /bin/true"));
+        let asked = asking(workload, format!("run {all} /bin/true"));
         let (mut seen, mut running, mut ended) = (BTreeSet::new(), BTreeMap::new(), 0);
-        while ended < ALL {
+        while ended < all {
             match next(&processes).await {
                 Happened::Executed(executed) => {
                     assert_eq!(executed.parent.0, parent);
@@ -195,9 +195,9 @@ fn twenty_thousand_short_processes_are_told_of_one_by_one() {
                 Happened::Forked { .. } | Happened::Left { .. } => {}
             }
         }
-        assert_eq!(asked.await.unwrap().1, format!("ok {ALL}xexit_status:_0"));
-        assert_eq!(seen, (0..ALL).collect());
-        assert_eq!(count(&control, id, Outcome::ExecAllowed), ALL as u64);
+        assert_eq!(asked.await.unwrap().1, format!("ok {all}xexit_status:_0"));
+        assert_eq!(seen, (0..all).collect());
+        assert_eq!(count(&control, id, Outcome::ExecAllowed), all as u64);
         assert_eq!(count(&control, id, Outcome::ExecLost), 0);
         healthy(&control);
     });

@@ -26,6 +26,13 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 const PREFIX: &str = "portcullis-test-";
 
+/// How often a test repeats what it repeats `all` times: a part of it where the machine is emulated, and each time takes
+/// thirty times as long (`PORTCULLIS_TEST_PART=10`, which `cargo xtask kernels` sets, is a tenth).
+pub fn times(all: u32) -> u32 {
+    let part = std::env::var("PORTCULLIS_TEST_PART").map_or(1, |part| part.parse().unwrap());
+    all / part
+}
+
 /// Runs a test on a thread of its own in a network namespace of its own, with loopback up. Needs root.
 pub fn isolated<F, Fut>(test: F)
 where

@@ -10,13 +10,16 @@ use std::{
 use portcullis::redirect::{Redirected, Redirector as _, bpf::Outcome};
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
-use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated};
+use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, times};
 
 const WORKLOADS: u32 = 4;
-const EACH: u32 = 5_000;
 /// All workloads are through, and nothing comes any more.
 const QUIET: Duration = Duration::from_secs(2);
-const ALL: u64 = (WORKLOADS * EACH) as u64;
+
+/// Connections of one workload.
+fn each() -> u32 {
+    times(5_000)
+}
 
 /// Four processes on 150 source ports, every connection reset at once, and an agent that pauses while they pile up. The
 /// look-up by peer address that this design avoids was wrong for nearly half of them.
@@ -24,6 +27,7 @@ const ALL: u64 = (WORKLOADS * EACH) as u64;
 fn twenty_thousand_connections_from_150_ports_keep_their_destinations() {
     isolated(|| async {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 20149").unwrap();
+        let all = u64::from(WORKLOADS * each());
         let (pins, cgroup) = (Pins::new(), Cgroup::new());
         let (mut agent, control) = pins.start();
         let id = control.tag(&cgroup.0).unwrap();
@@ -50,7 +54,7 @@ fn twenty_thousand_connections_from_150_ports_keep_their_destinations() {
                         pause().await;
                     }
                 }
-                refused = &mut storm, if expected.is_none() => expected = Some(ALL - refused.unwrap()),
+                refused = &mut storm, if expected.is_none() => expected = Some(all - refused.unwrap()),
                 // One whose reset came before the listener took the handshake's last packet is never accepted.
                 () = tokio::time::sleep(QUIET), if expected.is_some() => break,
             }
@@ -61,8 +65,8 @@ fn twenty_thousand_connections_from_150_ports_keep_their_destinations() {
             "{right} right, {empty} reset before they were read, {lost} never handed on ({unknown} without a record)"
         );
         println!("{story}");
-        assert!(right > ALL / 2 && lost < ALL / 100, "{story}");
-        assert_eq!(count(&control, id, Outcome::TcpRedirected), ALL);
+        assert!(right > all / 2 && lost < all / 100, "{story}");
+        assert_eq!(count(&control, id, Outcome::TcpRedirected), all);
         healthy(&control);
     });
 }
@@ -70,7 +74,7 @@ fn twenty_thousand_connections_from_150_ports_keep_their_destinations() {
 /// Tells all to go, and waits for all: how many connects found every port in use.
 fn storm(mut workloads: Vec<Workload>) -> u64 {
     for (i, workload) in (0..).zip(&mut workloads) {
-        workload.tell(&format!("storm {} {EACH}", i * EACH));
+        workload.tell(&format!("storm {} {}", i * each(), each()));
     }
     let refused = workloads.iter_mut().map(|workload| {
         let answer = workload.answer();
@@ -86,7 +90,7 @@ fn whose(address: SocketAddr) -> usize {
         panic!("{address}")
     };
     let [_, a, b, c] = ip.octets();
-    (u32::from_be_bytes([0, a - 1, b, c]) / EACH) as usize
+    (u32::from_be_bytes([0, a - 1, b, c]) / each()) as usize
 }
 
 /// The agent under load: what the kernel queues meanwhile is what this test is about.

@@ -26,10 +26,15 @@ const PACKAGES: &[&str] = &[
     "nginx-light",
     "sqlite3",
     "adduser",
+    // The redirect tests build hostile programs, and run a container of busybox.
+    "gcc",
+    "libc6-dev",
+    "crun",
+    "busybox-static",
 ];
 
 /// Changes when what follows makes another image of the same packages.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// The image, on which nothing is ever written: machines run on copies.
 pub struct Image {
@@ -64,7 +69,7 @@ impl Image {
         run(Command::new("mkfs.ext4")
             .args(["-q", "-L", "root", "-d"])
             .args([tree.as_os_str(), partial.as_os_str()])
-            .arg("2G"))?;
+            .arg("3G"))?;
         fs::remove_dir_all(&tree)?;
         fs::rename(&partial, &path)?;
         fs::write(&stamp, made_of)?;

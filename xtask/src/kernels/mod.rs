@@ -30,9 +30,9 @@ pub struct Kernels {
     /// Only these stages (verify, doctor, redirect, service), comma-separated; all without it.
     #[arg(long, value_delimiter = ',', value_name = "STAGE")]
     only: Vec<String>,
-    /// Only redirect tests whose name contains this.
-    #[arg(long, value_name = "TEXT")]
-    test: Option<String>,
+    /// Only redirect tests whose name contains one of these, comma-separated.
+    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
+    test: Vec<String>,
     /// Take what is built already, however old.
     #[arg(long)]
     no_build: bool,
@@ -68,7 +68,7 @@ pub fn kernels(arguments: &Kernels) -> anyhow::Result<()> {
         for stage in &stages {
             say(&format!("{} in {}", stage.name(), kernel.version), stage.what());
             let began = Instant::now();
-            let outcome = stage.run(&work, &image, &kernel, &built, arguments.test.as_deref())?;
+            let outcome = stage.run(&work, &image, &kernel, &built, &arguments.test)?;
             table.push(Line {
                 kernel: kernel.version.clone(),
                 stage: *stage,

@@ -16,6 +16,8 @@ use crate::step::run;
 pub struct Payload {
     /// Programs that the guest finds at the same path, without their debugging information.
     pub programs: Vec<PathBuf>,
+    /// Directories of sources that the guest finds at the same path.
+    pub sources: Vec<PathBuf>,
     /// Other files, by their name below /payload.
     pub files: Vec<(String, PathBuf)>,
     /// Small files, by their name below /payload.
@@ -41,6 +43,12 @@ impl Payload {
             fs::create_dir_all(to.parent().unwrap_or(&tree))?;
             run(Command::new("objcopy").arg("--strip-debug").args([program, &to]))?;
             binds.push(format!("{}\n", directory.display()));
+        }
+        for source in &self.sources {
+            let to = tree.join("tree").join(source.strip_prefix("/")?);
+            fs::create_dir_all(to.parent().unwrap_or(&tree))?;
+            run(Command::new("cp").arg("-a").args([source, &to]))?;
+            binds.push(format!("{}\n", source.display()));
         }
         // An outer directory first: an inner one would be hidden by it otherwise.
         binds.sort();

@@ -130,13 +130,13 @@ impl Stage {
     /// How long it may take, the start of the machine included.
     fn limit(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Verify | Self::Doctor => 300,
-            Self::Service => 1800,
-            Self::Redirect => 3600,
+            Self::Verify | Self::Doctor => 900,
+            Self::Service => 3600,
+            Self::Redirect => 7200,
         })
     }
 
-    fn payload(self, built: &Built, kernel: &Kernel, test: Option<&str>) -> anyhow::Result<Payload> {
+    fn payload(self, built: &Built, kernel: &Kernel, tests: &[String]) -> anyhow::Result<Payload> {
         let mut payload = Payload {
             programs: vec![built.portcullis.clone()],
             files: vec![("config".into(), kernel.config.clone())],
@@ -151,20 +151,21 @@ impl Stage {
             Self::Verify => head + include_str!("guest/verify.sh"),
             Self::Doctor => head + include_str!("guest/doctor.sh"),
             Self::Redirect => {
-                let tests = built
+                let program = built
                     .redirect
                     .as_ref()
                     .context("the redirect tests are not built")?;
-                payload.programs.push(tests.clone());
+                payload.programs.push(program.clone());
                 payload.programs.push(built.workload.clone());
-                let filter = test.unwrap_or_default();
-                if !filter
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
-                {
-                    bail!("'{filter}' is no part of a test's name");
+                // What they compile when they run.
+                payload
+                    .sources
+                    .push(root().canonicalize()?.join("tests/redirect/hostile"));
+                let named = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b':';
+                if let Some(test) = tests.iter().find(|t| !t.bytes().all(named)) {
+                    bail!("'{test}' is no part of a test's name");
                 }
-                let more = format!("TESTS={}\nFILTER={filter}\n", tests.display());
+                let more = format!("TESTS={}\nFILTERS='{}'\n", program.display(), tests.join(" "));
                 head + &more + include_str!("guest/redirect.sh")
             }
             Self::Service => {
@@ -204,7 +205,7 @@ impl Stage {
         image: &Image,
         kernel: &Kernel,
         built: &Built,
-        test: Option<&str>,
+        tests: &[String],
     ) -> anyhow::Result<Outcome> {
         let of = |what: &str| work.join(format!("{}-{}.{what}", kernel.name, self.name()));
         let machine = Machine {
@@ -216,7 +217,7 @@ impl Stage {
         run(Command::new("cp")
             .arg("--sparse=always")
             .args([&image.path, &machine.root]))?;
-        self.payload(built, kernel, test)?
+        self.payload(built, kernel, tests)?
             .write(kernel, &machine.payload)?;
         machine.run(self.limit())
     }

@@ -110,7 +110,10 @@ impl<'w> Daemon<'w> {
         command.arg("daemon").arg("--config").arg(&self.config);
         command.env_remove("PORTCULLIS_CONFIG");
         let mut command = manager.start(command);
-        let mut process = Process::start("daemon", self.world.dir(), &mut command)?;
+        manager.hand_on(true)?;
+        let process = Process::start("daemon", self.world.dir(), &mut command);
+        manager.hand_on(false)?;
+        let mut process = process?;
         let mut ended = None;
         let mut heard = Ok(());
         let waited = wait_until("the daemon to be ready", DEADLINE, || {

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::IoSliceMut,
     os::{
-        fd::{AsRawFd as _, RawFd},
+        fd::{AsRawFd as _, BorrowedFd, RawFd},
         unix::net::{UnixDatagram, UnixListener},
     },
     path::{Path, PathBuf},
@@ -38,7 +38,7 @@ pub struct Manager {
     path: PathBuf,
     /// Made by the manager, as a socket unit's is.
     control: UnixListener,
-    /// By name. Descriptors of this process, which all that it starts inherit.
+    /// By name. Descriptors of this process, which the daemon alone inherits.
     kept: Vec<(String, RawFd)>,
     /// How often the daemon may be silent before it is restarted; tells it so only.
     watchdog: Duration,
@@ -60,7 +60,6 @@ impl Manager {
         fs::create_dir_all(control.parent().context("no directory")?)?;
         let _not_there = fs::remove_file(control);
         let control = UnixListener::bind(control)?;
-        fcntl(&control, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(Self {
             notify,
             path,
@@ -75,6 +74,32 @@ impl Manager {
     /// From now on it keeps so many descriptors at most, and says so to what it starts.
     pub fn limit(&mut self, room: usize) {
         self.room = room;
+    }
+
+    /// Whether what is started now inherits what is kept: a workload that did would bring it along.
+    ///
+    /// # Errors
+    /// When a descriptor is gone.
+    pub fn hand_on(&self, whether: bool) -> Result<()> {
+        let flag = if whether {
+            FdFlag::empty()
+        } else {
+            FdFlag::FD_CLOEXEC
+        };
+        for fd in self
+            .kept
+            .iter()
+            .map(|(_, fd)| *fd)
+            .chain([self.control.as_raw_fd()])
+        {
+            #[expect(
+                unsafe_code,
+                reason = "these are closed by `hear` alone, which changes the list, too"
+            )]
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            fcntl(fd, FcntlArg::F_SETFD(flag))?;
+        }
+        Ok(())
     }
 
     /// `command` with everything that is kept, from descriptor 3 on.
@@ -119,7 +144,7 @@ impl Manager {
             let mut space = cmsg_space!([RawFd; 16]);
             let mut into = [IoSliceMut::new(&mut text)];
             let fd = self.notify.as_raw_fd();
-            let message = match recvmsg::<()>(fd, &mut into, Some(&mut space), MsgFlags::empty()) {
+            let message = match recvmsg::<()>(fd, &mut into, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
                 Err(nix::errno::Errno::EAGAIN) => return Ok(()),
                 message => message?,
             };

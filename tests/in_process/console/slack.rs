@@ -10,8 +10,8 @@ use crate::rig::response;
 
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
-/// A desk that Slack may send to; `UADA` is ada, `UBOT` the workload's own subject.
-async fn desk() -> Result<Desk> {
+/// A desk that Slack may send to, and the file of the secret that it shares with it; `UADA` is ada, `UBOT` the workload's own subject.
+async fn desk() -> Result<(tempfile::TempPath, Desk)> {
     let secret = tempfile::NamedTempFile::new()?.into_temp_path();
     std::fs::write(&secret, SECRET)?;
     let more = format!(
@@ -19,8 +19,7 @@ async fn desk() -> Result<Desk> {
          [[credential]]\nname = \"slack\"\nfile = \"{}\"\n",
         secret.display()
     );
-    // Read when it starts.
-    Desk::with(&more).await
+    Ok((secret, Desk::with(&more).await?))
 }
 
 fn payload(user: &str, action: &str, request: Uuid, reason: &str) -> String {
@@ -71,7 +70,7 @@ fn text(answer: &Answer) -> String {
 
 #[tokio::test]
 async fn a_click_counts_for_somebody_who_is_signed_in() -> Result<()> {
-    let desk = desk().await?;
+    let (_secret, desk) = desk().await?;
     let (mut workload, view) = desk.held("POST", "/x").await?;
     let yes = |reason: &str| payload("UADA", "approve", view.id, reason);
     let said = click(&desk, &yes("looks right")).await?;
@@ -101,7 +100,7 @@ async fn a_click_counts_for_somebody_who_is_signed_in() -> Result<()> {
 
 #[tokio::test]
 async fn a_forged_or_repeated_click_is_refused_and_recorded() -> Result<()> {
-    let desk = desk().await?;
+    let (_secret, desk) = desk().await?;
     let (_workload, view) = desk.held("POST", "/x").await?;
     let (_other, second) = desk.held("POST", "/y").await?;
     desk.browser(&ada()).await?;
@@ -131,7 +130,7 @@ async fn a_forged_or_repeated_click_is_refused_and_recorded() -> Result<()> {
 
 #[tokio::test]
 async fn slack_gives_no_more_than_the_sign_in() -> Result<()> {
-    let desk = desk().await?;
+    let (_secret, desk) = desk().await?;
     let (_workload, view) = desk.held("POST", "/x").await?;
     desk.browser(&e2e::issuer::Human::new("agent-7", &["dba"]))
         .await?;

@@ -311,6 +311,15 @@ fn processes_outside_cannot_be_traced_and_those_within_can() {
     });
 }
 
+/// Takes off what an attempt has mounted before it was killed for it.
+struct Unmount<'a>(&'a Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let _nothing_there = nix::mount::umount2(self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
 #[test]
 fn what_paths_mean_is_changed_by_the_host_alone() {
     isolated(|| async {
@@ -319,6 +328,7 @@ fn what_paths_mean_is_changed_by_the_host_alone() {
         let id = control.tag(&cgroup.0).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
+        let _unmount = Unmount(dir.path());
         // In a user namespace of its own anybody may mount.
         assert!(refused(&attempt(&cgroup.0, &["own-mount", path])));
         assert_eq!(count(&control, id, Outcome::MountDenied), 1);

@@ -63,7 +63,7 @@ pub enum Door {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mount {
-    /// Nobody in the workload.
+    /// Nobody in the workload. Where the host takes no security hooks who mounts is killed, and the mount is there.
     Deny,
     /// Who has CAP_SYS_ADMIN over the host, as what starts containers and services has.
     #[default]

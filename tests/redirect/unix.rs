@@ -63,7 +63,7 @@ fn only_what_is_listed_is_reached_and_only_by_its_own_name() {
         listener(&other, "other");
         let datagrams = UnixDatagram::bind(at("log")).unwrap();
         datagrams.set_nonblocking(true).unwrap();
-        UnixDatagram::bind(at("notify")).unwrap();
+        let _notify = UnixDatagram::bind(at("notify")).unwrap();
         control
             .set_unix(id, &[allow(&at("listed")), allow(&unique), allow(&at("log"))])
             .unwrap();

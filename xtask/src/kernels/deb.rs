@@ -32,7 +32,7 @@ impl Packages {
             );
             let stripped = work.join("portcullis");
             run(Command::new("objcopy")
-                .arg("--strip-debug")
+                .arg("--strip-all")
                 .args([binary, &stripped]))?;
             run(Command::new(std::env::current_exe()?)
                 .args(["dist", "--binary"])

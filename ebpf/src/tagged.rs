@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
+    helpers::generated::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_skb_ancestor_cgroup_id,
+        bpf_skb_cgroup_id,
+    },
     programs::SkBuffContext,
 };
 use portcullis_abi::{MAX_DEPTH, OUTCOME_SLOTS, Outcome, Site};
@@ -18,17 +21,25 @@ pub struct Tagged(pub u64);
 /// The hook was chosen by the *socket's* cgroup. A task outside that uses the socket has none: `None`, which denies.
 #[inline(always)]
 pub fn of_current() -> Option<Tagged> {
-    nearest(|level| unsafe { bpf_get_current_ancestor_cgroup_id(level) })
+    nearest(unsafe { bpf_get_current_cgroup_id() }, |level| unsafe {
+        bpf_get_current_ancestor_cgroup_id(level)
+    })
 }
 
 /// The nearest tagged ancestor of the cgroup of the packet's socket, itself included.
 #[inline(always)]
 pub fn of_packet(ctx: &SkBuffContext) -> Option<Tagged> {
-    nearest(|level| unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level) })
+    nearest(unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }, |level| unsafe {
+        bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level)
+    })
 }
 
 #[inline(always)]
-fn nearest(ancestor: impl Fn(i32) -> u64) -> Option<Tagged> {
+fn nearest(own: u64, ancestor: impl Fn(i32) -> u64) -> Option<Tagged> {
+    // Most are in the tagged cgroup itself, wherever that is.
+    if maps::TAGGED.get_ptr(own).is_some() {
+        return Some(Tagged(own));
+    }
     let mut found = 0;
     // Level 0 is the root, which cannot be tagged.
     for level in 1..MAX_DEPTH {

@@ -27,7 +27,10 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Rounds;
+use super::{
+    Rounds,
+    programs::{self, Ran},
+};
 
 /// Depends on the file alone, so that the kernel may remember it.
 const INSTALLED: &str = r#"
@@ -35,11 +38,29 @@ const INSTALLED: &str = r#"
 permit (principal, action == Action::"exec:run", resource)
 when { context.exec.path like "/usr/*" || context.exec.path like "*/bench" };
 "#;
-const CASES: [&str; 3] = ["short processes", "compilations", "connect(2)"];
+const CASES: [&str; 4] = [
+    "short processes",
+    "compilations",
+    "connect(2)",
+    "connect(2) with pauses",
+];
+/// From here on the cases are of connects.
+const FIRST_CONNECT: usize = 2;
 const STOPPED: &str = "agent stopped";
 const MODES: [&str; 3] = ["off", "audit", "enforce"];
 /// Connects of one round: few enough that the agent is not what is measured by them.
 const CONNECTS: u32 = 300;
+/// The programs that a connect and its close meet.
+const HOOKS: [&str; 6] = [
+    "sock_create",
+    "connect4",
+    "workload_ops",
+    "agent_ops",
+    "egress",
+    "ingress",
+];
+/// Programs that are named, those that took the longest first.
+const NAMED: usize = 12;
 /// Enough of a program for a compiler to do what it does with each.
 const SOURCE: &str = "#include <stdio.h>\n#include <string.h>\n#include <stdlib.h>\n\
     int main(int argc, char **argv) { char *s = strdup(argv[argc - 1]); puts(s); free(s); return 0; }\n";
@@ -71,26 +92,33 @@ struct Acted {
 pub fn act(act: &Act) -> Result<()> {
     let mut took = Vec::new();
     let began = Instant::now();
-    let most = if act.case == CASES[2] { CONNECTS } else { u32::MAX };
+    let case = CASES.iter().position(|case| *case == act.case);
+    let most = if case >= Some(FIRST_CONNECT) {
+        CONNECTS
+    } else {
+        u32::MAX
+    };
     for _ in 0..most {
         if began.elapsed().as_secs_f64() >= act.seconds {
             break;
         }
         let one = Instant::now();
-        match CASES.iter().position(|case| *case == act.case) {
+        match case {
             Some(0) => run(&mut Command::new("/usr/bin/true"))?,
             Some(1) => run(Command::new("/usr/bin/cc")
                 .args(["-O1", "-c", "-o", "out.o", "in.c"])
                 .current_dir(&act.dir))?,
-            Some(2) => {
+            Some(connect) => {
                 let stream = TcpStream::connect(act.connect).context("connect")?;
                 took.push(one.elapsed());
                 drop(stream);
-                // What is done with one connection does not fall on the next.
-                std::thread::sleep(Duration::from_millis(3));
+                if connect > FIRST_CONNECT {
+                    // What is done with one connection does not fall on the next, and caches have gone cold.
+                    std::thread::sleep(Duration::from_millis(3));
+                }
                 continue;
             }
-            _ => bail!("there is no {}", act.case),
+            None => bail!("there is no {}", act.case),
         }
         took.push(one.elapsed());
     }
@@ -121,6 +149,7 @@ type Place = (String, &'static str);
 pub fn exec(rounds: &Rounds) -> Result<()> {
     let cases: Vec<&'static str> = CASES.into_iter().filter(|c| c.contains(&rounds.case)).collect();
     let mut all: BTreeMap<(&'static str, Place), Vec<Acted>> = BTreeMap::new();
+    let mut hooks = BTreeMap::new();
     for round in 1..=rounds.rounds {
         let mut put = |case, place: Place, acted| all.entry((case, place)).or_default().push(acted);
         World::enter(|world| {
@@ -144,7 +173,10 @@ pub fn exec(rounds: &Rounds) -> Result<()> {
                     let tagged = || acting(site.workload().tagged(own()?), site.world, case, rounds.seconds);
                     put(case, (mode.into(), "tagged"), tagged()?);
                     // A connect that nobody accepts is another thing.
-                    if case != CASES[2] {
+                    if CASES[FIRST_CONNECT..].contains(&case) {
+                        let (_, programs) = programs::counted(tagged)?;
+                        hooks.insert((case, mode), programs);
+                    } else {
                         put(case, (mode.into(), STOPPED), stopped(site, tagged)?);
                     }
                 }
@@ -157,6 +189,9 @@ pub fn exec(rounds: &Rounds) -> Result<()> {
         .map(|(key, acted)| (key, median(&acted)))
         .collect();
     print(&cases, &all);
+    for ((case, mode), programs) in &hooks {
+        print_hooks(case, mode, programs);
+    }
     let json: Vec<_> = all
         .iter()
         .map(|((case, (mode, place)), acted)| serde_json::json!({ "case": case, "exec": mode, "place": place, "acted": acted }))
@@ -276,5 +311,22 @@ fn print(cases: &[&'static str], all: &BTreeMap<(&'static str, Place), Acted>) {
                 }
             }
         }
+    }
+}
+
+/// What of connect(2) and the close(2) behind it is the programs' own. Those on tracepoints run for the whole host, the
+/// load generator's own waiting included: they are told apart.
+fn print_hooks(case: &str, mode: &str, programs: &BTreeMap<String, Ran>) {
+    let each = |ran: &Ran| ran.took.as_secs_f64() * 1e6 / f64::from(CONNECTS);
+    let of_connects = |name: &str| HOOKS.contains(&name);
+    let own = programs.iter().filter(|(name, _)| of_connects(name));
+    let whole: f64 = own.map(|(_, ran)| each(ran)).sum();
+    println!("\n{case}, exec = {mode}: the programs of sockets took {whole:.2} us of each");
+    let mut longest: Vec<_> = programs.iter().collect();
+    longest.sort_by_key(|(_, ran)| std::cmp::Reverse(ran.took));
+    for (name, ran) in longest.into_iter().take(NAMED) {
+        let times = f64::from(u32::try_from(ran.times).unwrap_or(u32::MAX)) / f64::from(CONNECTS);
+        let whose = if of_connects(name) { "" } else { ", of the host" };
+        println!("  {name:<20} {times:>7.2} times {:>7.2} us{whose}", each(ran));
     }
 }

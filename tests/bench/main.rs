@@ -10,6 +10,7 @@ mod exec;
 mod ledger;
 mod load;
 mod postgres;
+mod programs;
 mod run;
 mod scan;
 mod table;

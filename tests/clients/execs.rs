@@ -1,20 +1,23 @@
 //! Programs of a workload, through the daemon: recorded, denied, and named in what goes over the network.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    child::{Process, Said},
-    issuer::Human,
+    child::Process,
     ledger::Reader,
+    person::Person,
     site::{Options, POLICY, Site},
-    wait::{DEADLINE, wait_for},
+    wait::DEADLINE,
+    world::World,
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
 
 use super::with_options;
 
@@ -107,74 +110,68 @@ fn what_policy_does_not_permit_does_not_run() {
     });
 }
 
-/// A command of the approver, whose sign-in is kept beside the site.
-fn approver(site: &Site<'_>, arguments: &[&str]) -> Result<std::process::Command> {
-    let mut command = site.daemon.command(arguments)?;
-    command.env("XDG_STATE_HOME", site.world.path("approver"));
-    Ok(command)
+/// A site where the workload's own shell runs when an owner has said so.
+fn held(policy: &str) -> impl FnOnce(&World) -> Result<Options> {
+    let policy = format!("{POLICY}{ENFORCED}{policy}");
+    |_| {
+        Ok(Options {
+            exec: "enforce",
+            policy,
+            config: "[approvals]\nissuer = \"corp\"\nclient_id = \"approvers\"\n".into(),
+            ..Options::default()
+        })
+    }
 }
 
-/// The only request that is open.
-fn asked(site: &Site<'_>) -> Result<String> {
-    wait_for("the request for approval", DEADLINE, || {
-        let list = Said::by(&mut approver(site, &["approvals", "list", "--json"]).ok()?).ok()?;
-        let list: Value = serde_json::from_str(&list.out).ok()?;
-        Some(list.pointer("/open/0/id")?.as_str()?.to_owned())
-    })
-}
-
-fn sign_in(site: &Site<'_>) -> Result<()> {
-    let mut login = Process::start(
-        "login",
-        site.world.dir(),
-        &mut approver(site, &["approvals", "login"])?,
-    )?;
-    let code = wait_for("the code to type in", DEADLINE, || {
-        let log = login.log();
-        let line = log.lines().find_map(|l| l.strip_prefix("Enter"))?;
-        Some(line.trim().to_owned())
-    })?;
-    site.issuer.present(&Human::new("grace", &["owners"]));
-    site.issuer.type_in(&code);
-    let status = login.wait(DEADLINE)?;
-    ensure!(status.success(), "{}", login.log());
-    Ok(())
+/// Starts the workload's own shell; where it writes, if it runs.
+fn own_shell(site: &Site<'_>, name: &str) -> Result<(Process, std::path::PathBuf)> {
+    let (own, made) = (site.world.path("own-sh"), site.world.path(name));
+    if !own.exists() {
+        std::fs::copy("/bin/sh", &own)?;
+    }
+    let mut command = site.workload().tagged(&own);
+    command.args(["-c", &format!("echo ran >> {}", made.display())]);
+    Ok((Process::start(name, site.world.dir(), &mut command)?, made))
 }
 
 #[test]
 fn a_program_that_needs_approval_is_stopped_until_a_human_has_answered() {
-    let options = |_: &_| {
-        Ok(Options {
-            exec: "enforce",
-            policy: format!("{POLICY}{ENFORCED}{HELD}"),
-            config: "[approvals]\nissuer = \"corp\"\nclient_id = \"approvers\"\n".into(),
-            ..Options::default()
-        })
-    };
-    with_options("exec-held", options, |site| {
-        let (own, made) = (site.world.path("own-sh"), site.world.path("made"));
-        std::fs::copy("/bin/sh", &own)?;
-        sign_in(site)?;
-        let write = format!("echo ran >> {}", made.display());
+    with_options("exec-held", held(HELD), |site| {
+        let grace = Person::new(site, "grace");
+        grace.sign_in(&["owners"])?;
         for (answer, code) in [("approve", Some(0)), ("deny", None)] {
-            let mut command = site.workload().tagged(&own);
-            command.args(["-c", &format!("{write}-{answer}")]);
-            let mut waiting = Process::start(answer, site.world.dir(), &mut command)?;
-            let id = asked(site)?;
+            let (mut waiting, made) = own_shell(site, answer)?;
+            let id = grace.asked()?;
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", waiting.pid()))?;
             ensure!(stat.contains(") T "), "it is not stopped: {stat}");
-            Said::by(&mut approver(
-                site,
-                &["approvals", answer, &id, "--reason", "seen"],
-            )?)?
-            .ok()?;
+            grace
+                .says(&["approvals", answer, &id, "--reason", "seen"])?
+                .ok()?;
             let status = waiting.wait(DEADLINE)?;
             ensure!(status.code() == code, "{answer}: {status}");
-            let ran = site.world.path(&format!("made-{answer}")).exists();
-            ensure!(ran == (answer == "approve"), "{answer}");
+            ensure!(made.exists() == (answer == "approve"), "{answer}");
         }
         let sql = "SELECT approver FROM operations WHERE action = 'exec:run' AND approver IS NOT NULL";
         ensure!(rows(site, sql)?[0] == ["grace"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_program_that_nobody_answers_for_does_not_run() {
+    with_options("exec-timeout", held(&HELD.replace("2m", "3s")), |site| {
+        let (mut waiting, made) = own_shell(site, "unanswered")?;
+        Person::new(site, "nobody").asked()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", waiting.pid()))?;
+        ensure!(stat.contains(") T "), "it is not stopped: {stat}");
+        let status = waiting.wait(DEADLINE)?;
+        ensure!(status.signal() == Some(9) && !made.exists(), "{status}");
+        let sql = "SELECT decision, reason FROM operations WHERE action = 'exec:run' AND decision = 'deny'";
+        ensure!(
+            rows(site, sql)?[0] == ["deny", "approval_timeout"],
+            "{:?}",
+            rows(site, sql)?
+        );
         Ok(())
     });
 }

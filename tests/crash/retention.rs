@@ -1,17 +1,11 @@
 //! What is purged, by the real daemon and its commands: killed in the middle, held, and by two people's word.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    child::{Process, Said},
-    issuer::Human,
+    person::Person,
     site::{Options, Site, WORKLOAD},
-    wait::{DEADLINE, wait_for},
 };
 use serde_json::Value;
 
@@ -156,28 +150,28 @@ fn a_hold_keeps_it_and_two_people_end_it() {
         ];
         let said = site.daemon.cli(&ask)?;
         ensure!(said.code == 4, "root alone asked: {said:?}");
-        sign_in(site, "ada", "records")?;
-        let said = Said::by(&mut person(site, "ada", &ask)?)?;
+        Person::new(site, "ada").sign_in(&["records"])?;
+        let said = Person::new(site, "ada").says(&ask)?;
         ensure!(said.code == 3 && said.err.contains("legal hold"), "{said:?}");
         let release = ["retention", "hold", "release", &hold, "--reason", "case closed"];
         site.daemon.cli(&release)?.ok()?;
-        let asked = Said::by(&mut person(site, "ada", &ask)?)?.ok()?;
+        let asked = Person::new(site, "ada").says(&ask)?.ok()?;
         let id = asked
             .split("retention confirm ")
             .nth(1)
             .and_then(|t| t.split(' ').next());
         let id = id.with_context(|| asked.clone())?.to_owned();
         let confirm = ["retention", "confirm", &id, "--reason", "checked"];
-        let said = Said::by(&mut person(site, "ada", &confirm)?)?;
+        let said = Person::new(site, "ada").says(&confirm)?;
         ensure!(said.code == 3 && said.err.contains("somebody else"), "{said:?}");
-        sign_in(site, "bob", "dba")?;
-        let said = Said::by(&mut person(site, "bob", &confirm)?)?;
+        Person::new(site, "bob").sign_in(&["dba"])?;
+        let said = Person::new(site, "bob").says(&confirm)?;
         ensure!(
             said.code == 3 && said.err.contains("none of the groups"),
             "{said:?}"
         );
-        sign_in(site, "eve", "records")?;
-        let done = Said::by(&mut person(site, "eve", &confirm)?)?.ok()?;
+        Person::new(site, "eve").sign_in(&["records"])?;
+        let done = Person::new(site, "eve").says(&confirm)?.ok()?;
         ensure!(done.contains("by Ada and Eve"), "{done}");
         let status = json(site, &["retention", "status", "--json"])?;
         ensure!(status["segments"][0]["stub"] == true, "{status}");
@@ -190,26 +184,4 @@ fn a_hold_keeps_it_and_two_people_end_it() {
         site.daemon.cli(&["status"])?.ok()?;
         Ok(())
     });
-}
-
-/// A command of a person whose sign-in is kept beside the site.
-fn person(site: &Site<'_>, name: &str, arguments: &[&str]) -> Result<Command> {
-    let mut command = site.daemon.command(arguments)?;
-    command.env("XDG_STATE_HOME", site.world.path(name));
-    Ok(command)
-}
-
-fn sign_in(site: &Site<'_>, name: &str, group: &str) -> Result<()> {
-    let mut command = person(site, name, &["approvals", "login"])?;
-    let mut login = Process::start(&format!("login-{name}"), site.world.dir(), &mut command)?;
-    let code = wait_for("the code to type in", DEADLINE, || {
-        let log = login.log();
-        let line = log.lines().find_map(|l| l.strip_prefix("Enter"))?;
-        Some(line.trim().to_owned())
-    })?;
-    site.issuer.present(&Human::new(name, &[group]));
-    site.issuer.type_in(&code);
-    let status = login.wait(DEADLINE)?;
-    ensure!(status.success(), "{}", login.log());
-    Ok(())
 }

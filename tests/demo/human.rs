@@ -5,25 +5,13 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use e2e::{
     child::{Process, Said},
-    issuer::Human,
     ledger::Reader,
+    person::Person,
     site::{KEY, Site, WORKLOAD},
-    wait::{DEADLINE, wait_for},
+    wait::DEADLINE,
 };
-use serde_json::Value;
 
 use super::show::Show;
-
-/// A command of the approver, whose sign-in is kept beside the site.
-fn approver(site: &Site<'_>, arguments: &[&str]) -> Result<std::process::Command> {
-    let mut command = site.daemon.command(arguments)?;
-    command.env("XDG_STATE_HOME", site.world.path("approver"));
-    Ok(command)
-}
-
-fn said(site: &Site<'_>, arguments: &[&str]) -> Result<Said> {
-    Said::by(&mut approver(site, arguments)?)
-}
 
 pub fn approved(show: &Show, site: &Site<'_>) -> Result<()> {
     show.step("A human decides: the request waits inside its connection");
@@ -39,13 +27,10 @@ pub fn approved(show: &Show, site: &Site<'_>) -> Result<()> {
     let before = site.backend.customers();
     let mut command = site.workload().command(&words)?;
     let mut waiting = Process::start("held", site.world.dir(), &mut command)?;
-    let id = wait_for("the request for approval", DEADLINE, || {
-        let list = said(site, &["approvals", "list", "--json"]).ok()?;
-        let list: Value = serde_json::from_str(&list.out).ok()?;
-        Some(list.pointer("/open/0/id")?.as_str()?.to_owned())
-    })?;
+    let grace = Person::new(site, "grace");
+    let id = grace.asked()?;
     show.run("approver", "portcullis approvals list");
-    show.came(&said(site, &["approvals", "list"])?.ok()?);
+    show.came(&grace.says(&["approvals", "list"])?.ok()?);
     let held = waiting.ended().is_none() && site.backend.customers() == before;
     show.check("curl waits, and nothing has reached the API", held, || {
         waiting.log()
@@ -53,28 +38,20 @@ pub fn approved(show: &Show, site: &Site<'_>) -> Result<()> {
 
     show.tell("Approvers sign in at the issuer, with a code that they type in there (OAuth device flow).");
     show.run("approver", "portcullis approvals login");
-    let mut login = Process::start(
-        "login",
-        site.world.dir(),
-        &mut approver(site, &["approvals", "login"])?,
-    )?;
-    let code = wait_for("the code to type in", DEADLINE, || {
-        let log = login.log();
-        let line = log.lines().find_map(|l| l.strip_prefix("Enter"))?;
-        Some(line.trim().to_owned())
-    })?;
-    site.issuer.present(&Human::new("grace", &["customer-owners"]));
-    site.issuer.type_in(&code);
-    let status = login.wait(DEADLINE)?;
-    show.came(&login.log());
-    show.check("she is signed in", status.success(), || login.log());
+    let log = grace.sign_in(&["customer-owners"])?;
+    show.came(&log);
+    show.check("she is signed in", log.contains("grace"), || log.clone());
 
     let reason = "the contract is signed";
     show.run(
         "approver",
         &format!("portcullis approvals approve {id} --reason '{reason}'"),
     );
-    show.came(&said(site, &["approvals", "approve", &id, "--reason", reason])?.ok()?);
+    show.came(
+        &grace
+            .says(&["approvals", "approve", &id, "--reason", reason])?
+            .ok()?,
+    );
     waiting.wait(DEADLINE)?;
     show.came(&waiting.log());
     show.check(
@@ -104,11 +81,7 @@ pub fn approved(show: &Show, site: &Site<'_>) -> Result<()> {
         "https://api.internal/customers",
     ])?;
     let mut other = Process::start("other", site.world.dir(), &mut command)?;
-    let next = wait_for("the other request", DEADLINE, || {
-        let list = said(site, &["approvals", "list", "--json"]).ok()?;
-        let list: Value = serde_json::from_str(&list.out).ok()?;
-        Some(list.pointer("/open/0/id")?.as_str()?.to_owned())
-    })?;
+    let next = grace.asked()?;
     show.tell(
         "The answer was for exactly that: with another body it is another request. This one is denied.",
     );
@@ -116,7 +89,9 @@ pub fn approved(show: &Show, site: &Site<'_>) -> Result<()> {
         "approver",
         &format!("portcullis approvals deny {next} --reason 'who is that?'"),
     );
-    said(site, &["approvals", "deny", &next, "--reason", "who is that?"])?.ok()?;
+    grace
+        .says(&["approvals", "deny", &next, "--reason", "who is that?"])?
+        .ok()?;
     other.wait(DEADLINE)?;
     show.came(&other.log());
     show.check(

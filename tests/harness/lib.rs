@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod manager;
 pub mod nginx;
 pub mod paths;
+pub mod person;
 pub mod pki;
 pub mod postgres;
 pub mod ship;

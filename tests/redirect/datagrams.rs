@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use portcullis::{
     model::Transport,
-    redirect::{BpfRedirector, Redirected, Redirector as _, bpf::Outcome},
+    redirect::{BpfRedirector, Redirected, Redirector as _, Unanswered, bpf::Outcome},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -84,13 +84,13 @@ fn a_question_arrives_with_who_and_whom_and_the_answer_is_from_there() {
         }
         assert_eq!(workload.ask("udp-connect 192.0.2.53:53"), "ok 192.0.2.53:53");
         assert_eq!(count(&control, id, Outcome::DnsRedirected), 16);
-        assert_eq!(agent.dropped(), (0, 0));
+        assert_eq!(control.unanswered(), Unanswered::default());
         healthy(&control);
     });
 }
 
 /// Whom a datagram asked goes with the datagram: not with the socket, which all four threads use at once. Nobody reads
-/// meanwhile, so that a round must fit into the agent's socket: that of Linux 6.12 holds 238 small datagrams.
+/// meanwhile, so that a round must fit into the agent's socket.
 #[test]
 fn threads_on_one_socket_are_told_apart() {
     const EACH: u8 = 40;
@@ -108,7 +108,7 @@ fn threads_on_one_socket_are_told_apart() {
             for n in 0..ROUND {
                 let arrived = tokio::time::timeout(DEADLINE, agent.next_connection()).await;
                 let Ok(Ok(mut redirected)) = arrived else {
-                    panic!("{n} of {ROUND} arrived, {:?} dropped", agent.dropped());
+                    panic!("{n} of {ROUND} arrived, {:?} dropped", control.unanswered());
                 };
                 let said = message(&mut redirected).await;
                 assert_eq!(said, redirected.original_dst.0.to_string());
@@ -117,7 +117,7 @@ fn threads_on_one_socket_are_told_apart() {
         }
         let all = u64::from(ROUNDS * ROUND);
         assert_eq!(count(&control, id, Outcome::DnsRedirected), all);
-        assert_eq!(agent.dropped(), (0, 0));
+        assert_eq!(control.unanswered(), Unanswered::default());
         healthy(&control);
     });
 }
@@ -152,6 +152,51 @@ fn datagrams_of_sockets_that_are_gone_are_still_whose_they_were() {
     });
 }
 
+/// A burst that nobody reads: what the socket has no room for is counted, and so is what does not wait for the protocol.
+#[test]
+fn every_question_is_read_or_counted() {
+    const BURST: u64 = 3000;
+    isolated(|| async {
+        let (pins, cgroup) = (Pins::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        control.tag(&cgroup.0).unwrap();
+        let mut workload = Workload::new(&cgroup.0);
+        assert_eq!(workload.ask("udp-keep 192.0.2.53:53"), "ok");
+        for _ in 0..BURST {
+            assert_eq!(workload.ask("udp-say question"), "ok 8");
+        }
+        let mut redirected = next(&mut agent).await;
+        let (start, mut sent, mut read) = (std::time::Instant::now(), BURST, 0);
+        loop {
+            let quiet = std::time::Duration::from_millis(20);
+            let heard = meanwhile(&mut agent, message(&mut redirected));
+            if let Ok(said) = tokio::time::timeout(quiet, heard).await {
+                assert_eq!(said, "question");
+                read += 1;
+                continue;
+            }
+            let Unanswered {
+                refused,
+                overloaded,
+                unread,
+            } = control.unanswered();
+            if unread > 0 && read + overloaded + unread == sent {
+                assert_eq!(refused, 0);
+                break;
+            }
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{read} of {sent}, {:?}",
+                control.unanswered()
+            );
+            // The next one tells of those before it.
+            assert_eq!(workload.ask("udp-say question"), "ok 8");
+            sent += 1;
+        }
+        healthy(&control);
+    });
+}
+
 /// A mark is not believed, and nor is a datagram from outside.
 #[test]
 fn no_datagram_is_taken_without_its_token() {
@@ -176,12 +221,16 @@ fn no_datagram_is_taken_without_its_token() {
         assert_eq!(message(&mut redirected).await, "marked");
         // Both sockets are read in turn, so the others may come after it.
         let start = std::time::Instant::now();
-        while agent.dropped().0 < 3 {
-            assert!(start.elapsed() < DEADLINE, "{:?}", agent.dropped());
+        while control.unanswered().refused < 3 {
+            assert!(start.elapsed() < DEADLINE, "{:?}", control.unanswered());
             let more = tokio::time::timeout(std::time::Duration::from_millis(10), agent.next_connection());
             assert!(more.await.is_err(), "taken");
         }
-        assert_eq!(agent.dropped(), (3, 0));
+        let refused = Unanswered {
+            refused: 3,
+            ..Unanswered::default()
+        };
+        assert_eq!(control.unanswered(), refused);
         healthy(&control);
     });
 }
@@ -203,7 +252,7 @@ fn flows_are_bounded_for_each_workload() {
             loop {
                 let more = tokio::time::timeout(DEADLINE, agent.next_connection()).await;
                 let Ok(Ok(mut redirected)) = more else {
-                    panic!("{} flows, {:?} dropped", flows.len(), agent.dropped());
+                    panic!("{} flows, {:?} dropped", flows.len(), control.unanswered());
                 };
                 let modest = redirected.origin.pid == one.pid();
                 if modest {
@@ -215,7 +264,11 @@ fn flows_are_bounded_for_each_workload() {
             }
         }
         assert_eq!(flows.len(), 256);
-        assert_eq!(agent.dropped(), (0, 400 - 256));
+        let overloaded = Unanswered {
+            overloaded: 400 - 256,
+            ..Unanswered::default()
+        };
+        assert_eq!(control.unanswered(), overloaded);
         // Those that were quiet the longest were told that no more will come; when they are over, there is room.
         let mut oldest = flows.remove(0);
         assert_eq!(message(&mut oldest).await, many.pid().to_string());
@@ -224,7 +277,7 @@ fn flows_are_bounded_for_each_workload() {
         // Those flows end while the agent waits.
         let start = std::time::Instant::now();
         let mut redirected = loop {
-            assert!(start.elapsed() < DEADLINE, "no room: {:?}", agent.dropped());
+            assert!(start.elapsed() < DEADLINE, "no room: {:?}", control.unanswered());
             assert_eq!(many.ask("udp-ask 192.0.2.53:53 again"), "ok 5");
             let more = tokio::time::timeout(std::time::Duration::from_millis(20), agent.next_connection());
             if let Ok(redirected) = more.await {

@@ -447,6 +447,7 @@ impl Agent {
                 .into_iter()
                 .map(|(site, n)| (site.as_str().into(), n))
                 .collect(),
+            resolver: self.control.unanswered(),
             policy: PolicyStatus {
                 hash: policy.hash().to_string(),
                 generation: policy.generation(),

@@ -8,7 +8,7 @@ use crate::{
     console::TargetStatus,
     ledger::{timestamp::TimestampStatus, witness::WitnessStatus},
     reconcile::ReconcileStatus,
-    redirect::doors,
+    redirect::{Unanswered, doors},
     selftest,
     ship::SinkStatus,
 };
@@ -32,6 +32,9 @@ pub struct Status {
     pub programs: Vec<ProgramStatus>,
     /// Failures inside eBPF programs, by site.
     pub errors: BTreeMap<String, u64>,
+    /// Questions to the agent's resolver that were not answered.
+    #[serde(default)]
+    pub resolver: Unanswered,
     /// The policy in force.
     pub policy: PolicyStatus,
     /// The ledger.

@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     console::text::one_line,
     reconcile::ReconcileStatus,
+    redirect::Unanswered,
 };
 
 #[derive(Debug, clap::Args)]
@@ -116,6 +117,16 @@ fn print(s: &Status) {
     println!("Connections {} live", s.connections);
     for (site, n) in s.errors.iter().filter(|(_, n)| **n > 0) {
         println!("Kernel     {n} failures at {site}");
+    }
+    let Unanswered {
+        refused,
+        overloaded,
+        unread,
+    } = s.resolver;
+    if refused + overloaded + unread > 0 {
+        println!(
+            "Resolver   not answered: {refused} that no workload asked, {overloaded} over the bounds, {unread} for want of room"
+        );
     }
     if s.problems.is_empty() {
         println!("\nEverything is enforced.");

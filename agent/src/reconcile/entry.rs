@@ -8,19 +8,20 @@ use super::{Difference, account::Account, run::Compared};
 use crate::{
     clock::Clock,
     model::{CgroupId, Entry, EntryKind, Seq},
-    redirect::Outcome,
+    redirect::{Outcome, Unanswered},
 };
 
 /// Cgroups in one entry: some 600 bytes each.
 const CGROUPS: usize = 500;
 
 /// The bodies. `sessions` says which entries of the ledger were counted since the last time: the first, and the one
-/// behind the last.
+/// behind the last. `unanswered` is of all cgroups and since the agent began.
 pub(super) fn bodies(
     compared: &[Compared],
     accounts: &BTreeMap<CgroupId, Account>,
     found: &[Difference],
     sessions: (Seq, Seq),
+    unanswered: Unanswered,
 ) -> Vec<Map<String, Value>> {
     let event = if found.is_empty() {
         "reconciled"
@@ -50,6 +51,7 @@ pub(super) fn bodies(
             "differences_found": found.len(),
             "part": i + 1,
             "parts": parts,
+            "resolver": unanswered,
             "read": { "from": sessions.0.0, "to": sessions.1.0 },
         });
         let mut body = Map::new();

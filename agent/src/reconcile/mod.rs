@@ -36,7 +36,7 @@ use crate::{
     drain::Drain,
     ledger::{Ledger, LedgerError},
     model::{CgroupId, Rfc3339, Seq, WorkloadName},
-    redirect::{Control, Outcome, RedirectError, bpf::Counted},
+    redirect::{Control, Outcome, RedirectError, Unanswered, bpf::Counted},
 };
 
 /// How often.
@@ -51,11 +51,18 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// When they cannot be read.
     fn counted(&self) -> Result<BTreeMap<CgroupId, Counted>, RedirectError>;
+
+    /// Questions to the agent's resolver that were not answered, and so are on record nowhere else.
+    fn unanswered(&self) -> Unanswered;
 }
 
 impl Kernel for Control {
     fn counted(&self) -> Result<BTreeMap<CgroupId, Counted>, RedirectError> {
         Self::counted(self)
+    }
+
+    fn unanswered(&self) -> Unanswered {
+        Self::unanswered(self)
     }
 }
 

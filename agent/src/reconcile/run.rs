@@ -72,7 +72,8 @@ impl Reconciler {
             } else {
                 (books.quiet + 1) % QUIET
             };
-            let bodies = || entry::bodies(&compared, &books.accounts, &found, read);
+            let unanswered = parts.kernel.unanswered();
+            let bodies = || entry::bodies(&compared, &books.accounts, &found, read, unanswered);
             if books.quiet == 0 { bodies() } else { Vec::new() }
         };
         for body in bodies {

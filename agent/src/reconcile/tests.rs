@@ -20,6 +20,13 @@ impl Kernel for Counting {
     fn counted(&self) -> Result<BTreeMap<CgroupId, Counted>, RedirectError> {
         Ok(lock(&self.0).clone())
     }
+
+    fn unanswered(&self) -> Unanswered {
+        Unanswered {
+            unread: 7,
+            ..Unanswered::default()
+        }
+    }
 }
 
 /// A host whose kernel, agent and ledger the test makes.
@@ -120,6 +127,7 @@ async fn what_fits_is_recorded_as_that() {
     let entry = tail.read(run.ledger.size(), 10, 1 << 20).unwrap().remove(0);
     let body: serde_json::Value = serde_json::from_str(&entry.body).unwrap();
     assert_eq!(body["event"], "reconciled");
+    assert_eq!(body["detail"]["resolver"]["unread"], 7);
     assert_eq!(body["detail"]["cgroups"][0]["sessions"], 3);
     assert_eq!(body["detail"]["cgroups"][0]["outcomes"]["tcp_accepted"], 3);
     assert_eq!(body["detail"]["read"], serde_json::json!({ "from": 0, "to": 3 }));

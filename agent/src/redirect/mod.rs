@@ -28,7 +28,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, remove, verify};
+pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, Unanswered, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
 pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};

@@ -27,6 +27,7 @@ use super::{
     load::{AGENT, WORKLOAD},
     namespaces::{Manage, Prepare},
     pin::{self, Pins},
+    resolver::{Dropped, Unanswered},
 };
 use crate::{
     model::CgroupId,
@@ -71,6 +72,7 @@ pub(super) struct State {
     pub(super) tagged: HashMap<MapData, u64, abi::Tag>,
     pub(super) counters: PerCpuHashMap<MapData, u64, abi::Counters>,
     pub(super) errors: Array<MapData, u64>,
+    pub(super) dropped: Arc<Dropped>,
     pub(super) processes: Processes,
     pub(super) guard: Guard,
     pub(super) tags: BTreeMap<CgroupId, PathBuf>,
@@ -202,6 +204,12 @@ impl Control {
     /// When the kernel refuses.
     pub fn let_go(&self) -> Result<(), RedirectError> {
         self.state().let_calls()
+    }
+
+    /// Datagrams to the resolver that were not answered.
+    #[must_use]
+    pub fn unanswered(&self) -> Unanswered {
+        self.state().dropped.so_far()
     }
 
     /// How often each program failed, by site; all zero on a healthy host.

@@ -35,11 +35,21 @@ pub(super) struct Datagram {
     pub(super) record: abi::Record,
 }
 
+/// What is received: of a datagram, and how many its socket had no room for until then.
+pub(super) struct Arrived {
+    /// `None` for one that is not to be answered: none of a workload's sockets sent it to a resolver, it is empty or too
+    /// long, or an answer to it would leave loopback.
+    pub(super) datagram: Option<Datagram>,
+    /// Since the socket was made, modulo 2^32.
+    pub(super) unread: u32,
+}
+
 struct Received {
     length: usize,
     from: Option<SocketAddr>,
     mark: u32,
     whole: bool,
+    unread: u32,
 }
 
 impl Tokens {
@@ -62,32 +72,37 @@ impl Tokens {
     }
 }
 
-/// The next datagram; `None` for one that is not to be answered: none of a workload's sockets sent it to a resolver, it
-/// is empty or too long, or an answer to it would leave loopback. Cancel-safe.
-pub(super) async fn receive(socket: &UdpSocket, tokens: &Tokens) -> io::Result<Option<Datagram>> {
+/// The next datagram. Cancel-safe.
+pub(super) async fn receive(socket: &UdpSocket, tokens: &Tokens) -> io::Result<Arrived> {
     let mut buffer = [0; MAX_QUERY];
     let received = socket
         .async_io(Interest::READABLE, || receive_now(socket, &mut buffer))
         .await?;
+    Ok(Arrived {
+        unread: received.unread,
+        datagram: asked(&received, &buffer, tokens),
+    })
+}
+
+fn asked(received: &Received, buffer: &[u8], tokens: &Tokens) -> Option<Datagram> {
     // Zero is what the mark of other packets is.
-    let Some(record) = tokens.take(received.mark).filter(|_| received.mark != 0) else {
-        return Ok(None);
-    };
+    let record = tokens.take(received.mark).filter(|_| received.mark != 0)?;
     let from = received
         .from
         .filter(|from| from.ip().to_canonical().is_loopback());
     let message = buffer
         .get(..received.length)
         .filter(|message| received.whole && !message.is_empty());
-    Ok(from.zip(message).map(|(from, message)| Datagram {
+    let (from, message) = from.zip(message)?;
+    Some(Datagram {
         message: message.to_vec(),
         from,
         record,
-    }))
+    })
 }
 
 fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
-    let mut control = cmsg_space!(u32);
+    let mut control = cmsg_space!(u32, u32);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
@@ -95,19 +110,27 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
         Some(&mut control),
         MsgFlags::empty(),
     )?;
-    let mark = message.cmsgs()?.find_map(|found| match found {
-        ControlMessageOwned::Unknown(found)
-            if found.cmsg_header.cmsg_level == libc::SOL_SOCKET
-                && found.cmsg_header.cmsg_type == libc::SO_MARK =>
-        {
-            found.data_bytes.first_chunk().copied().map(u32::from_ne_bytes)
+    let (mut mark, mut unread) = (0, 0);
+    for found in message.cmsgs()? {
+        match found {
+            ControlMessageOwned::Unknown(found)
+                if found.cmsg_header.cmsg_level == libc::SOL_SOCKET
+                    && found.cmsg_header.cmsg_type == libc::SO_MARK =>
+            {
+                mark = found
+                    .data_bytes
+                    .first_chunk()
+                    .map_or(0, |m| u32::from_ne_bytes(*m));
+            }
+            ControlMessageOwned::RxqOvfl(dropped) => unread = dropped,
+            _ => {}
         }
-        _ => None,
-    });
+    }
     Ok(Received {
         length: message.bytes,
         from: message.address.as_ref().and_then(address),
-        mark: mark.unwrap_or(0),
+        mark,
+        unread,
         whole: !message.flags.contains(MsgFlags::MSG_TRUNC),
     })
 }

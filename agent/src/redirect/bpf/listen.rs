@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -14,6 +15,10 @@ use crate::redirect::{Kept, RedirectError, sys};
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Bytes of the kernel's that questions may take until they are read: a thousand or two, with what the kernel keeps of
+/// each. It doubles what it is told (socket(7)).
+const QUESTIONS: usize = 512 * 1024;
 
 /// On 127.0.0.1, and on `::1` where the host has IPv6. Neither TCP fast open, which would let accept(2) come before
 /// the record, nor SO_REUSEPORT, by which another process could take a share of the connections.
@@ -123,13 +128,15 @@ pub(super) fn resolver(
 fn datagrams(address: SocketAddr, loopback: Loopback) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    if loopback == Loopback::Later {
-        freebind(&socket, address)?;
+    match loopback {
+        // The host's own namespace: of others there are many, and each of them has what is usual.
+        Loopback::Up => setsockopt(&socket, sockopt::RcvBufForce, &QUESTIONS)?,
+        Loopback::Later => freebind(&socket, address)?,
     }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    sys::receive_marks(&socket)?;
+    told_of(&socket)?;
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
@@ -146,8 +153,15 @@ fn freebind(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 /// One that was kept has the datagrams that came meanwhile.
 fn adopt_datagrams(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
-    sys::receive_marks(&socket)?;
+    told_of(&socket)?;
     UdpSocket::from_std(socket)
+}
+
+/// What each datagram comes with: its mark, and how many there was no room for before it.
+fn told_of(socket: impl AsFd) -> io::Result<()> {
+    sys::receive_marks(&socket)?;
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+    Ok(())
 }
 
 fn listen(address: SocketAddr, loopback: Loopback) -> io::Result<TcpListener> {

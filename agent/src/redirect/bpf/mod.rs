@@ -42,6 +42,7 @@ pub use namespaces::MAX as MAX_NAMESPACES;
 pub use pin::{can_pin, remove};
 pub use portcullis_abi::Exempt;
 pub use portcullis_abi::{Counters, Outcome, Site};
+pub use resolver::Unanswered;
 pub use settle::Counted;
 
 use self::{
@@ -80,7 +81,6 @@ pub struct BpfRedirector {
     resolver: Resolver,
     /// Under which name both are kept.
     name: String,
-    dropped: Arc<Dropped>,
     records: Records,
     elsewhere: Namespaces,
     control: Control,
@@ -161,6 +161,7 @@ impl BpfRedirector {
             tagged: take::<HashMap<_, _, _>>(&mut ebpf, "TAGGED")?,
             counters: take::<PerCpuHashMap<_, _, _>>(&mut ebpf, "COUNTERS")?,
             errors: take(&mut ebpf, "ERRORS")?,
+            dropped: Arc::clone(&dropped),
             guard: Guard::new(&mut ebpf, optional)?,
             mount: options.cgroup_mount.clone(),
             port: options.port,
@@ -184,7 +185,6 @@ impl BpfRedirector {
             listeners,
             resolver: Resolver::new(dns4, dns6, tokens, Arc::clone(&dropped)),
             name,
-            dropped,
             records,
             elsewhere,
             control: Control::new(state),
@@ -208,14 +208,6 @@ impl BpfRedirector {
     #[must_use]
     pub fn refused(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.records.refused)
-    }
-
-    /// Datagrams to the resolver that no workload had sent to a resolver, or that are no query; and queries beyond the
-    /// bounds.
-    #[must_use]
-    pub fn dropped(&self) -> (u64, u64) {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (count(&self.dropped.refused), count(&self.dropped.overloaded))
     }
 }
 

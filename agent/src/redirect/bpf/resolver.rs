@@ -12,6 +12,7 @@ use std::{
 };
 
 use portcullis_abi as abi;
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::UdpSocket,
     sync::{
@@ -57,15 +58,66 @@ struct Flow {
 /// What was not answered, and why.
 #[derive(Default)]
 pub(super) struct Dropped {
-    /// Datagrams that no workload had sent to a resolver, or that cannot be a query.
-    pub(super) refused: AtomicU64,
-    /// Queries beyond the bounds.
-    pub(super) overloaded: AtomicU64,
+    refused: AtomicU64,
+    overloaded: AtomicU64,
+    unread: AtomicU64,
+}
+
+/// Datagrams to the agent's resolver, in all network namespaces, that were not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// No workload had sent it to a resolver, or it cannot be a query.
+    pub refused: u64,
+    /// A query beyond the bounds.
+    pub overloaded: u64,
+    /// The agent's socket had no room for it, since that was made; known from when the next one is read.
+    pub unread: u64,
+}
+
+impl Dropped {
+    pub(super) fn so_far(&self) -> Unanswered {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Unanswered {
+            refused: count(&self.refused),
+            overloaded: count(&self.overloaded),
+            unread: count(&self.unread),
+        }
+    }
+}
+
+/// One of the sockets, and how many datagrams it had no room for so far.
+struct Reading {
+    socket: Arc<UdpSocket>,
+    unread: u32,
+}
+
+impl Reading {
+    fn new(socket: UdpSocket) -> Self {
+        Self {
+            socket: Arc::new(socket),
+            unread: 0,
+        }
+    }
+
+    /// The next datagram that is to be answered, if the next one is. Cancel-safe.
+    async fn next(&mut self, tokens: &Tokens, dropped: &Dropped) -> io::Result<Option<Datagram>> {
+        let arrived = datagram::receive(&self.socket, tokens).await?;
+        let more = arrived.unread.wrapping_sub(self.unread);
+        // A datagram that had to wait may tell of less than the one before it.
+        if arrived.unread != 0 && more < u32::MAX / 2 {
+            self.unread = arrived.unread;
+            dropped.unread.fetch_add(more.into(), Ordering::Relaxed);
+        }
+        if arrived.datagram.is_none() {
+            dropped.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(arrived.datagram)
+    }
 }
 
 pub(super) struct Resolver {
-    v4: Arc<UdpSocket>,
-    v6: Option<Arc<UdpSocket>>,
+    v4: Reading,
+    v6: Option<Reading>,
     tokens: Tokens,
     flows: HashMap<Key, Flow>,
     /// By tagged cgroup.
@@ -77,8 +129,8 @@ pub(super) struct Resolver {
 impl Resolver {
     /// What the service manager is asked to keep.
     pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let v6 = self.v6.as_ref().map(|socket| socket.as_fd());
-        [self.v4.as_fd()].into_iter().chain(v6)
+        let v6 = self.v6.as_ref().map(|v6| v6.socket.as_fd());
+        [self.v4.socket.as_fd()].into_iter().chain(v6)
     }
 
     /// The same, to be kept apart from this.
@@ -86,14 +138,14 @@ impl Resolver {
         [Some(&self.v4), self.v6.as_ref()]
             .into_iter()
             .flatten()
-            .map(Arc::clone)
+            .map(|reading| Arc::clone(&reading.socket))
             .collect()
     }
 
     pub(super) fn new(v4: UdpSocket, v6: Option<UdpSocket>, tokens: Tokens, dropped: Arc<Dropped>) -> Self {
         Self {
-            v4: Arc::new(v4),
-            v6: v6.map(Arc::new),
+            v4: Reading::new(v4),
+            v6: v6.map(Reading::new),
             tokens,
             flows: HashMap::new(),
             rooms: HashMap::new(),
@@ -105,21 +157,19 @@ impl Resolver {
     /// The next flow. Cancel-safe.
     pub(super) async fn next(&mut self) -> io::Result<Redirected> {
         loop {
-            let (received, socket) = match &self.v6 {
+            let (tokens, dropped) = (&self.tokens, &*self.dropped);
+            let (received, from) = match &mut self.v6 {
                 Some(v6) => tokio::select! {
-                    received = datagram::receive(&self.v4, &self.tokens) => (received?, &self.v4),
-                    received = datagram::receive(v6, &self.tokens) => (received?, v6),
+                    received = self.v4.next(tokens, dropped) => (received?, &self.v4),
+                    received = v6.next(tokens, dropped) => (received?, &*v6),
                 },
-                None => (datagram::receive(&self.v4, &self.tokens).await?, &self.v4),
+                None => (self.v4.next(tokens, dropped).await?, &self.v4),
             };
-            let socket = Arc::clone(socket);
-            match received {
-                Some(datagram) => {
-                    if let Some(redirected) = self.put(datagram, &socket) {
-                        return Ok(redirected);
-                    }
-                }
-                None => drop(self.dropped.refused.fetch_add(1, Ordering::Relaxed)),
+            let socket = Arc::clone(&from.socket);
+            if let Some(datagram) = received
+                && let Some(redirected) = self.put(datagram, &socket)
+            {
+                return Ok(redirected);
             }
         }
     }

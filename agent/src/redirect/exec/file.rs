@@ -1,15 +1,14 @@
-//! What an executed file is: its path, its content by SHA-256, and what it is told to run.
+//! What an executed file is: its path, and its content by SHA-256.
 //!
 //! Everything is read through the process itself (/proc/PID) or checked against what the kernel said of the file, so
 //! that another file of the same name is never taken for it.
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io::Read as _,
+    fs::{self, File, Metadata, OpenOptions},
     os::{
         fd::AsRawFd as _,
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,43 +19,17 @@ use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     sys::{
         memfd::{MFdFlags, memfd_create},
-        statfs::{FUSE_SUPER_MAGIC, fstatfs},
+        statfs::{FUSE_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, fstatfs},
     },
 };
 
-use super::{
-    elf,
-    event::{Executed, FileId},
-};
+use super::{elf, event::FileId, mounts};
 
 /// Larger files are not hashed: what runs is known by its path only, which policy sees.
 const MOST: u64 = 4 << 30;
 /// A file that changed less than this before now may change again without another change time, where that has the
 /// kernel's tick only: what is known of it is not remembered.
 const SETTLED: Duration = Duration::from_secs(1);
-
-/// How a program comes to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// By itself.
-    Program,
-    /// A script: what runs is its interpreter.
-    Script,
-    /// By the dynamic loader, executed as a program.
-    Loader,
-}
-
-impl Kind {
-    /// The word in entries and policies.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Program => "program",
-            Self::Script => "script",
-            Self::Loader => "loader",
-        }
-    }
-}
 
 /// What is known of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,21 +51,14 @@ pub struct Program {
 /// Reads what an exec runs. Blocks for as long as hashing takes.
 pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
     let own = format!("/proc/{pid}/exe");
-    let opened = File::open(&own).ok().filter(|file| is(file, id));
+    let opened = opened(Path::new(&own), id, &pid.to_string());
     let (file, path) = match opened {
         Some(file) => (Some(file), fs::read_link(&own).ok()),
         // It has ended, or executes something else by now.
-        None => {
-            let path = Path::new(name);
-            let file = path
-                .is_absolute()
-                .then(|| regular(File::open("/").ok()?, name))
-                .flatten();
-            match file.filter(|file| is(file, id)) {
-                Some(file) => (Some(file), Some(path.to_path_buf())),
-                None => (None, None),
-            }
-        }
+        None => match opened_by(name, id) {
+            Some(file) => (Some(file), Some(name.into())),
+            None => (None, None),
+        },
     };
     Program {
         host: file
@@ -106,30 +72,51 @@ pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
     }
 }
 
+fn opened_by(name: &OsStr, id: FileId) -> Option<File> {
+    let path = Path::new(name);
+    path.is_absolute().then(|| opened(path, id, "self"))?
+}
+
+/// Opens what is at a path, where it is the executed file. `of` is a process that has it mounted.
+fn opened(path: &Path, id: FileId, of: &str) -> Option<File> {
+    let place = place(path).filter(|place| is(place, id, of))?;
+    reopen(&place)
+}
+
+/// Where a path leads, without opening it.
+pub(super) fn place(path: &Path) -> Option<File> {
+    let mut how = OpenOptions::new();
+    how.read(true).custom_flags(libc::O_PATH).open(path).ok()
+}
+
+/// Opens a regular file; never a device, and without waiting for a pipe.
+pub(super) fn reopen(place: &File) -> Option<File> {
+    let regular = place.metadata().is_ok_and(|m| m.is_file());
+    regular.then(|| File::open(descriptor(place)).ok())?
+}
+
+/// Where /proc has an open file of the calling thread, which as a reader has descriptors of its own.
+pub(super) fn descriptor(file: &File) -> PathBuf {
+    format!("/proc/thread-self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// What is known of an executed file without a read, and all that is known of one that is made up: its path, where the
+/// process still runs it. None of it asks whoever serves the file.
+pub(super) fn made_up(pid: u32, id: FileId) -> Program {
+    let own = format!("/proc/{pid}/exe");
+    let same = place(Path::new(&own)).is_some_and(|place| mounts::inode(&place) == Some(id.ino));
+    let path = same.then(|| fs::read_link(&own).ok()).flatten();
+    Program {
+        path: path.map(Arc::new),
+        memfd: in_memory(id.dev),
+        ..Program::default()
+    }
+}
+
 /// Whether a process runs what has the same path in its own view.
 pub(super) fn is_called(pid: u32, program: &Program) -> bool {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok();
     path.as_ref() == program.path.as_deref()
-}
-
-/// What an interpreter or a loader is given to run, where it is that; opened as the process would.
-pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
-    let pid = executed.process.0;
-    if program.loader {
-        let target = elf::loaded(&executed.args).map(OsStr::to_os_string);
-        return (
-            Kind::Loader,
-            target.map_or_else(Program::default, |t| as_process(pid, &t)),
-        );
-    }
-    let Some(script) = open_as(pid, &executed.name) else {
-        return (Kind::Program, Program::default());
-    };
-    // The same file: it runs by itself.
-    if is(&script, executed.file) || !is_script(&script) {
-        return (Kind::Program, Program::default());
-    }
-    (Kind::Script, of_file(&script, &executed.name))
 }
 
 /// Whether nobody changes a file so soon after its change that it would not show.
@@ -138,18 +125,27 @@ pub(super) fn settled(id: FileId) -> bool {
     now.checked_sub(id.changed).is_some_and(|age| age > SETTLED)
 }
 
-/// Whether it is the file that the kernel spoke of. Not by its device: some file systems show another one to stat(2).
-fn is(file: &File, id: FileId) -> bool {
-    file.metadata().is_ok_and(|m| {
-        let nanoseconds = u32::try_from(m.ctime_nsec()).unwrap_or_default();
-        let changed = u64::try_from(m.ctime()).map(|s| Duration::new(s, nanoseconds));
-        m.ino() == id.ino && m.size() == id.size && changed == Ok(id.changed)
-    })
+/// Whether it is the file that the kernel spoke of, which is not made up. Some file systems show another device to stat(2)
+/// than they have, and overlayfs shows that of what is below: there it is asked for where `of`, a process, has it mounted.
+fn is(file: &File, id: FileId, of: &str) -> bool {
+    let Some((magic, shown)) = fstatfs(file).ok().zip(file.metadata().ok()) else {
+        return false;
+    };
+    let magic = magic.filesystem_type();
+    let shows = magic != OVERLAYFS_SUPER_MAGIC && kernel_device(shown.dev()) == id.dev;
+    magic != FUSE_SUPER_MAGIC && is_like(&shown, id) && (shows || mounts::device(file, of) == Some(id.dev))
+}
+
+/// Whether what stat(2) shows is what the kernel said, but for the device.
+pub(super) fn is_like(shown: &Metadata, id: FileId) -> bool {
+    let nanoseconds = u32::try_from(shown.ctime_nsec()).unwrap_or_default();
+    let changed = u64::try_from(shown.ctime()).map(|s| Duration::new(s, nanoseconds));
+    shown.ino() == id.ino && shown.size() == id.size && changed == Ok(id.changed)
 }
 
 /// Whether the host has this very file at `path`. What the host has is what its first process sees: this one may be in
 /// a mount namespace of its own.
-fn is_hosts(file: &File, path: &Path) -> bool {
+pub(super) fn is_hosts(file: &File, path: &Path) -> bool {
     let same = || {
         let root = File::open("/proc/1/root").or_else(|_| File::open("/")).ok()?;
         let how = OpenHow::new()
@@ -162,76 +158,8 @@ fn is_hosts(file: &File, path: &Path) -> bool {
     path.is_absolute() && same() == Some(true)
 }
 
-fn as_process(pid: u32, name: &OsStr) -> Program {
-    open_as(pid, name).map_or_else(
-        || Program {
-            path: Some(Arc::new(name.into())),
-            ..Program::default()
-        },
-        |file| of_file(&file, name),
-    )
-}
-
-fn of_file(file: &File, name: &OsStr) -> Program {
-    let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let path = path.unwrap_or_else(|_| name.into());
-    Program {
-        host: is_hosts(file, &path),
-        path: Some(Arc::new(path)),
-        sha256: hash(file),
-        memfd: file.metadata().is_ok_and(|m| in_memory(kernel_device(m.dev()))),
-        loader: false,
-    }
-}
-
-/// Opens a file by the name that a process gave the kernel, in that process's root and directory.
-fn open_as(pid: u32, name: &OsStr) -> Option<File> {
-    let bytes = name.as_bytes();
-    // fexecve(3): the kernel names the descriptor.
-    if let Some(fd) = bytes.strip_prefix(b"/dev/fd/") {
-        let fd = std::str::from_utf8(fd).ok()?;
-        let (fd, below) = fd
-            .split_once('/')
-            .map_or((fd, None), |(fd, below)| (fd, Some(below)));
-        let fd: u32 = fd.parse().ok()?;
-        let opened = format!("/proc/{pid}/fd/{fd}");
-        return match below {
-            None => File::open(opened).ok().filter(is_regular),
-            Some(below) => regular(File::open(opened).ok()?, OsStr::new(below)),
-        };
-    }
-    let root = File::open(format!("/proc/{pid}/root")).ok()?;
-    if bytes.starts_with(b"/") {
-        return regular(root, name);
-    }
-    let mut path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    path.push(name);
-    regular(root, path.as_os_str())
-}
-
-/// Opens a regular file in a root, and nothing outside of it; never a device, and without waiting for a pipe.
-fn regular(root: File, name: &OsStr) -> Option<File> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    let place = openat2(root, name, how).ok()?;
-    let place = File::from(place);
-    if !is_regular(&place) {
-        return None;
-    }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()
-}
-
-fn is_regular(file: &File) -> bool {
-    file.metadata().is_ok_and(|m| m.is_file())
-}
-
-fn is_script(mut file: &File) -> bool {
-    let mut start = [0; 2];
-    file.read_exact(&mut start).is_ok() && start == *b"#!"
-}
-
-fn hash(file: &File) -> Option<Arc<str>> {
+/// SHA-256 of a file's content, hex; `None` where it is too large, cannot be read, or is another one with each read.
+pub(super) fn hash(file: &File) -> Option<Arc<str>> {
     use std::os::unix::fs::FileExt as _;
     if file.metadata().ok()?.len() > MOST || fstatfs(file).ok()?.filesystem_type() == FUSE_SUPER_MAGIC {
         return None;
@@ -254,7 +182,7 @@ fn hash(file: &File) -> Option<Arc<str>> {
 }
 
 /// Whether a device is the kernel's own file system for files in memory: the one that such a file of ours is on.
-fn in_memory(device: u32) -> bool {
+pub(super) fn in_memory(device: u32) -> bool {
     static DEVICES: std::sync::OnceLock<Vec<u32>> = std::sync::OnceLock::new();
     let devices = DEVICES.get_or_init(|| {
         [
@@ -274,7 +202,7 @@ fn in_memory(device: u32) -> bool {
 }
 
 /// `dev_t` as the kernel has it inside, from what stat(2) shows.
-fn kernel_device(device: u64) -> u32 {
+pub(super) fn kernel_device(device: u64) -> u32 {
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
     u32::try_from((major << 20) | minor).unwrap_or_default()
 }

@@ -57,3 +57,17 @@ pub(in crate::redirect) fn namespace(socket: impl AsFd) -> io::Result<OwnedFd> {
     // Safety: takes numbers.
     owned(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS) }.into())
 }
+
+/// Closes all descriptors of the calling thread but one. The thread must have a table of its own, in which nothing else
+/// counts on what is closed.
+pub(in crate::redirect) fn keep_only(kept: impl AsFd) -> io::Result<()> {
+    let kept = kept.as_fd().as_raw_fd().cast_unsigned();
+    for (first, last) in [(0, kept.checked_sub(1)), (kept.saturating_add(1), Some(u32::MAX))] {
+        let Some(last) = last else { continue };
+        // Safety: takes numbers; whose descriptors they are, the caller answers for.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}

@@ -5,25 +5,20 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, Metadata, OpenOptions},
-    os::{
-        fd::AsRawFd as _,
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    },
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        statfs::{FUSE_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, fstatfs},
-    },
+    fcntl::ResolveFlag,
+    sys::memfd::{MFdFlags, memfd_create},
 };
 
-use super::{elf, event::FileId, mounts};
+use super::{elf, event::FileId, places};
+use crate::redirect::sys::{self, process::Shown};
 
 /// Larger files are not hashed: what runs is known by its path only, which policy sees.
 const MOST: u64 = 4 << 30;
@@ -51,11 +46,11 @@ pub struct Program {
 /// Reads what an exec runs. Blocks for as long as hashing takes.
 pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
     let own = format!("/proc/{pid}/exe");
-    let opened = opened(Path::new(&own), id, &pid.to_string());
+    let opened = places::at(&own).and_then(|place| open(&place, id, pid));
     let (file, path) = match opened {
         Some(file) => (Some(file), fs::read_link(&own).ok()),
         // It has ended, or executes something else by now.
-        None => match opened_by(name, id) {
+        None => match named(pid, id, name) {
             Some(file) => (Some(file), Some(name.into())),
             None => (None, None),
         },
@@ -72,39 +67,27 @@ pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
     }
 }
 
-fn opened_by(name: &OsStr, id: FileId) -> Option<File> {
-    let path = Path::new(name);
-    path.is_absolute().then(|| opened(path, id, "self"))?
+/// Opens the executed file by its name, where the agent has it there, too.
+fn named(pid: u32, id: FileId, name: &OsStr) -> Option<File> {
+    if !Path::new(name).is_absolute() {
+        return None;
+    }
+    let place = places::find(&places::at("/")?, name, ResolveFlag::empty()).ok()?;
+    open(&place, id, pid)
 }
 
-/// Opens what is at a path, where it is the executed file. `of` is a process that has it mounted.
-fn opened(path: &Path, id: FileId, of: &str) -> Option<File> {
-    let place = place(path).filter(|place| is(place, id, of))?;
-    reopen(&place)
-}
-
-/// Where a path leads, without opening it.
-pub(super) fn place(path: &Path) -> Option<File> {
-    let mut how = OpenOptions::new();
-    how.read(true).custom_flags(libc::O_PATH).open(path).ok()
-}
-
-/// Opens a regular file; never a device, and without waiting for a pipe.
-pub(super) fn reopen(place: &File) -> Option<File> {
-    let regular = place.metadata().is_ok_and(|m| m.is_file());
-    regular.then(|| File::open(descriptor(place)).ok())?
-}
-
-/// Where /proc has an open file of the calling thread, which as a reader has descriptors of its own.
-pub(super) fn descriptor(file: &File) -> PathBuf {
-    format!("/proc/thread-self/fd/{}", file.as_raw_fd()).into()
+/// Opens what is at a place, where it is the executed file.
+fn open(place: &File, id: FileId, pid: u32) -> Option<File> {
+    let shown = sys::process::shown(place).ok()?;
+    let same = shown.regular && is_like(&shown, id) && is_on(place, &shown, id, pid);
+    same.then(|| places::reopen(place))?
 }
 
 /// What is known of an executed file without a read, and all that is known of one that is made up: its path, where the
-/// process still runs it. None of it asks whoever serves the file.
-pub(super) fn made_up(pid: u32, id: FileId) -> Program {
+/// process still runs it.
+pub(super) fn unread(pid: u32, id: FileId) -> Program {
     let own = format!("/proc/{pid}/exe");
-    let same = place(Path::new(&own)).is_some_and(|place| mounts::inode(&place) == Some(id.ino));
+    let same = places::at(&own).is_some_and(|place| places::inode(&place) == Some(id.ino));
     let path = same.then(|| fs::read_link(&own).ok()).flatten();
     Program {
         path: path.map(Arc::new),
@@ -125,43 +108,34 @@ pub(super) fn settled(id: FileId) -> bool {
     now.checked_sub(id.changed).is_some_and(|age| age > SETTLED)
 }
 
-/// Whether it is the file that the kernel spoke of, which is not made up. Some file systems show another device to stat(2)
-/// than they have, and overlayfs shows that of what is below: there it is asked for where `of`, a process, has it mounted.
-fn is(file: &File, id: FileId, of: &str) -> bool {
-    let Some((magic, shown)) = fstatfs(file).ok().zip(file.metadata().ok()) else {
-        return false;
-    };
-    let magic = magic.filesystem_type();
-    let shows = magic != OVERLAYFS_SUPER_MAGIC && kernel_device(shown.dev()) == id.dev;
-    magic != FUSE_SUPER_MAGIC && is_like(&shown, id) && (shows || mounts::device(file, of) == Some(id.dev))
+/// Whether what is shown is what the kernel spoke of, but for the device.
+pub(super) fn is_like(shown: &Shown, id: FileId) -> bool {
+    let (seconds, nanoseconds) = shown.changed;
+    let changed = u64::try_from(seconds).map(|s| Duration::new(s, nanoseconds.min(999_999_999)));
+    shown.ino == id.ino && shown.size == id.size && changed == Ok(id.changed)
 }
 
-/// Whether what stat(2) shows is what the kernel said, but for the device.
-pub(super) fn is_like(shown: &Metadata, id: FileId) -> bool {
-    let nanoseconds = u32::try_from(shown.ctime_nsec()).unwrap_or_default();
-    let changed = u64::try_from(shown.ctime()).map(|s| Duration::new(s, nanoseconds));
-    shown.ino() == id.ino && shown.size() == id.size && changed == Ok(id.changed)
+/// Whether it is on the file system that the kernel spoke of. Some show another device than they have.
+pub(super) fn is_on(place: &File, shown: &Shown, id: FileId, pid: u32) -> bool {
+    shown.dev == id.dev || places::mount(place, pid).is_some_and(|mount| mount.device == id.dev)
 }
 
 /// Whether the host has this very file at `path`. What the host has is what its first process sees: this one may be in
-/// a mount namespace of its own.
+/// a mount namespace of its own. The way to a file that runs is one that the kernel knows.
 pub(super) fn is_hosts(file: &File, path: &Path) -> bool {
     let same = || {
-        let root = File::open("/proc/1/root").or_else(|_| File::open("/")).ok()?;
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let there = File::from(openat2(root, path, how).ok()?).metadata().ok()?;
-        let here = file.metadata().ok()?;
-        Some((there.dev(), there.ino()) == (here.dev(), here.ino()))
+        let root = places::at("/proc/1/root").or_else(|| places::at("/"))?;
+        let there = places::find(&root, path.as_os_str(), ResolveFlag::RESOLVE_NO_SYMLINKS).ok()?;
+        let (there, here) = (sys::process::shown(there).ok()?, sys::process::shown(file).ok()?);
+        Some((there.dev, there.ino) == (here.dev, here.ino))
     };
     path.is_absolute() && same() == Some(true)
 }
 
-/// SHA-256 of a file's content, hex; `None` where it is too large, cannot be read, or is another one with each read.
+/// SHA-256 of a file's content, hex; `None` where it is too large or cannot be read.
 pub(super) fn hash(file: &File) -> Option<Arc<str>> {
     use std::os::unix::fs::FileExt as _;
-    if file.metadata().ok()?.len() > MOST || fstatfs(file).ok()?.filesystem_type() == FUSE_SUPER_MAGIC {
+    if file.metadata().ok()?.len() > MOST {
         return None;
     }
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
@@ -202,7 +176,7 @@ pub(super) fn in_memory(device: u32) -> bool {
 }
 
 /// `dev_t` as the kernel has it inside, from what stat(2) shows.
-pub(super) fn kernel_device(device: u64) -> u32 {
+fn kernel_device(device: u64) -> u32 {
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
     u32::try_from((major << 20) | minor).unwrap_or_default()
 }

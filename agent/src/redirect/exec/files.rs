@@ -47,7 +47,7 @@ impl Files {
     /// What the host does not have at its path is another file's name elsewhere.
     pub(super) fn known(&self, pid: u32, id: FileId) -> Option<Arc<Program>> {
         if id.made_up {
-            return Some(Arc::new(file::made_up(pid, id)));
+            return Some(Arc::new(file::unread(pid, id)));
         }
         let known = self.lock().get(&id).cloned()?;
         (known.host || file::is_called(pid, &known)).then_some(known)
@@ -89,7 +89,7 @@ impl Files {
         let pid = executed.process.0;
         let known = self.known(pid, executed.file);
         Found {
-            program: known.unwrap_or_else(|| Arc::new(file::made_up(pid, executed.file))),
+            program: known.unwrap_or_else(|| Arc::new(file::unread(pid, executed.file))),
             kind: Kind::Program,
             given: Program::default(),
             cwd: file::cwd(pid),

@@ -6,21 +6,20 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::Read as _,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    path::{Path, PathBuf},
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
     sync::Arc,
 };
 
-use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::statfs::{FUSE_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, fstatfs},
-};
+use nix::{errno::Errno, fcntl::ResolveFlag};
 
 use super::{
     elf,
     event::Executed,
     file::{self, Program},
+    places::{self, Served},
 };
+use crate::redirect::sys::process::{Shown, shown};
 
 /// How a program comes to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,43 +45,54 @@ impl Kind {
 }
 
 /// What a name leads to.
-enum Opened {
-    /// A file, and whether its content is the same for everybody who reads it.
-    File(File, bool),
-    /// One whose content somebody makes up, by its path: it is not read.
+enum Place {
+    /// A regular file that is not opened yet.
+    Of(File, Shown),
+    /// What cannot be told without a question to whoever makes up what is there, by its name.
     MadeUp(PathBuf),
+}
+
+/// The process that was given something.
+struct Taker {
+    pid: u32,
+    /// Whether it has it from others, who may have other things mounted.
+    foreign: bool,
 }
 
 /// What an interpreter or a loader is given to run, where it is that; opened as the process would. Of a program that is
 /// made up, nobody can tell what it does.
 pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
-    let pid = executed.process.0;
+    let mut taker = Taker {
+        pid: executed.process.0,
+        foreign: false,
+    };
     if program.loader {
-        let target = elf::loaded(&executed.args).map(OsStr::to_os_string);
-        let target = target.map(|name| (open_as(pid, &name), name));
-        let program = target.map_or_else(Program::default, |(opened, name)| match opened {
-            Some(opened) => of(&opened, &name),
+        let name = elf::loaded(&executed.args);
+        let found = name.map(|name| match taker.find(name) {
+            Some(Place::Of(file, shown)) => Taker::of(&file, &shown, taker.open(&file, &shown).as_ref()),
+            Some(Place::MadeUp(name)) => at(name),
             None => at(name.into()),
         });
-        return (Kind::Loader, program);
-    }
-    if executed.file.made_up {
-        return (Kind::Program, Program::default());
+        return (Kind::Loader, found.unwrap_or_default());
     }
     let nothing = (Kind::Program, Program::default());
-    let Some(opened) = open_as(pid, &executed.name) else {
+    if executed.file.made_up {
         return nothing;
-    };
-    if let Opened::File(script, _) = &opened {
-        // The same file: it runs by itself.
-        let same = script
-            .metadata()
-            .is_ok_and(|shown| file::is_like(&shown, executed.file));
-        if same || !is_script(script) {
-            return nothing;
-        }
     }
-    (Kind::Script, of(&opened, &executed.name))
+    let (file, shown) = match taker.find(&executed.name) {
+        Some(Place::Of(file, shown)) => (file, shown),
+        Some(Place::MadeUp(name)) => return (Kind::Script, at(name)),
+        None => return nothing,
+    };
+    // The same file: it runs by itself.
+    if file::is_like(&shown, executed.file) && file::is_on(&file, &shown, executed.file, taker.pid) {
+        return nothing;
+    }
+    let opened = taker.open(&file, &shown);
+    if opened.as_ref().is_some_and(|file| !is_script(file)) {
+        return nothing;
+    }
+    (Kind::Script, Taker::of(&file, &shown, opened.as_ref()))
 }
 
 fn at(path: PathBuf) -> Program {
@@ -92,82 +102,83 @@ fn at(path: PathBuf) -> Program {
     }
 }
 
-fn of(opened: &Opened, name: &OsStr) -> Program {
-    let (file, steady) = match opened {
-        Opened::File(file, steady) => (file, *steady),
-        Opened::MadeUp(path) => return at(path.clone()),
-    };
-    let path = path(file).unwrap_or_else(|| name.into());
-    let host = file::is_hosts(file, &path);
-    Program {
-        host,
-        path: Some(Arc::new(path)),
-        sha256: (steady || host).then(|| file::hash(file)).flatten(),
-        memfd: file
-            .metadata()
-            .is_ok_and(|m| file::in_memory(file::kernel_device(m.dev()))),
-        loader: false,
+impl Taker {
+    /// Whether the overlays on its way are the host's. In a user namespace of its own it may have mounted one over what it
+    /// makes up; and nothing says of a file whose overlay it is on.
+    fn has_overlays_of_host(&self) -> bool {
+        let users = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
+        let host = users("1").or_else(|| users("self"));
+        !self.foreign && host.is_some() && users(&self.pid.to_string()) == host
     }
-}
 
-/// Opens a file by the name that a process gave the kernel, in that process's root and directory.
-fn open_as(pid: u32, name: &OsStr) -> Option<Opened> {
-    let bytes = name.as_bytes();
-    // fexecve(3): the kernel names the descriptor.
-    if let Some(fd) = bytes.strip_prefix(b"/dev/fd/") {
-        let fd = std::str::from_utf8(fd).ok()?;
-        let (fd, below) = fd
-            .split_once('/')
-            .map_or((fd, None), |(fd, below)| (fd, Some(below)));
-        let fd: u32 = fd.parse().ok()?;
-        let place = file::place(Path::new(&format!("/proc/{pid}/fd/{fd}")))?;
-        // Others may have opened it, in a user namespace of theirs.
-        return match below {
-            None => open(&place, false),
-            Some(below) => open(&find(&place, OsStr::new(below))?, false),
+    /// Where a name leads that the process gave the kernel, in its root and directory.
+    fn find(&mut self, name: &OsStr) -> Option<Place> {
+        let bytes = name.as_bytes();
+        // fexecve(3): the kernel names the descriptor.
+        if let Some(fd) = bytes.strip_prefix(b"/dev/fd/") {
+            let fd = std::str::from_utf8(fd).ok()?;
+            let (fd, below) = fd
+                .split_once('/')
+                .map_or((fd, None), |(fd, below)| (fd, Some(below)));
+            let fd: u32 = fd.parse().ok()?;
+            let opened = places::at(format!("/proc/{}/fd/{fd}", self.pid))?;
+            self.foreign = true;
+            return match below {
+                None => known(opened),
+                Some(below) => self.walk(&opened, OsStr::new(below)),
+            };
+        }
+        let root = places::at(format!("/proc/{}/root", self.pid))?;
+        if bytes.starts_with(b"/") {
+            return self.walk(&root, name);
+        }
+        let mut path = fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()?;
+        path.push(name);
+        self.walk(&root, path.as_os_str())
+    }
+
+    /// Nobody is asked on the way but by the kernel itself. What the process has executed the kernel knows, unless whoever
+    /// serves it wants to be asked each time.
+    fn walk(&self, root: &File, name: &OsStr) -> Option<Place> {
+        match places::find(root, name, ResolveFlag::empty()) {
+            Ok(place) => known(place),
+            Err(Errno::EAGAIN) if places::may_ask(self.pid, !self.has_overlays_of_host()) => {
+                Some(Place::MadeUp(name.into()))
+            }
+            Err(Errno::EAGAIN) => known(places::search(root, name, ResolveFlag::empty()).ok()?),
+            Err(_) => None,
+        }
+    }
+
+    /// Opens it, if its content is the same for everybody who reads it.
+    fn open(&self, file: &File, shown: &Shown) -> Option<File> {
+        let steady = file::in_memory(shown.dev)
+            || places::mount(file, self.pid).is_some_and(|mount| match mount.kind {
+                Served::Kernel => true,
+                Served::Below => self.has_overlays_of_host(),
+                Served::Process => false,
+            });
+        steady.then(|| places::reopen(file))?
+    }
+
+    /// What is at a place, and is `opened` if its content is to be known.
+    fn of(place: &File, shown: &Shown, opened: Option<&File>) -> Program {
+        let Some(path) = places::path(place) else {
+            return Program::default();
         };
+        Program {
+            host: opened.is_some_and(|file| file::is_hosts(file, &path)),
+            path: Some(Arc::new(path)),
+            sha256: opened.and_then(file::hash),
+            memfd: file::in_memory(shown.dev),
+            loader: false,
+        }
     }
-    let root = File::open(format!("/proc/{pid}/root")).ok()?;
-    // The way there leads by no link of /proc, and so through nothing but what is mounted for the process.
-    let steady = has_users_of_host(pid);
-    if bytes.starts_with(b"/") {
-        return open(&find(&root, name)?, steady);
-    }
-    let mut path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    path.push(name);
-    open(&find(&root, path.as_os_str())?, steady)
 }
 
-/// Whether a process is in the host's user namespace. In another one it may have mounted an overlay over what it makes up.
-fn has_users_of_host(pid: u32) -> bool {
-    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
-    let host = of("1").or_else(|| of("self"));
-    host.is_some() && of(&pid.to_string()) == host
-}
-
-/// Where a name leads in a root, and nothing outside of it.
-fn find(root: &File, name: &OsStr) -> Option<File> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    openat2(root, name, how).ok().map(File::from)
-}
-
-/// Opens a regular file. `steady` says whether an overlay is one of those
-/// that the host has mounted, which nothing says of the file itself; those of containers are, and what they have is made up
-/// by nobody.
-fn open(place: &File, steady: bool) -> Option<Opened> {
-    let magic = fstatfs(place).ok()?.filesystem_type();
-    if magic == FUSE_SUPER_MAGIC {
-        return path(place).map(Opened::MadeUp);
-    }
-    let steady = steady || magic != OVERLAYFS_SUPER_MAGIC;
-    Some(Opened::File(file::reopen(place)?, steady))
-}
-
-/// The path of an open file.
-fn path(file: &File) -> Option<PathBuf> {
-    fs::read_link(file::descriptor(file)).ok()
+fn known(file: File) -> Option<Place> {
+    let shown = shown(&file).ok()?;
+    shown.regular.then_some(Place::Of(file, shown))
 }
 
 fn is_script(mut file: &File) -> bool {

@@ -8,7 +8,7 @@ mod event;
 mod file;
 mod files;
 mod given;
-mod mounts;
+mod places;
 mod processes;
 mod readers;
 mod table;

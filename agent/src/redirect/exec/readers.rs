@@ -338,3 +338,136 @@ async fn hand_over(bell: tokio::net::UnixStream, queue: Arc<Mutex<Vec<Answer>>>)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Waits for a byte that nobody writes until the other end is gone.
+    fn waiting() -> (impl FnOnce() -> usize + Send + 'static, io::PipeWriter) {
+        let (read, write) = io::pipe().unwrap();
+        // What a reader opens it opens itself, as it has no other descriptor.
+        let path = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            std::os::fd::AsRawFd::as_raw_fd(&read)
+        );
+        let work = move || {
+            let mut file = std::fs::File::open(path).unwrap();
+            drop(read);
+            io::Read::read(&mut file, &mut [0]).unwrap()
+        };
+        (work, write)
+    }
+
+    #[tokio::test]
+    async fn what_is_read_comes_back_from_threads_that_are_used_again() {
+        let readers = Readers::new().unwrap();
+        let mut by = std::collections::HashSet::new();
+        for n in 0..100 {
+            let work = move || (n, std::thread::current().id());
+            let (found, thread) = readers.read(CgroupId(1), LONG, || {}, work).await.unwrap();
+            assert_eq!(found, n);
+            by.insert(thread);
+        }
+        assert!(by.len() <= KEPT, "{} threads for 100 reads", by.len());
+        let lost = readers.read(CgroupId(1), LONG, || {}, || panic!("in a reader"));
+        assert_eq!(lost.await.map(|()| 0), Err(Unread));
+    }
+
+    #[tokio::test]
+    async fn a_reader_has_none_of_the_agents_descriptors() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let readers = Readers::new().unwrap();
+        let open = || {
+            let all = std::fs::read_dir("/proc/thread-self/fd").unwrap();
+            let links = all.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+            links
+                .map(|link| link.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        let own = open();
+        let theirs = readers.read(CgroupId(1), LONG, || {}, open).await.unwrap();
+        let sockets = |of: &[String]| of.iter().filter(|link| link.starts_with("socket:")).count();
+        assert!(sockets(&own) > 1 && own.len() > theirs.len());
+        // The one that they answer by, the files of the answer, and nothing.
+        assert_eq!(sockets(&theirs), 1, "{theirs:?}");
+        let others = theirs
+            .iter()
+            .filter(|l| !l.starts_with("socket:") && *l != "/dev/null");
+        assert!(
+            others.clone().all(|link| link.starts_with("/proc/")),
+            "{theirs:?}"
+        );
+        // And the agent has all that it had.
+        assert!(listener.local_addr().is_ok());
+        assert!(std::net::TcpStream::connect(listener.local_addr().unwrap()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_ever_are_few_and_hold_up_nobody_else() {
+        let readers = Readers::new().unwrap();
+        let (hostile, other) = (CgroupId(1), CgroupId(2));
+        let mut held = Vec::new();
+        for _ in 0..AT_ONCE {
+            let (work, end) = waiting();
+            held.push(end);
+            let late = std::cell::Cell::new(false);
+            let read = readers.read(hostile, SOON, || late.set(true), work);
+            assert_eq!(read.await, Err(Unread));
+            assert!(late.get(), "others waited for it");
+            assert_eq!(readers.read(other, LONG, || {}, || 7).await, Ok(7));
+        }
+        // Nothing is tried any more, and nobody waits for it.
+        let start = std::time::Instant::now();
+        assert_eq!(readers.read(hostile, LONG, || {}, || 7).await, Err(Unread));
+        assert!(start.elapsed() < LONG / 2);
+        assert_eq!(readers.read(other, LONG, || {}, || 7).await, Ok(7));
+        // Whoever serves the file has ended.
+        drop(held);
+        while readers.read(hostile, LONG, || {}, || 7).await != Ok(7) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_a_reader_are_bounded() {
+        let readers = Readers::new().unwrap();
+        let (work, end): (Vec<_>, Vec<_>) = (0..AT_ONCE + MOST_LATE + 5).map(|_| waiting()).unzip();
+        let reads = work
+            .into_iter()
+            .map(|work| readers.read(CgroupId(1), LONG, || {}, work));
+        let mut reads = reads
+            .map(Box::pin)
+            .collect::<futures_util::stream::FuturesUnordered<_>>();
+        // Those that are too many are told so, as soon as they are late; the others go on waiting.
+        let mut refused = 0;
+        while refused < AT_ONCE + 5 {
+            assert_eq!(futures_util::StreamExt::next(&mut reads).await, Some(Err(Unread)));
+            refused += 1;
+        }
+        assert_eq!(reads.len(), MOST_LATE);
+        drop(end);
+        while let Some(read) = futures_util::StreamExt::next(&mut reads).await {
+            assert_eq!(read, Ok(0));
+        }
+    }
+
+    #[test]
+    fn who_waits_for_ever_does_not_hold_up_the_end_of_a_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (work, end) = waiting();
+        runtime.block_on(async {
+            let readers = Readers::new().unwrap();
+            assert_eq!(readers.read(CgroupId(1), SOON, || {}, work).await, Err(Unread));
+        });
+        drop(runtime);
+        drop(end);
+    }
+}

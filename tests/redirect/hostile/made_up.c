@@ -1,7 +1,7 @@
 /* A workload that serves its own files (FUSE, in a user namespace of its own), and executes them.
  *
- * `made_up CGROUP DIRECTORY WAY PROGRAM`: joins the cgroup, mounts in the directory, executes what is there, and says each
- * time how that ended: `exit N` or `signal N`. Ways:
+ * `made_up CGROUP DIRECTORY WAY PROGRAM`: mounts in the directory, executes in the cgroup what is there, and says each time
+ * how that ended: `exit N` or `signal N`. What mounts is not in the cgroup itself, where that may be denied. Ways:
  *   serve    the program, with another last byte whenever it is opened
  *   overlay  the same, through an overlay in which it is the lowest
  *   claim    first the program in a tmpfs, and once that is gone the same from a server that claims to have the very
@@ -26,7 +26,7 @@
 static char *content;
 static size_t length;
 static struct stat claimed;
-static int hangs;
+static int hangs, cgroup;
 
 static void fail(const char *what)
 {
@@ -156,6 +156,8 @@ static void mounted(const char *directory)
 static void start(const char *path)
 {
 	if (fork() == 0) {
+		if (write(cgroup, "0", 1) != 1)
+			_exit(126);
 		execl(path, path, (char *)0);
 		_exit(127);
 	}
@@ -215,11 +217,11 @@ int main(int argc, char **argv)
 	if (argc < 5)
 		return 2;
 	snprintf(path, sizeof path, "%s/cgroup.procs", argv[1]);
-	put(path, "0");
+	cgroup = open(path, O_WRONLY | O_CLOEXEC);
 	const char *directory = argv[2], *way = argv[3];
 	int fd = open(argv[4], O_RDONLY | O_CLOEXEC);
 	struct stat program;
-	if (fd < 0 || fstat(fd, &program))
+	if (cgroup < 0 || fd < 0 || fstat(fd, &program))
 		fail(argv[4]);
 	/* The last byte is nobody's. */
 	length = program.st_size + 1;

@@ -158,6 +158,7 @@ impl Readers {
     }
 
     /// Has a reader do `work`, and waits for it at most `within`. `late` is called once that takes longer than a moment.
+    /// Neither `work` nor what comes of it may own a descriptor: it would be closed where it is another one's.
     ///
     /// # Errors
     /// [`Unread`], also at once where all of the workload's readers wait for what does not come, or too many wait for them.
@@ -347,20 +348,24 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// Waits for a byte that nobody writes until the other end is gone.
-    fn waiting() -> (impl FnOnce() -> usize + Send + 'static, io::PipeWriter) {
+    fn waiting() -> (
+        impl FnOnce() -> usize + Send + 'static,
+        (io::PipeReader, io::PipeWriter),
+    ) {
         let (read, write) = io::pipe().unwrap();
-        // What a reader opens it opens itself, as it has no other descriptor.
         let path = format!(
             "/proc/{}/fd/{}",
             std::process::id(),
             std::os::fd::AsRawFd::as_raw_fd(&read)
         );
         let work = move || {
-            let mut file = std::fs::File::open(path).unwrap();
-            drop(read);
+            // By the time that a reader is free, nobody may have it any more.
+            let Ok(mut file) = std::fs::File::open(path) else {
+                return 0;
+            };
             io::Read::read(&mut file, &mut [0]).unwrap()
         };
-        (work, write)
+        (work, (read, write))
     }
 
     #[tokio::test]

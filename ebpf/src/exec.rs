@@ -20,8 +20,8 @@ use aya_ebpf::{
 };
 use portcullis_abi::{
     ARGS, EVENT_BYTES, EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, EXECUTED, EXITED, Event, ExecVerdict,
-    FORKED, FileKey, HELD, KILLED, LEFT, MAX_HELD, MAX_VERDICTS, NAME, NO_ARGS, Outcome, REMEMBERED, Site,
-    WRITERS,
+    FORKED, FileKey, HELD, KILLED, LEFT, MADE_UP, MAX_HELD, MAX_VERDICTS, NAME, NO_ARGS, Outcome, REMEMBERED,
+    Site, WRITERS,
 };
 
 use crate::{
@@ -38,6 +38,10 @@ const SIGSTOP: u32 = 19;
 const GROUP_EXIT: u32 = 4;
 /// `I_CTIME_QUERIED` (linux/fs.h), since Linux 6.13 in the upper bit of the nanoseconds.
 const CTIME: u32 = 0x7fff_ffff;
+/// `FUSE_SUPER_MAGIC`, `TMPFS_MAGIC` and `RAMFS_MAGIC` (linux/magic.h)
+const FUSE: u64 = 0x6573_5546;
+const TMPFS: u64 = 0x0102_1994;
+const RAMFS: u64 = 0x8584_58f6;
 
 /// What the agent is told, in order.
 #[btf_map]
@@ -173,8 +177,8 @@ fn judge(ctx: &RawTracePointContext, tagged: Tagged, flags: u64, known: bool, ev
         tagged::count(ctx, tagged, Outcome::ExecAllowed);
         return 0;
     }
-    // What is open for writing may be another file in a moment.
-    if known && event.flags & WRITERS == 0 {
+    // What is open for writing may be another file in a moment, and what is made up may claim to be any.
+    if known && event.flags & (WRITERS | MADE_UP) == 0 {
         match remembered(event) {
             1 => {
                 tagged::count(ctx, tagged, Outcome::ExecAllowed);
@@ -259,14 +263,21 @@ fn about(task: u64, tagged: Tagged, kind: u32) -> Event {
 /// The executed file: of a script its interpreter, of `ld.so ./program` the loader.
 #[inline(always)]
 fn file(bprm: u64, event: &mut Event) -> bool {
+    // Until it is known where it is.
+    event.flags |= MADE_UP;
     let Some(inode) =
         member::<u64>(bprm, &kernel::BPRM_FILE).and_then(|file| member::<u64>(file, &kernel::FILE_INODE))
     else {
         return false;
     };
-    let dev = member::<u64>(inode, &kernel::INODE_SB).and_then(|sb| member::<u32>(sb, &kernel::SB_DEV));
+    let Some(sb) = member::<u64>(inode, &kernel::INODE_SB) else {
+        return false;
+    };
+    if !is_made_up(sb) {
+        event.flags &= !MADE_UP;
+    }
     let (Some(dev), Some(ino), Some(seconds), Some(nanoseconds)) = (
-        dev,
+        member::<u32>(sb, &kernel::SB_DEV),
         member::<u64>(inode, &kernel::INODE_INO),
         member::<u64>(inode, &kernel::INODE_CTIME_SEC),
         member::<u32>(inode, &kernel::INODE_CTIME_NSEC),
@@ -283,6 +294,23 @@ fn file(bprm: u64, event: &mut Event) -> bool {
         event.flags |= WRITERS;
     }
     true
+}
+
+/// Whether somebody makes up what a file system has: a process that serves it (FUSE), or whoever has mounted it in a user
+/// namespace over what such a process serves (overlayfs, whose inodes have the numbers and times of those below). What is
+/// in memory only is the kernel's own, whoever has mounted it. What cannot be read is made up.
+#[inline(always)]
+fn is_made_up(sb: u64) -> bool {
+    let (Some(magic), Some(users)) = (
+        member::<u64>(sb, &kernel::SB_MAGIC),
+        member::<u64>(sb, &kernel::SB_USER_NS),
+    ) else {
+        return true;
+    };
+    let Some(level) = member::<u32>(users, &kernel::USER_NS_LEVEL) else {
+        return true;
+    };
+    magic == FUSE || (level != 0 && magic != TMPFS && magic != RAMFS)
 }
 
 /// Copies the arguments from where the kernel has just put them; how many bytes.

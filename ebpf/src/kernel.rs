@@ -119,6 +119,10 @@ offsets! {
     INODE_CTIME_NSEC,
     /// `super_block.s_dev`
     SB_DEV,
+    /// `super_block.s_magic`
+    SB_MAGIC,
+    /// `super_block.s_user_ns`
+    SB_USER_NS,
     /// `unix_sock.addr`
     UNIX_SOCK_ADDR,
     /// `unix_address.len`

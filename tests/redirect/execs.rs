@@ -13,7 +13,7 @@ use std::{
 use portcullis::{
     model::CgroupId,
     redirect::{
-        Control, EXEC_AUDIT, EXEC_ENFORCE, Executed, Happened, Kind, Processes, Program, Switches,
+        Control, EXEC_AUDIT, EXEC_ENFORCE, Executed, Found, Happened, Kind, Processes, Program, Switches,
         bpf::Outcome,
     },
 };
@@ -33,7 +33,7 @@ impl Scratch {
     }
 
     /// Waits until a file has not changed for so long that what is said of it is remembered.
-    fn settle(path: &Path) {
+    pub fn settle(path: &Path) {
         let changed = std::fs::metadata(path).unwrap().modified().unwrap();
         while changed.elapsed().unwrap_or_default() < Duration::from_millis(1_100) {
             std::thread::yield_now();
@@ -97,7 +97,7 @@ async fn decide(processes: &Processes, bad: &Path, done: &Arc<AtomicU32>) {
         if !executed.held {
             continue;
         }
-        let (program, ..) = processes.identify(&executed);
+        let program = processes.identify(&executed, || {}).await.program;
         let allow = program.path.as_deref().is_none_or(|path| path != bad);
         processes.remember(
             &executed,
@@ -253,15 +253,16 @@ fn what_runs_is_told_by_what_it_is() {
             // The last program of the process is the one in question.
             let found = loop {
                 let executed = executed(&processes).await;
-                let (program, kind, given, cwd) = processes.identify(&executed);
-                assert!(executed.held && cwd.is_some());
+                let found = processes.identify(&executed, || {}).await;
+                assert!(executed.held && found.cwd.is_some() && !executed.file.made_up);
                 processes.release(&executed);
-                let starts_it = program
+                let starts_it = found
+                    .program
                     .path
                     .as_ref()
                     .is_some_and(|p| p.to_string_lossy().contains("python3") || ***p == *hostile);
                 if !starts_it {
-                    break (program, kind, given);
+                    break found;
                 }
             };
             check(&command, wanted, &hash, &script, found);
@@ -271,8 +272,10 @@ fn what_runs_is_told_by_what_it_is() {
     });
 }
 
-fn check(command: &str, wanted: &str, hash: &str, script: &Path, found: (Arc<Program>, Kind, Program)) {
-    let (program, kind, given) = found;
+fn check(command: &str, wanted: &str, hash: &str, script: &Path, found: Found) {
+    let Found {
+        program, kind, given, ..
+    } = found;
     let same = |program: &Program| program.sha256.as_deref() == Some(hash);
     match wanted {
         "path" => assert!(

@@ -8,6 +8,7 @@ mod escapes;
 mod execs;
 mod execs_held;
 mod execs_lost;
+mod execs_made_up;
 mod exempt;
 mod follow;
 mod guard;

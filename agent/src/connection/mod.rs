@@ -152,7 +152,13 @@ impl Front {
         self.shared.metrics.opened();
         let accepted = Accepted {
             session: SessionId::new(),
-            process: self.processes.get().cloned().unwrap_or_default().resolve(&origin),
+            process: self
+                .processes
+                .get()
+                .cloned()
+                .unwrap_or_default()
+                .resolve(&origin)
+                .await,
             workload: self.workloads.get(origin.tagged),
             origin,
             original_dst,

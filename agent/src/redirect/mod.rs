@@ -31,7 +31,7 @@ use futures_util::future::BoxFuture;
 pub use bpf::{BpfRedirector, Control, Counters, Options, Outcome, Unanswered, remove, verify};
 pub use dummy::{Dummy, DummyHandle};
 pub use error::RedirectError;
-pub use exec::{Executed, FileId, Happened, Kind, Processes, Program};
+pub use exec::{Executed, FileId, Found, Happened, Kind, Processes, Program};
 pub use kept::{Kept, Nobody, OF_NAMESPACE, Store};
 pub use netns::Namespace;
 pub use portcullis_abi::{EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, Tag as Switches};

@@ -56,6 +56,8 @@ const OFFSETS: &[(&str, Member)] = &[
     ("INODE_SIZE", &[("inode", "i_size")]),
     ("INODE_WRITECOUNT", &[("inode", "i_writecount")]),
     ("SB_DEV", &[("super_block", "s_dev")]),
+    ("SB_MAGIC", &[("super_block", "s_magic")]),
+    ("SB_USER_NS", &[("super_block", "s_user_ns")]),
 ];
 
 /// Seconds, and how far behind them the nanoseconds are where that is no member of its own: since Linux 6.11, 6.6, and

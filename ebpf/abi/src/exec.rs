@@ -41,6 +41,9 @@ pub const REMEMBERED: u32 = 1 << 2;
 pub const WRITERS: u32 = 1 << 3;
 /// The arguments could not be read.
 pub const NO_ARGS: u32 = 1 << 4;
+/// The executed file is on a file system by which somebody makes up content and metadata as he likes, or on one of which
+/// that cannot be told: it is like no file that was seen before, and what asks for it may wait for ever.
+pub const MADE_UP: u32 = 1 << 5;
 
 /// What happened to a process of a workload.
 #[repr(C)]

@@ -45,6 +45,8 @@ pub(super) struct Execs {
     agent: Arc<Agent>,
     processes: Processes,
     verdicts: Verdicts,
+    /// One for each exec that is looked at, decided and recorded, but while a file is late, or a human.
+    slots: Arc<Semaphore>,
     /// Execs of one tagged cgroup are one session, for as long as this agent runs.
     sessions: Mutex<HashMap<CgroupId, SessionId>>,
 }
@@ -61,10 +63,10 @@ pub(super) async fn follow(agent: Arc<Agent>) {
         verdicts: Verdicts::new(processes.clone()),
         processes,
         agent,
+        slots: Arc::new(Semaphore::new(AT_ONCE)),
         sessions: Mutex::default(),
     });
     let watching = tokio::spawn(losses(Arc::clone(&execs)));
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
     let (mut running, mut tasks) = (HashMap::new(), JoinSet::new());
     loop {
         tokio::select! {
@@ -79,7 +81,7 @@ pub(super) async fn follow(agent: Arc<Agent>) {
                     let (ended, ends) = oneshot::channel();
                     end(running.insert(executed.process, ended), End::Replaced(executed.at_ns));
                     // Beyond them the buffer fills, and the programs count what is lost.
-                    let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+                    let Ok(slot) = Arc::clone(&execs.slots).acquire_owned().await else { break };
                     let run = Run::new(Arc::clone(&execs), executed);
                     tasks.spawn(run.serve(ends, slot));
                 }

@@ -1,20 +1,11 @@
 //! An exec, as policy and ledger read it.
 
-use std::{collections::BTreeMap, ffi::OsString, net::Ipv6Addr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsString, net::Ipv6Addr, sync::Arc};
 
 use crate::{
     model::{Ancestor, Destination, Operation, OperationId, Process, Resource, Value},
-    redirect::{Executed, Kind, Program},
+    redirect::{Executed, Found, Kind, Program},
 };
-
-/// What an exec runs.
-pub(super) struct Found {
-    pub(super) program: Arc<Program>,
-    pub(super) kind: Kind,
-    pub(super) given: Program,
-    pub(super) cwd: Option<PathBuf>,
-    pub(super) parents: Vec<Ancestor>,
-}
 
 /// The process, as entries have it.
 pub(super) fn process(executed: &Executed, found: &Found) -> Process {
@@ -45,7 +36,13 @@ pub(super) fn operation(executed: &Executed, found: &Found) -> Operation {
     if !executed.args_complete {
         incomplete.push("args");
     }
-    if found.kind != Kind::Program && found.given.sha256.is_none() {
+    if executed.file.made_up {
+        incomplete.push("made_up");
+    }
+    if found.unread {
+        incomplete.push("unread");
+    }
+    if found.unread || (found.kind != Kind::Program && found.given.sha256.is_none()) {
         incomplete.push("given");
     }
     if executed.writers || found.program.memfd {

@@ -6,14 +6,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     End, Execs,
-    operation::{Found, operation, process},
+    operation::{operation, process},
 };
 use crate::{
     approval::Payload,
     config::Limits,
     gate::{Connection, Gate, Permit, Upstreams, Verdict},
     model::{Operation, OriginalDst, Reason, Transport},
-    redirect::Executed,
+    redirect::{Executed, Found},
 };
 
 /// One exec.
@@ -29,7 +29,7 @@ impl Run {
 
     /// Looks at it, has it decided, and records how it ends.
     pub(super) async fn serve(self, mut ends: oneshot::Receiver<End>, slot: OwnedSemaphorePermit) {
-        let Some(found) = self.find().await else {
+        let Some((found, slot)) = self.find(slot).await else {
             return self.end();
         };
         let Some(gate) = self.gate(&found) else {
@@ -55,20 +55,20 @@ impl Run {
         }
     }
 
-    async fn find(&self) -> Option<Found> {
-        let (processes, executed) = (self.execs.processes.clone(), self.executed.clone());
-        let found = tokio::task::spawn_blocking(move || {
-            let (program, kind, given, cwd) = processes.identify(&executed);
-            let parents = processes.parents(&executed);
-            Found {
-                program,
-                kind,
-                given,
-                cwd,
-                parents,
-            }
-        });
-        found.await.ok()
+    /// Reads what it is. Where that is not done in a moment, others do not wait for it: a workload may itself be who does
+    /// not answer.
+    async fn find(&self, slot: OwnedSemaphorePermit) -> Option<(Found, OwnedSemaphorePermit)> {
+        let mut slot = Some(slot);
+        let found = self
+            .execs
+            .processes
+            .identify(&self.executed, || drop(slot.take()));
+        let found = found.await;
+        let slot = match slot {
+            Some(slot) => slot,
+            None => Arc::clone(&self.execs.slots).acquire_owned().await.ok()?,
+        };
+        Some((found, slot))
     }
 
     fn gate(&self, found: &Found) -> Option<Gate> {
@@ -100,6 +100,10 @@ impl Run {
         (slot, ends): (OwnedSemaphorePermit, &mut oneshot::Receiver<End>),
     ) -> Option<Permit> {
         let executed = &*self.executed;
+        if found.unread {
+            let (pid, workload) = (executed.process.0, gate.workload());
+            tracing::error!(%workload, pid, "what is executed was not read in time, or too much of the workload waits for that");
+        }
         if !executed.held && !executed.killed && !executed.remembered {
             return match gate.observe(operation).await {
                 Ok(permit) => Some(permit),
@@ -110,6 +114,11 @@ impl Run {
             };
         }
         if executed.killed && !executed.remembered {
+            gate.refuse(operation, Reason::Overloaded).await;
+            return None;
+        }
+        if found.unread {
+            self.end();
             gate.refuse(operation, Reason::Overloaded).await;
             return None;
         }

@@ -17,6 +17,16 @@ pub struct FileId {
     pub size: u64,
     /// Change time since 1970.
     pub changed: Duration,
+    /// Somebody makes up its content, and all of the above but the device: it may claim to be any file. Nothing said of
+    /// it is remembered, and it is not opened.
+    pub made_up: bool,
+}
+
+impl FileId {
+    /// Bytes to be read of it.
+    pub(super) fn read_bytes(self) -> u64 {
+        if self.made_up { 0 } else { self.size }
+    }
 }
 
 /// A process has a new program.
@@ -148,6 +158,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
             let kept = rest.get(..usize::try_from(event.args_kept).ok()?)?;
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
             let has = |flag| event.flags & flag != 0;
+            let changed = Duration::new(event.ctime_s, event.ctime_ns.min(999_999_999));
             Some(Happened::Executed(Box::new(Executed {
                 tagged: CgroupId(event.tagged),
                 process,
@@ -160,7 +171,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
                     dev: event.dev,
                     ino: event.ino,
                     size: event.size,
-                    changed: Duration::new(event.ctime_s, event.ctime_ns.min(999_999_999)),
+                    changed,
+                    made_up: has(abi::MADE_UP),
                 },
                 name: OsString::from_vec(name.to_vec()),
                 args: arguments(kept),

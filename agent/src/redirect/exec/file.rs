@@ -1,4 +1,4 @@
-//! What an executed file is: its path, its content by SHA-256, and what it is told to run.
+//! What an executed file is: its path, and its content by SHA-256.
 //!
 //! Everything is read through the process itself (/proc/PID) or checked against what the kernel said of the file, so
 //! that another file of the same name is never taken for it.
@@ -6,57 +6,25 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::Read as _,
-    os::{
-        fd::AsRawFd as _,
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        statfs::{FUSE_SUPER_MAGIC, fstatfs},
-    },
+    fcntl::ResolveFlag,
+    sys::memfd::{MFdFlags, memfd_create},
 };
 
-use super::{
-    elf,
-    event::{Executed, FileId},
-};
+use super::{elf, event::FileId, places};
+use crate::redirect::sys::{self, process::Shown};
 
 /// Larger files are not hashed: what runs is known by its path only, which policy sees.
 const MOST: u64 = 4 << 30;
 /// A file that changed less than this before now may change again without another change time, where that has the
 /// kernel's tick only: what is known of it is not remembered.
 const SETTLED: Duration = Duration::from_secs(1);
-
-/// How a program comes to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// By itself.
-    Program,
-    /// A script: what runs is its interpreter.
-    Script,
-    /// By the dynamic loader, executed as a program.
-    Loader,
-}
-
-impl Kind {
-    /// The word in entries and policies.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Program => "program",
-            Self::Script => "script",
-            Self::Loader => "loader",
-        }
-    }
-}
 
 /// What is known of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,21 +46,14 @@ pub struct Program {
 /// Reads what an exec runs. Blocks for as long as hashing takes.
 pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
     let own = format!("/proc/{pid}/exe");
-    let opened = File::open(&own).ok().filter(|file| is(file, id));
+    let opened = places::at(&own).and_then(|place| open(&place, id, pid));
     let (file, path) = match opened {
         Some(file) => (Some(file), fs::read_link(&own).ok()),
         // It has ended, or executes something else by now.
-        None => {
-            let path = Path::new(name);
-            let file = path
-                .is_absolute()
-                .then(|| regular(File::open("/").ok()?, name))
-                .flatten();
-            match file.filter(|file| is(file, id)) {
-                Some(file) => (Some(file), Some(path.to_path_buf())),
-                None => (None, None),
-            }
-        }
+        None => match named(pid, id, name) {
+            Some(file) => (Some(file), Some(name.into())),
+            None => (None, None),
+        },
     };
     Program {
         host: file
@@ -106,30 +67,39 @@ pub(super) fn identify(pid: u32, id: FileId, name: &OsStr) -> Program {
     }
 }
 
+/// Opens the executed file by its name, where the agent has it there, too.
+fn named(pid: u32, id: FileId, name: &OsStr) -> Option<File> {
+    if !Path::new(name).is_absolute() {
+        return None;
+    }
+    let place = places::find(&places::at("/")?, name, ResolveFlag::empty()).ok()?;
+    open(&place, id, pid)
+}
+
+/// Opens what is at a place, where it is the executed file.
+fn open(place: &File, id: FileId, pid: u32) -> Option<File> {
+    let shown = sys::process::shown(place).ok()?;
+    let same = shown.regular && is_like(&shown, id) && is_on(place, &shown, id, pid);
+    same.then(|| places::reopen(place))?
+}
+
+/// What is known of an executed file without a read, and all that is known of one that is made up: its path, where the
+/// process still runs it.
+pub(super) fn unread(pid: u32, id: FileId) -> Program {
+    let own = format!("/proc/{pid}/exe");
+    let same = places::at(&own).is_some_and(|place| places::inode(&place) == Some(id.ino));
+    let path = same.then(|| fs::read_link(&own).ok()).flatten();
+    Program {
+        path: path.map(Arc::new),
+        memfd: in_memory(id.dev),
+        ..Program::default()
+    }
+}
+
 /// Whether a process runs what has the same path in its own view.
 pub(super) fn is_called(pid: u32, program: &Program) -> bool {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok();
     path.as_ref() == program.path.as_deref()
-}
-
-/// What an interpreter or a loader is given to run, where it is that; opened as the process would.
-pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
-    let pid = executed.process.0;
-    if program.loader {
-        let target = elf::loaded(&executed.args).map(OsStr::to_os_string);
-        return (
-            Kind::Loader,
-            target.map_or_else(Program::default, |t| as_process(pid, &t)),
-        );
-    }
-    let Some(script) = open_as(pid, &executed.name) else {
-        return (Kind::Program, Program::default());
-    };
-    // The same file: it runs by itself.
-    if is(&script, executed.file) || !is_script(&script) {
-        return (Kind::Program, Program::default());
-    }
-    (Kind::Script, of_file(&script, &executed.name))
 }
 
 /// Whether nobody changes a file so soon after its change that it would not show.
@@ -138,102 +108,34 @@ pub(super) fn settled(id: FileId) -> bool {
     now.checked_sub(id.changed).is_some_and(|age| age > SETTLED)
 }
 
-/// Whether it is the file that the kernel spoke of. Not by its device: some file systems show another one to stat(2).
-fn is(file: &File, id: FileId) -> bool {
-    file.metadata().is_ok_and(|m| {
-        let nanoseconds = u32::try_from(m.ctime_nsec()).unwrap_or_default();
-        let changed = u64::try_from(m.ctime()).map(|s| Duration::new(s, nanoseconds));
-        m.ino() == id.ino && m.size() == id.size && changed == Ok(id.changed)
-    })
+/// Whether what is shown is what the kernel spoke of, but for the device.
+pub(super) fn is_like(shown: &Shown, id: FileId) -> bool {
+    let (seconds, nanoseconds) = shown.changed;
+    let changed = u64::try_from(seconds).map(|s| Duration::new(s, nanoseconds.min(999_999_999)));
+    shown.ino == id.ino && shown.size == id.size && changed == Ok(id.changed)
+}
+
+/// Whether it is on the file system that the kernel spoke of. Some show another device than they have.
+pub(super) fn is_on(place: &File, shown: &Shown, id: FileId, pid: u32) -> bool {
+    shown.dev == id.dev || places::mount(place, pid).is_some_and(|mount| mount.device == id.dev)
 }
 
 /// Whether the host has this very file at `path`. What the host has is what its first process sees: this one may be in
-/// a mount namespace of its own.
-fn is_hosts(file: &File, path: &Path) -> bool {
+/// a mount namespace of its own. The way to a file that runs is one that the kernel knows.
+pub(super) fn is_hosts(file: &File, path: &Path) -> bool {
     let same = || {
-        let root = File::open("/proc/1/root").or_else(|_| File::open("/")).ok()?;
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let there = File::from(openat2(root, path, how).ok()?).metadata().ok()?;
-        let here = file.metadata().ok()?;
-        Some((there.dev(), there.ino()) == (here.dev(), here.ino()))
+        let root = places::at("/proc/1/root").or_else(|| places::at("/"))?;
+        let there = places::find(&root, path.as_os_str(), ResolveFlag::RESOLVE_NO_SYMLINKS).ok()?;
+        let (there, here) = (sys::process::shown(there).ok()?, sys::process::shown(file).ok()?);
+        Some((there.dev, there.ino) == (here.dev, here.ino))
     };
     path.is_absolute() && same() == Some(true)
 }
 
-fn as_process(pid: u32, name: &OsStr) -> Program {
-    open_as(pid, name).map_or_else(
-        || Program {
-            path: Some(Arc::new(name.into())),
-            ..Program::default()
-        },
-        |file| of_file(&file, name),
-    )
-}
-
-fn of_file(file: &File, name: &OsStr) -> Program {
-    let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let path = path.unwrap_or_else(|_| name.into());
-    Program {
-        host: is_hosts(file, &path),
-        path: Some(Arc::new(path)),
-        sha256: hash(file),
-        memfd: file.metadata().is_ok_and(|m| in_memory(kernel_device(m.dev()))),
-        loader: false,
-    }
-}
-
-/// Opens a file by the name that a process gave the kernel, in that process's root and directory.
-fn open_as(pid: u32, name: &OsStr) -> Option<File> {
-    let bytes = name.as_bytes();
-    // fexecve(3): the kernel names the descriptor.
-    if let Some(fd) = bytes.strip_prefix(b"/dev/fd/") {
-        let fd = std::str::from_utf8(fd).ok()?;
-        let (fd, below) = fd
-            .split_once('/')
-            .map_or((fd, None), |(fd, below)| (fd, Some(below)));
-        let fd: u32 = fd.parse().ok()?;
-        let opened = format!("/proc/{pid}/fd/{fd}");
-        return match below {
-            None => File::open(opened).ok().filter(is_regular),
-            Some(below) => regular(File::open(opened).ok()?, OsStr::new(below)),
-        };
-    }
-    let root = File::open(format!("/proc/{pid}/root")).ok()?;
-    if bytes.starts_with(b"/") {
-        return regular(root, name);
-    }
-    let mut path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    path.push(name);
-    regular(root, path.as_os_str())
-}
-
-/// Opens a regular file in a root, and nothing outside of it; never a device, and without waiting for a pipe.
-fn regular(root: File, name: &OsStr) -> Option<File> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    let place = openat2(root, name, how).ok()?;
-    let place = File::from(place);
-    if !is_regular(&place) {
-        return None;
-    }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()
-}
-
-fn is_regular(file: &File) -> bool {
-    file.metadata().is_ok_and(|m| m.is_file())
-}
-
-fn is_script(mut file: &File) -> bool {
-    let mut start = [0; 2];
-    file.read_exact(&mut start).is_ok() && start == *b"#!"
-}
-
-fn hash(file: &File) -> Option<Arc<str>> {
+/// SHA-256 of a file's content, hex; `None` where it is too large or cannot be read.
+pub(super) fn hash(file: &File) -> Option<Arc<str>> {
     use std::os::unix::fs::FileExt as _;
-    if file.metadata().ok()?.len() > MOST || fstatfs(file).ok()?.filesystem_type() == FUSE_SUPER_MAGIC {
+    if file.metadata().ok()?.len() > MOST {
         return None;
     }
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
@@ -254,7 +156,7 @@ fn hash(file: &File) -> Option<Arc<str>> {
 }
 
 /// Whether a device is the kernel's own file system for files in memory: the one that such a file of ours is on.
-fn in_memory(device: u32) -> bool {
+pub(super) fn in_memory(device: u32) -> bool {
     static DEVICES: std::sync::OnceLock<Vec<u32>> = std::sync::OnceLock::new();
     let devices = DEVICES.get_or_init(|| {
         [

@@ -6,10 +6,16 @@
 mod elf;
 mod event;
 mod file;
+mod files;
+mod given;
+mod places;
 mod processes;
+mod readers;
 mod table;
 
 pub use event::{Executed, FileId, Happened};
-pub use file::{Kind, Program};
+pub use file::Program;
+pub use files::Found;
+pub use given::Kind;
 pub(super) use processes::Maps;
 pub use processes::Processes;

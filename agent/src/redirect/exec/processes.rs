@@ -1,8 +1,7 @@
 //! The agent's side of the programs: reads what they tell, answers who a process is, and says what may run.
 
 use std::{
-    collections::{HashMap as StdMap, VecDeque},
-    ffi::OsStr,
+    collections::VecDeque,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -14,12 +13,14 @@ use portcullis_abi as abi;
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    event::{self, Executed, FileId, Happened},
-    file::{self, Kind, Program},
-    table::{Id, Table},
+    event::{self, Executed, Happened},
+    file::{self, Program},
+    files::{Files, Found},
+    readers::{Readers, Unread},
+    table::Table,
 };
 use crate::{
-    model::{Ancestor, Origin, Process},
+    model::{Origin, Process},
     redirect::{RedirectError, bpf::map_failed, process, sys},
 };
 
@@ -27,8 +28,10 @@ use crate::{
 const ANCESTORS: usize = 8;
 /// Events that are read and not taken yet; beyond them they stay where they are, and then the programs count the loss.
 const WAITING: usize = 16_384;
-/// Files that are remembered.
-const FILES: usize = 4096;
+/// How long anything is read for.
+const READING: Duration = Duration::from_secs(10);
+/// Bytes of an executed file that may take a second more.
+const SLOW: u64 = 64 << 20;
 
 /// The maps of the programs.
 pub(in crate::redirect) struct Maps {
@@ -45,7 +48,8 @@ pub struct Processes(Option<Arc<Shared>>);
 struct Shared {
     ready: AsyncFd<OwnedFd>,
     state: Mutex<State>,
-    files: Mutex<StdMap<FileId, Arc<Program>>>,
+    files: Arc<Files>,
+    readers: Readers,
 }
 
 struct State {
@@ -68,7 +72,8 @@ impl Processes {
                 waiting: VecDeque::new(),
                 generation,
             }),
-            files: Mutex::default(),
+            files: Arc::default(),
+            readers: Readers::new().map_err(RedirectError::Accept)?,
         })));
         processes.forget_verdicts();
         Ok(processes)
@@ -96,56 +101,65 @@ impl Processes {
         }
     }
 
-    /// Who connected, and what it comes from: known of a process that has gone, too, as far as the programs told.
-    ///
-    /// Blocks where the program has not been hashed yet.
-    #[must_use]
-    pub fn resolve(&self, origin: &Origin) -> Process {
+    /// Who connected, and what it comes from: known of a process that has gone, too, as far as the programs told. What of
+    /// it has not been read yet and cannot be read in time is left out.
+    pub async fn resolve(&self, origin: &Origin) -> Process {
         let mut found = process::resolve(origin);
         let Some(shared) = &self.0 else { return found };
         let id = (origin.pid, origin.start_ns);
-        let (file, ancestors) = {
+        let (all, size) = {
             let mut state = shared.state();
             // Whatever happened before the connect was told before it.
             state.pump();
-            let file = state.table.get(id).and_then(|node| node.file.clone());
-            (file, state.table.ancestors(id, ANCESTORS))
+            let own = state.table.get(id).cloned().unwrap_or_default();
+            let size = own.file.as_ref().map_or(0, |(file, _)| file.read_bytes());
+            let mut all = vec![(id, own)];
+            all.extend(state.table.ancestors(id, ANCESTORS));
+            (all, size)
         };
-        if let Some((file, name)) = file {
-            let program = shared.program(origin.pid, file, &name);
-            found.exe = found.exe.or_else(|| program.path.clone());
-            found.sha256.clone_from(&program.sha256);
-        }
-        found.parents = shared.describe(ancestors);
+        let mut described = if shared.files.know(&all) {
+            shared.files.describe_known(all)
+        } else {
+            let (files, known) = (Arc::clone(&shared.files), all.clone());
+            let read = move || files.describe(all);
+            let described = shared.readers.read(origin.tagged, within(size), || {}, read);
+            described.await.unwrap_or_else(|Unread| {
+                tracing::warn!(
+                    pid = origin.pid,
+                    "what the process of a connection runs was not read in time"
+                );
+                shared.files.describe_known(known)
+            })
+        };
+        let own = described.remove(0);
+        found.exe = found.exe.or(own.exe);
+        found.sha256 = own.sha256;
+        found.parents = described;
         found
     }
 
-    /// What a process comes from.
-    #[must_use]
-    pub fn parents(&self, of: &Executed) -> Vec<Ancestor> {
-        let Some(shared) = &self.0 else { return Vec::new() };
-        let ancestors = shared.state().table.ancestors(of.process, ANCESTORS);
-        shared.describe(ancestors)
-    }
-
-    /// What an exec runs, what that was given to run, and where. Blocks for as long as hashing takes.
-    #[must_use]
-    pub fn identify(&self, executed: &Executed) -> (Arc<Program>, Kind, Program, Option<std::path::PathBuf>) {
-        let pid = executed.process.0;
-        let program = match &self.0 {
-            Some(shared) => shared.program(pid, executed.file, &executed.name),
-            None => Arc::new(file::identify(pid, executed.file, &executed.name)),
+    /// What an exec runs, what that was given to run, and where. Takes as long as hashing does; `late` is called when that
+    /// is more than a moment. What takes too long is given up: nothing is known of it then.
+    pub async fn identify(&self, executed: &Executed, late: impl FnOnce()) -> Found {
+        let Some(shared) = &self.0 else {
+            return Files::default().unread(executed, Vec::new());
         };
-        let (kind, given) = file::given(executed, &program);
-        (program, kind, given, file::cwd(pid))
+        let ancestors = shared.state().table.ancestors(executed.process, ANCESTORS);
+        let files = Arc::clone(&shared.files);
+        let (looked, from) = (executed.clone(), ancestors.clone());
+        let read = move || files.look(&looked, from);
+        let within = within(executed.file.read_bytes());
+        let found = shared.readers.read(executed.tagged, within, late, read).await;
+        found.unwrap_or_else(|Unread| shared.files.unread(executed, ancestors))
     }
 
     /// Remembers in the kernel what was decided on a file, where that is the whole question. Not of files that have just
-    /// changed, that can be written while they run, or that could not be read.
+    /// changed, that can be written while they run, that are made up, or that could not be read.
     /// `under` is the generation in which it was asked, and how long the answer holds.
     pub fn remember(&self, executed: &Executed, program: &Program, allow: bool, under: (u32, Duration)) {
         let Some(shared) = &self.0 else { return };
-        if executed.writers || program.memfd || program.sha256.is_none() || !file::settled(executed.file) {
+        let lasts = !executed.writers && !executed.file.made_up && file::settled(executed.file);
+        if !lasts || program.memfd || program.sha256.is_none() {
             return;
         }
         let (generation, holds) = under;
@@ -251,44 +265,6 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn files(&self) -> MutexGuard<'_, StdMap<FileId, Arc<Program>>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A file, hashed once. What the host does not have at its path is another file's name elsewhere.
-    fn program(&self, pid: u32, id: FileId, name: &OsStr) -> Arc<Program> {
-        let known = self.files().get(&id).cloned();
-        if let Some(known) = known
-            && (known.host || file::is_called(pid, &known))
-        {
-            return known;
-        }
-        let program = Arc::new(file::identify(pid, id, name));
-        if program.sha256.is_some() && !program.memfd && file::settled(id) {
-            let mut files = self.files();
-            if files.len() >= FILES {
-                files.clear();
-            }
-            files.insert(id, Arc::clone(&program));
-        }
-        program
-    }
-
-    fn describe(&self, ancestors: Vec<(Id, super::table::Node)>) -> Vec<Ancestor> {
-        ancestors
-            .into_iter()
-            .map(|((pid, start_ns), node)| {
-                let program = node.file.map(|(id, name)| self.program(pid, id, &name));
-                Ancestor {
-                    pid,
-                    start_ns,
-                    exe: program.as_ref().and_then(|p| p.path.clone()),
-                    sha256: program.and_then(|p| p.sha256.clone()),
-                }
-            })
-            .collect()
-    }
 }
 
 impl State {
@@ -314,6 +290,13 @@ impl State {
             }
         }
     }
+}
+
+/// How long may be waited for a file of so many bytes to be read, and for what else comes with it.
+fn within(bytes: u64) -> Duration {
+    READING
+        .saturating_add(Duration::from_secs(bytes / SLOW))
+        .min(READING * 10)
 }
 
 fn signal(pid: u32, signal: Signal) -> bool {

@@ -57,3 +57,61 @@ pub(in crate::redirect) fn namespace(socket: impl AsFd) -> io::Result<OwnedFd> {
     // Safety: takes numbers.
     owned(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS) }.into())
 }
+
+/// Closes all descriptors of the calling thread but one. The thread must have a table of its own, in which nothing else
+/// counts on what is closed.
+pub(in crate::redirect) fn keep_only(kept: impl AsFd) -> io::Result<()> {
+    let kept = kept.as_fd().as_raw_fd().cast_unsigned();
+    for (first, last) in [(0, kept.checked_sub(1)), (kept.saturating_add(1), Some(u32::MAX))] {
+        let Some(last) = last else { continue };
+        // Safety: takes numbers; whose descriptors they are, the caller answers for.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// What is known of a file without a question to whoever serves it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::redirect) struct Shown {
+    /// The device, as the kernel has it inside.
+    pub dev: u32,
+    /// Inode number.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// When its inode changed last, seconds since 1970 and nanoseconds.
+    pub changed: (i64, u32),
+    /// Whether it is a regular file.
+    pub regular: bool,
+}
+
+/// statx(2) of an open file, with AT_STATX_DONT_SYNC.
+pub(in crate::redirect) fn shown(file: impl AsFd) -> io::Result<Shown> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let fd = file.as_fd().as_raw_fd();
+    // Safety: the name is empty, and there is room for the answer.
+    let done = unsafe {
+        libc::statx(
+            fd,
+            c"".as_ptr(),
+            flags,
+            libc::STATX_BASIC_STATS,
+            found.as_mut_ptr(),
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Safety: plain integers, zero before the kernel wrote them.
+    let found = unsafe { found.assume_init() };
+    Ok(Shown {
+        dev: (found.stx_dev_major << 20) | found.stx_dev_minor,
+        ino: found.stx_ino,
+        size: found.stx_size,
+        changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
+        regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+    })
+}

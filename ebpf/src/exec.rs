@@ -7,6 +7,7 @@
 //! A signal is always sent before the agent is told: otherwise its SIGCONT could come first.
 
 use aya_ebpf::{
+    EbpfContext,
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     helpers::{
         bpf_get_current_uid_gid,
@@ -16,7 +17,6 @@ use aya_ebpf::{
         },
     },
     macros::btf_map,
-    programs::RawTracePointContext,
 };
 use portcullis_abi::{
     ARGS, EVENT_BYTES, EXEC_AUDIT, EXEC_ENFORCE, EXEC_LOSS_KILLS, EXECUTED, EXITED, Event, ExecVerdict,
@@ -74,7 +74,7 @@ pub struct Record {
 
 /// A process was made by the caller.
 #[inline(always)]
-pub fn forked(ctx: &RawTracePointContext, child: u64, tagged: Tagged) {
+pub fn forked(ctx: &impl EbpfContext, child: u64, tagged: Tagged) {
     let Some(flags) = flags(tagged) else { return };
     let mut event = about(child, tagged, FORKED);
     event.parent = task::caller();
@@ -84,7 +84,7 @@ pub fn forked(ctx: &RawTracePointContext, child: u64, tagged: Tagged) {
 
 /// A process is another cgroup's. Where nobody hears of its end any more, that is the end of what its workload has of it.
 #[inline(always)]
-pub fn moved(ctx: &RawTracePointContext, task: u64, from: Tagged, to: Tagged) {
+pub fn moved(ctx: &impl EbpfContext, task: u64, from: Tagged, to: Tagged) {
     let (Some(before), None) = (flags(from), flags(to)) else {
         return;
     };
@@ -94,7 +94,7 @@ pub fn moved(ctx: &RawTracePointContext, task: u64, from: Tagged, to: Tagged) {
 
 /// A process has ended.
 #[inline(always)]
-pub fn exited(ctx: &RawTracePointContext, task: u64, tagged: Tagged) {
+pub fn exited(ctx: &impl EbpfContext, task: u64, tagged: Tagged) {
     let (Some(flags), Some(signal)) = (flags(tagged), member::<u64>(task, &kernel::TASK_SIGNAL)) else {
         return;
     };
@@ -122,21 +122,20 @@ pub fn is_held(process: u32) -> bool {
     HELD_PROCS.get_ptr(process).is_some()
 }
 
-/// A process has a new program. `task` is the caller.
+/// A process has a new program: its file, and the name it was executed by. `task` is the caller.
 #[inline(always)]
-pub fn executed(ctx: &RawTracePointContext, task: u64, bprm: u64, tagged: Tagged) {
+pub fn executed(ctx: &impl EbpfContext, task: u64, (executable, name): (u64, u64), tagged: Tagged) {
     let Some(flags) = flags(tagged) else { return };
     let Some(record) = SCRATCH.get_ptr_mut(0) else {
         return;
     };
     let record = unsafe { &mut *record };
     record.event = about(task, tagged, EXECUTED);
-    let known = file(bprm, &mut record.event);
+    let known = file(executable, &mut record.event);
     if !known {
         failed(ctx, Site::ExecFile);
     }
     record.event.flags |= judge(ctx, tagged, flags, known, &record.event);
-    let name: u64 = member(bprm, &kernel::BPRM_FILENAME).unwrap_or_default();
     let read =
         unsafe { bpf_probe_read_kernel_str((&raw mut record.name).cast(), NAME as u32, name as *const _) };
     if read < 0 {
@@ -164,7 +163,7 @@ pub fn is_woken() -> bool {
 /// `x86_fpu_regs_activated(fpu)`: the last that the kernel does before a thread that did not run is back in its program.
 /// Interrupts are off: the signal comes by one, which is there before the program's first instruction.
 #[inline(always)]
-pub fn resumed(ctx: &RawTracePointContext) {
+pub fn resumed(ctx: &impl EbpfContext) {
     if is_woken() {
         kill(ctx);
     }
@@ -172,7 +171,7 @@ pub fn resumed(ctx: &RawTracePointContext) {
 
 /// What becomes of an exec: the event's flags. The signal is on its way then.
 #[inline(always)]
-fn judge(ctx: &RawTracePointContext, tagged: Tagged, flags: u64, known: bool, event: &Event) -> u32 {
+fn judge(ctx: &impl EbpfContext, tagged: Tagged, flags: u64, known: bool, event: &Event) -> u32 {
     if flags & EXEC_ENFORCE == 0 {
         tagged::count(ctx, tagged, Outcome::ExecAllowed);
         return 0;
@@ -225,7 +224,7 @@ fn remembered(event: &Event) -> u32 {
 }
 
 #[inline(always)]
-fn kill(ctx: &RawTracePointContext) {
+fn kill(ctx: &impl EbpfContext) {
     if unsafe { bpf_send_signal(SIGKILL) } != 0 {
         failed(ctx, Site::ExecKill);
     }
@@ -262,12 +261,10 @@ fn about(task: u64, tagged: Tagged, kind: u32) -> Event {
 
 /// The executed file: of a script its interpreter, of `ld.so ./program` the loader.
 #[inline(always)]
-fn file(bprm: u64, event: &mut Event) -> bool {
+fn file(file: u64, event: &mut Event) -> bool {
     // Until it is known where it is.
     event.flags |= MADE_UP;
-    let Some(inode) =
-        member::<u64>(bprm, &kernel::BPRM_FILE).and_then(|file| member::<u64>(file, &kernel::FILE_INODE))
-    else {
+    let Some(inode) = member::<u64>(file, &kernel::FILE_INODE) else {
         return false;
     };
     let Some(sb) = member::<u64>(inode, &kernel::INODE_SB) else {
@@ -338,7 +335,7 @@ fn arguments(task: u64, record: &mut Record) -> u64 {
 
 /// Tells the agent of what nothing is killed for: the exec that comes of it will be.
 #[inline(always)]
-fn note(ctx: &RawTracePointContext, tagged: Tagged, flags: u64, event: &Event) {
+fn note(ctx: &impl EbpfContext, tagged: Tagged, flags: u64, event: &Event) {
     let event = core::ptr::from_ref(event).cast();
     let _sent = send(
         ctx,
@@ -351,7 +348,7 @@ fn note(ctx: &RawTracePointContext, tagged: Tagged, flags: u64, event: &Event) {
 
 /// Tells the agent. Where that cannot be, it is counted, and the caller ended where the workload's switches say so.
 #[inline(always)]
-fn send(ctx: &RawTracePointContext, tagged: Tagged, flags: u64, event: *const u8, size: u64) -> bool {
+fn send(ctx: &impl EbpfContext, tagged: Tagged, flags: u64, event: *const u8, size: u64) -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     if unsafe { bpf_ringbuf_output(ring, event.cast_mut().cast(), size, 0) } == 0 {
         return true;

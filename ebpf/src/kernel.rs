@@ -95,6 +95,8 @@ offsets! {
     XA_NODE_SHIFT,
     /// `xa_node.slots`
     XA_NODE_SLOTS,
+    /// `mm_struct.exe_file`
+    MM_EXE_FILE,
     /// `mm_struct.arg_start`
     MM_ARG_START,
     /// `mm_struct.arg_end`
@@ -123,6 +125,10 @@ offsets! {
     SB_MAGIC,
     /// `super_block.s_user_ns`
     SB_USER_NS,
+    /// `trace_event_raw_sched_process_fork.child_pid`
+    FORK_CHILD_PID,
+    /// `trace_event_raw_sched_process_exec.__data_loc_filename`
+    EXEC_FILENAME,
     /// `unix_sock.addr`
     UNIX_SOCK_ADDR,
     /// `unix_address.len`
@@ -279,12 +285,24 @@ pub fn climb(cgroup: u64, other: u64) -> Option<Above> {
     Some(above)
 }
 
-/// The task that `number` names in the calling task's pid namespace, as `find_task_by_vpid` finds it: the namespace's
-/// numbers are an xarray of `struct pid`.
+/// The task that `number` names in the calling task's pid namespace, as `find_task_by_vpid` finds it.
 #[inline(always)]
 pub fn task_of(number: u32) -> Option<u64> {
     let own = member::<u64>(current(), &TASK_THREAD_PID)?;
-    let level = u64::from(member::<u32>(own, &PID_LEVEL)? & 0x3f);
+    task_at(number, own, member::<u32>(own, &PID_LEVEL)?)
+}
+
+/// The same in the initial pid namespace.
+#[inline(always)]
+pub fn task_of_host(number: u32) -> Option<u64> {
+    task_at(number, member::<u64>(current(), &TASK_THREAD_PID)?, 0)
+}
+
+/// The task that `number` names in the pid namespace on a level of `own`: the namespace's numbers are an xarray of
+/// `struct pid`.
+#[inline(always)]
+fn task_at(number: u32, own: u64, level: u32) -> Option<u64> {
+    let level = u64::from(level & 0x3f);
     let namespace = read(own + u64::from(PID_NUMBERS.load()) + level * UPID.0 + UPID.1)?;
     let index = number.wrapping_sub(member::<u32>(namespace, &PID_NS_BASE)?);
     let mut entry = member::<u64>(namespace, &PID_NS_HEAD)?;

@@ -27,13 +27,15 @@ mod socket;
 mod syscalls;
 mod tagged;
 mod task;
+mod tracepoint;
 mod udp;
 mod unix;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops, tracepoint},
     programs::{
         LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+        TracePointContext,
     },
 };
 
@@ -142,20 +144,48 @@ pub fn task_moved(ctx: RawTracePointContext) -> i32 {
 /// Every new thread of the host, before it runs.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn task_forked(ctx: RawTracePointContext) -> i32 {
-    process::forked(&ctx);
+    process::forked(&ctx, ctx.arg(1));
     0
 }
 
 /// Every exec of the host: the old program is gone, no instruction of the new one has run.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn task_executed(ctx: RawTracePointContext) -> i32 {
-    process::executed(&ctx);
+    tracepoint::executed_raw(&ctx);
     0
 }
 
 /// Every thread of the host that ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn task_exited(ctx: RawTracePointContext) -> i32 {
+    process::exited(&ctx);
+    0
+}
+
+/// As `sys_enter`, where the kernel lets a program on the tracepoint itself be interrupted by another task.
+#[tracepoint(category = "raw_syscalls", name = "sys_enter")]
+pub fn steady_sys_enter(ctx: TracePointContext) -> u32 {
+    syscalls::entered(&ctx);
+    0
+}
+
+/// As `task_forked`, there.
+#[tracepoint(category = "sched", name = "sched_process_fork")]
+pub fn steady_task_forked(ctx: TracePointContext) -> u32 {
+    tracepoint::forked(&ctx);
+    0
+}
+
+/// As `task_executed`, there.
+#[tracepoint(category = "sched", name = "sched_process_exec")]
+pub fn steady_task_executed(ctx: TracePointContext) -> u32 {
+    tracepoint::executed(&ctx);
+    0
+}
+
+/// As `task_exited`, there.
+#[tracepoint(category = "sched", name = "sched_process_exit")]
+pub fn steady_task_exited(ctx: TracePointContext) -> u32 {
     process::exited(&ctx);
     0
 }

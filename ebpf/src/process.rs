@@ -7,7 +7,7 @@
 //! Each tracepoint has one program: what is the matter is found out here, `task` decides who gets away, and `exec` tells
 //! the agent and decides what runs. A process that cannot be remembered is ended: nobody would see it leave.
 
-use aya_ebpf::{btf_maps::HashMap, macros::btf_map, programs::RawTracePointContext};
+use aya_ebpf::{EbpfContext, btf_maps::HashMap, macros::btf_map};
 use portcullis_abi::{MAX_PROCESSES, Proc, Site};
 
 use crate::{
@@ -24,10 +24,9 @@ use crate::{
 #[btf_map]
 pub static PROCESSES: HashMap<u32, Proc, MAX_PROCESSES> = HashMap::new();
 
-/// `sched_process_fork(parent, child)`: a thread was made, and has not run yet. The caller is its maker.
+/// `sched_process_fork`: a thread was made, and has not run yet. The caller is its maker.
 #[inline(always)]
-pub fn forked(ctx: &RawTracePointContext) {
-    let child: u64 = ctx.arg(1);
+pub fn forked(ctx: &impl EbpfContext, child: u64) {
     let (Some(process), Some(thread)) = (kernel::tgid(child), kernel::tid(child)) else {
         return failed(ctx, Site::ForkTask);
     };
@@ -43,7 +42,7 @@ pub fn forked(ctx: &RawTracePointContext) {
 
 /// What a workload's process starts is the workload's.
 #[inline(always)]
-fn forked_within(ctx: &RawTracePointContext, child: (u64, u32), maker: Tagged) {
+fn forked_within(ctx: &impl EbpfContext, child: (u64, u32), maker: Tagged) {
     let above = match kernel::cgroup(child.0) {
         Some(cgroup) => kernel::climb(cgroup, maker.0),
         None => None,
@@ -65,7 +64,7 @@ fn forked_within(ctx: &RawTracePointContext, child: (u64, u32), maker: Tagged) {
 /// Whoever is no workload's has started a process: in its own cgroup, or in a workload's (CLONE_INTO_CGROUP), which is as
 /// good as moving it there.
 #[inline(always)]
-fn forked_outside(ctx: &RawTracePointContext, child: (u64, u32)) {
+fn forked_outside(ctx: &impl EbpfContext, child: (u64, u32)) {
     if !kernel::share_cgroups(child.0, kernel::current()) {
         let there = match kernel::cgroup(child.0) {
             Some(cgroup) => kernel::climb(cgroup, 0),
@@ -89,7 +88,7 @@ fn forked_outside(ctx: &RawTracePointContext, child: (u64, u32)) {
 
 /// A workload's process begins; false where it cannot be remembered, and is condemned.
 #[inline(always)]
-fn begin(ctx: &RawTracePointContext, child: (u64, u32), tagged: Tagged) -> bool {
+fn begin(ctx: &impl EbpfContext, child: (u64, u32), tagged: Tagged) -> bool {
     let known = remember(ctx, child, tagged);
     if known {
         exec::forked(ctx, child.0, tagged);
@@ -97,11 +96,11 @@ fn begin(ctx: &RawTracePointContext, child: (u64, u32), tagged: Tagged) -> bool 
     known
 }
 
-/// `sched_process_exec(task, old_pid, bprm)`: the caller has a new program. Where the program of the agent before has
+/// `sched_process_exec`: the caller has a new program, by its file and its name. Where the program of the agent before has
 /// seen it already, while both are attached, it is told no second time.
 #[inline(always)]
-pub fn executed(ctx: &RawTracePointContext) {
-    let (task, process) = (ctx.arg(0), task::caller());
+pub fn executed(ctx: &impl EbpfContext, file: u64, name: u64) {
+    let (task, process) = (kernel::current(), task::caller());
     let Some(tagged) = tagged::of_current() else {
         if tag_of(process) != 0 {
             forget(process);
@@ -116,13 +115,13 @@ pub fn executed(ctx: &RawTracePointContext) {
     if !remember(ctx, (task, process), tagged) {
         task::kill(ctx);
     }
-    exec::executed(ctx, task, ctx.arg(2), tagged);
+    exec::executed(ctx, task, (file, name), tagged);
 }
 
-/// `sched_process_exit(task)`: a process has ended when the last of its threads has; then all of them are counted off.
+/// `sched_process_exit`: a process has ended when the last of its threads has; then all of them are counted off.
 /// Two threads that end at once may both be the last: whoever takes the process out of the map tells.
 #[inline(always)]
-pub fn exited(ctx: &RawTracePointContext) {
+pub fn exited(ctx: &impl EbpfContext) {
     let process = task::caller();
     let tagged = Tagged(tag_of(process));
     if tagged.0 == 0 && !task::must_end(process) && !exec::is_held(process) {
@@ -134,7 +133,7 @@ pub fn exited(ctx: &RawTracePointContext) {
     task::ended(process);
     exec::ended(process);
     if tagged.0 != 0 && PROCESSES.remove(&process).is_ok() {
-        exec::exited(ctx, ctx.arg(0), tagged);
+        exec::exited(ctx, kernel::current(), tagged);
     }
 }
 
@@ -149,7 +148,7 @@ pub fn tag_of(process: u32) -> u64 {
 
 /// Writes what is known of a process; false, and it is ended at its next system call, where there are too many.
 #[inline(always)]
-pub fn remember(ctx: &RawTracePointContext, (task, process): (u64, u32), tagged: Tagged) -> bool {
+pub fn remember(ctx: &impl EbpfContext, (task, process): (u64, u32), tagged: Tagged) -> bool {
     let known = Proc {
         tagged: tagged.0,
         execs: kernel::member::<u32>(task, &TASK_SELF_EXEC_ID).unwrap_or_default(),

@@ -9,7 +9,7 @@
 //! x86-64, with its 32-bit and x32 kinds, which have numbers of their own. Where an LSM program answers a door, with
 //! EPERM, it is left to that.
 
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::EbpfContext;
 use portcullis_abi::{
     EXEC_ENFORCE, Outcome, Site,
     guard::{GUARD_HOST, flag},
@@ -113,12 +113,20 @@ fn is_listed(number: u32) -> bool {
     compat(number) != Call::None || native(number) != Call::None || number & X32 != 0
 }
 
-/// A call's first three arguments.
-struct Arguments([u64; 2]);
+/// A call's first two arguments.
+pub struct Arguments(pub [u64; 2]);
 
-/// `sys_enter(regs, id)`
+/// A tracepoint at which a system call is entered.
+pub trait Entering: EbpfContext {
+    /// The call's number.
+    fn number(&self) -> u32;
+    /// Its arguments; `None` where they cannot be read.
+    fn arguments(&self, is_compat: bool) -> Option<Arguments>;
+}
+
+/// A system call is entered.
 #[inline(always)]
-pub fn entered(ctx: &RawTracePointContext) -> i32 {
+pub fn entered(ctx: &impl Entering) -> i32 {
     if must_end() {
         task::kill(ctx);
         return 0;
@@ -126,7 +134,7 @@ pub fn entered(ctx: &RawTracePointContext) -> i32 {
     if kernel::TASK_STATUS.load() == 0 {
         return 0;
     }
-    let number = task::argument(ctx, 1) as u32;
+    let number = ctx.number();
     if !is_listed(number) {
         return 0;
     }
@@ -160,7 +168,7 @@ pub fn must_end() -> bool {
 }
 
 #[inline(always)]
-fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagged, number: u32) {
+fn decide(ctx: &impl Entering, call: Call, is_compat: bool, tagged: Tagged, number: u32) {
     let flags = maps::TAGGED
         .get_ptr(tagged.0)
         .map_or(0, |tag| unsafe { (*tag).flags });
@@ -184,7 +192,7 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
     if (flags | by_lsm) & door != 0 {
         return;
     }
-    let pass = match arguments(ctx, is_compat) {
+    let pass = match ctx.arguments(is_compat) {
         Some(arguments) => passes(call, &arguments, tagged, flags),
         None => {
             failed(ctx, Site::GuardArguments);
@@ -202,22 +210,6 @@ fn decide(ctx: &RawTracePointContext, call: Call, is_compat: bool, tagged: Tagge
             (0, number),
         );
     }
-}
-
-/// Offsets in `struct pt_regs` of x86-64: rdi and rsi; for a 32-bit call ebx and ecx.
-#[inline(always)]
-fn arguments(ctx: &RawTracePointContext, is_compat: bool) -> Option<Arguments> {
-    let registers = task::argument(ctx, 0);
-    let (first, second) = if is_compat { (40, 88) } else { (112, 104) };
-    let mut arguments = [
-        kernel::read(registers + first)?,
-        kernel::read(registers + second)?,
-    ];
-    if is_compat {
-        arguments[0] &= 0xffff_ffff;
-        arguments[1] &= 0xffff_ffff;
-    }
-    Some(Arguments(arguments))
 }
 
 #[inline(always)]

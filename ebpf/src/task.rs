@@ -6,6 +6,7 @@
 //! it only where the tag says so.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_send_signal},
     programs::RawTracePointContext,
 };
@@ -25,12 +26,6 @@ use crate::{
 const SIGKILL: u32 = 9;
 const BPF_ANY: u64 = 0;
 
-/// An argument of the tracepoint.
-#[inline(always)]
-pub fn argument(ctx: &RawTracePointContext, n: usize) -> u64 {
-    ctx.arg(n)
-}
-
 /// Thread group id of the calling task.
 #[inline(always)]
 pub fn caller() -> u32 {
@@ -39,7 +34,7 @@ pub fn caller() -> u32 {
 
 /// Ends the calling process: all of its threads, before any of them comes back from the kernel.
 #[inline(always)]
-pub fn kill(ctx: &RawTracePointContext) {
+pub fn kill(ctx: &impl EbpfContext) {
     if unsafe { bpf_send_signal(SIGKILL) } != 0 {
         failed(ctx, Site::GuardSignal);
     }
@@ -48,7 +43,7 @@ pub fn kill(ctx: &RawTracePointContext) {
 /// Tells the agent of `process`: whether there was room to.
 #[inline(always)]
 pub fn tell(
-    ctx: &RawTracePointContext,
+    ctx: &impl EbpfContext,
     tagged: Tagged,
     outcome: Outcome,
     process: (u64, u32),
@@ -75,7 +70,7 @@ pub fn tell(
 
 /// Sees to it that a process ends at its next system call.
 #[inline(always)]
-pub fn condemn(ctx: &RawTracePointContext, tgid: u32, tagged: Tagged) {
+pub fn condemn(ctx: &impl EbpfContext, tgid: u32, tagged: Tagged) {
     if maps::CONDEMNED.get_ptr(tgid).is_some() {
         return;
     }
@@ -88,7 +83,7 @@ pub fn condemn(ctx: &RawTracePointContext, tgid: u32, tagged: Tagged) {
 
 /// Ends the caller, and the process that it has just made.
 #[inline(always)]
-pub fn refuse(ctx: &RawTracePointContext, process: u32, tagged: Tagged) {
+pub fn refuse(ctx: &impl EbpfContext, process: u32, tagged: Tagged) {
     kill(ctx);
     condemn(ctx, process, tagged);
 }
@@ -116,7 +111,7 @@ pub fn ended(process: u32) {
 /// `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`: a task, or its whole process, is in another cgroup now.
 #[inline(always)]
 pub fn moved(ctx: &RawTracePointContext) -> i32 {
-    let (cgroup, task) = (argument(ctx, 0), argument(ctx, 2));
+    let (cgroup, task): (u64, u64) = (ctx.arg(0), ctx.arg(2));
     let Some(process) = kernel::tgid(task) else {
         failed(ctx, Site::GuardTask);
         return 0;
@@ -162,7 +157,7 @@ pub fn moved(ctx: &RawTracePointContext) -> i32 {
 /// A process came from outside. The sockets that it has brought meet no hook of the workload, so the agent looks at them;
 /// where it cannot be told, the process ends.
 #[inline(always)]
-pub fn arrived(ctx: &RawTracePointContext, process: (u64, u32), tagged: Tagged) {
+pub fn arrived(ctx: &impl EbpfContext, process: (u64, u32), tagged: Tagged) {
     tagged::count(ctx, tagged, Outcome::ProcessArrived);
     if !tell(ctx, tagged, Outcome::ProcessArrived, process, (0, 0)) {
         condemn(ctx, process.1, tagged);
@@ -171,13 +166,13 @@ pub fn arrived(ctx: &RawTracePointContext, process: (u64, u32), tagged: Tagged) 
 
 /// What cannot be remembered is condemned.
 #[inline(always)]
-fn remember(ctx: &RawTracePointContext, process: (u64, u32), nearest: u64) {
+fn remember(ctx: &impl EbpfContext, process: (u64, u32), nearest: u64) {
     let _condemned = process::remember(ctx, process, Tagged(nearest));
 }
 
 /// A process is no longer below its tag.
 #[inline(always)]
-fn left(ctx: &RawTracePointContext, process: (u64, u32), from: Tagged, about: (u64, u64)) {
+fn left(ctx: &impl EbpfContext, process: (u64, u32), from: Tagged, about: (u64, u64)) {
     let mover = caller();
     let own = mover == process.1 || process::tag_of(mover) == from.0;
     if own {
@@ -198,7 +193,7 @@ fn left(ctx: &RawTracePointContext, process: (u64, u32), from: Tagged, about: (u
 /// Whether what a workload's process starts may be: not where it was started in another cgroup (CLONE_INTO_CGROUP), then
 /// both end. So do two processes that would share descriptors: one could go on with what the other was killed for.
 #[inline(always)]
-pub fn may_start(ctx: &RawTracePointContext, child: (u64, u32), maker: Tagged, above: Above) -> bool {
+pub fn may_start(ctx: &impl EbpfContext, child: (u64, u32), maker: Tagged, above: Above) -> bool {
     let shares = match (kernel::files(kernel::current()), kernel::files(child.0)) {
         (Some(one), Some(other)) => one == other,
         _ => true,

@@ -79,6 +79,16 @@ pub enum RedirectError {
         /// Why.
         source: io::Error,
     },
+    /// A tracepoint cannot be had as a perf event.
+    #[error(
+        "tracepoint {event}: {source}; from Linux 6.19 on the guard needs perf events, and tracefs mounted on /sys/kernel/tracing"
+    )]
+    Tracepoint {
+        /// Its name.
+        event: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// The directory for pins is on another kind of file system.
     #[error("{0} is not on a bpf file system (redirect.pin_dir)")]
     NotBpffs(PathBuf),
@@ -153,6 +163,7 @@ impl RedirectError {
             | Self::Map { .. }
             | Self::Missing(_)
             | Self::Pin { .. }
+            | Self::Tracepoint { .. }
             | Self::NotBpffs(_)
             | Self::Newer(_)
             | Self::Pattern { .. }

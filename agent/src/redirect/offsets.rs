@@ -46,6 +46,7 @@ const OFFSETS: &[(&str, Member)] = &[
     ("PID_NS_BASE", &[("pid_namespace", "idr"), ("idr", "idr_base")]),
     ("XA_NODE_SHIFT", &[("xa_node", "shift")]),
     ("XA_NODE_SLOTS", &[("xa_node", "slots")]),
+    ("MM_EXE_FILE", &[("mm_struct", "exe_file")]),
     ("MM_ARG_START", &[("mm_struct", "arg_start")]),
     ("MM_ARG_END", &[("mm_struct", "arg_end")]),
     ("BPRM_FILENAME", &[("linux_binprm", "filename")]),
@@ -71,6 +72,14 @@ const CTIME: [(&str, Option<u32>); 3] = [
 /// What a kernel may keep elsewhere: a namespace's cookie, without which its first socket tells of it; and what is needed
 /// of UNIX sockets where they have no hooks of their own, which one that has them in a module does not tell.
 const OPTIONAL: &[(&str, Member)] = &[
+    (
+        "FORK_CHILD_PID",
+        &[("trace_event_raw_sched_process_fork", "child_pid")],
+    ),
+    (
+        "EXEC_FILENAME",
+        &[("trace_event_raw_sched_process_exec", "__data_loc_filename")],
+    ),
     ("NET_COOKIE", &[("net", "net_cookie")]),
     ("UNIX_SOCK_ADDR", &[("unix_sock", "addr")]),
     ("UNIX_ADDRESS_LEN", &[("unix_address", "len")]),

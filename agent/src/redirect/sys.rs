@@ -3,6 +3,7 @@
 
 pub(super) mod load;
 pub(super) mod peer;
+pub(super) mod perf;
 pub(super) mod process;
 
 use std::{

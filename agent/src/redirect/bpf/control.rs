@@ -206,6 +206,15 @@ impl Control {
         self.state().let_calls()
     }
 
+    /// How often programs on tracepoints did not run although they should have, by name; all zero on a healthy host.
+    #[must_use]
+    pub fn missed(&self) -> Vec<(&'static str, u64)> {
+        let state = self.state();
+        let all = TRACEPOINTS.iter().chain([&CALLS]).chain(guard::HELD);
+        all.map(|(program, _)| (*program, guard::missed(&state.ebpf, program)))
+            .collect()
+    }
+
     /// Datagrams to the resolver that were not answered.
     #[must_use]
     pub fn unanswered(&self) -> Unanswered {
@@ -532,7 +541,10 @@ impl State {
 
     /// Whether it is this agent's program that has the id.
     fn is_loaded(&self, program: &str, id: u32) -> bool {
-        let loaded = self.ebpf.program(program).and_then(|program| program.info().ok());
+        let loaded = self
+            .ebpf
+            .program(guard::in_object(program))
+            .and_then(|program| program.info().ok());
         loaded.is_some_and(|info| info.id() == id) || self.guard.is_loaded(program, id)
     }
 }

@@ -98,10 +98,12 @@ fn open(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
     Ok(loader.load(OBJECT).map_err(Box::new)?)
 }
 
-/// Loads the object and every program that has to be there, with maps shared through `pins` if given.
+/// Loads the object and every program that has to be there (without pins, also those for other kernels), with maps shared through `pins` if given.
 pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, RedirectError> {
     let mut ebpf = open(pins, logging)?;
-    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !guard::loads(name)) {
+    let all = pins.is_none();
+    let wanted = |name: &str| !guard::loads(name) && (all || !guard::is_for_others(name));
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| wanted(name)) {
         load_program(program).map_err(|error| RedirectError::program(name, &error))?;
     }
     Ok(ebpf)
@@ -129,6 +131,7 @@ fn load_once(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
+        Program::TracePoint(program) => program.load(),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
     }
 }
@@ -176,7 +179,7 @@ pub fn try_each() -> Result<Vec<Tried>, RedirectError> {
     let mut all: Vec<Tried> = needed
         .map(|(name, program)| Tried {
             program: name.to_owned(),
-            optional: false,
+            optional: guard::is_for_others(name),
             refused: load_program(program)
                 .err()
                 .map(|error| match RedirectError::program(name, &error) {
@@ -218,6 +221,7 @@ fn kind(program: &Program) -> &'static str {
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
         Program::RawTracePoint(_) => "raw_tracepoint",
+        Program::TracePoint(_) => "tracepoint",
         _ => "other",
     }
 }

@@ -5,8 +5,8 @@ use std::{fs::File, io, os::fd::AsFd as _, path::Path};
 use portcullis_abi::guard::flag;
 
 use super::{
-    Guard,
-    hooks::{Attach, HOOKS},
+    Guard, are_interrupted,
+    hooks::{Attach, HOOKS, LSM_WAY as LSM},
     load::Loaded,
     tracepoints::replace,
 };
@@ -108,7 +108,9 @@ impl Guard {
             }
             attached.is_ok()
         });
-        let is_there = |program: &str| optional.iter().any(|one| one.name() == program);
+        // In front of a function a program may be interrupted, and does not run for others meanwhile.
+        let answers = |one: &Loaded| one.way == LSM || !are_interrupted();
+        let is_there = |program: &str| optional.iter().any(|one| one.name() == program && answers(one));
         let answered = DOORS.into_iter().filter(|door| {
             HOOKS
                 .iter()

@@ -17,6 +17,9 @@ const UNIX_SENDMSG: u32 = 50;
 /// The list of the host's security modules; "bpf" is among them where LSM programs are asked.
 const MODULES: &str = "/sys/kernel/security/lsm";
 
+/// As an LSM program, whose runs nothing else stands in the way of.
+pub(super) const LSM_WAY: &str = "lsm";
+
 /// Where a program sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attach {
@@ -115,7 +118,7 @@ impl Hook {
             .is_ok_and(|modules| modules.trim().split(',').any(|module| module == "bpf"));
         if asked && let Some(function) = btf.function(&format!("bpf_lsm_{}", self.function)) {
             ways.push(Way {
-                name: "lsm",
+                name: LSM_WAY,
                 kind: LSM,
                 attach_type: LSM_MAC,
                 function,

@@ -21,6 +21,8 @@ use aya::{
 };
 use portcullis_abi::{EXEC_ENFORCE, Proc, guard as abi};
 
+#[cfg(feature = "testing")]
+pub use self::tracepoints::testing;
 pub use self::{
     events::{GuardEvents, outcome},
     listen::{UnixListeners, UnixRedirect, UnixRedirector},
@@ -29,7 +31,7 @@ pub use self::{
 };
 pub(super) use self::{
     load::Loaded,
-    tracepoints::{HELD, attach, describe},
+    tracepoints::{HELD, are_interrupted, attach, describe, in_object, is_for_others, missed},
 };
 use super::{RedirectError, bpf::map_failed, btf::Btf};
 use crate::model::CgroupId;

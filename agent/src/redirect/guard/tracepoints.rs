@@ -1,13 +1,40 @@
-//! The programs on raw tracepoints, each attached once for the host.
+//! The programs on tracepoints, each attached once for the host.
+//!
+//! They are on raw tracepoints, which run them with preemption off, until Linux 7.0: from then on a task that is interrupted
+//! within one blinds it on its CPU for as long as it waits. There, and from 6.19 on to be sure, those that can be
+//! interrupted are on perf events of the same tracepoints (`ebpf/src/tracepoint.rs`).
 
-use std::{fs, io, os::fd::OwnedFd, path::Path};
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::LazyLock,
+};
 
 use aya::{
     Ebpf,
     programs::{Program, ProgramError, RawTracePoint, links::FdLink},
 };
+use nix::sys::utsname::uname;
 
-use crate::redirect::{RedirectError, bpf::open_link};
+use crate::redirect::{RedirectError, bpf::open_link, sys};
+
+/// `BPF_PERF_EVENT`
+const PERF_EVENT: u32 = 41;
+/// The first version of Linux that may interrupt programs on raw tracepoints.
+const INTERRUPTS: (u32, u32) = (6, 19);
+/// Programs on raw tracepoints that are run with preemption on there; in their places, and where those sit. All others of
+/// this kind are run with interrupts off.
+const STEADY: &[(&str, &str, &str)] = &[
+    ("sys_enter", "steady_sys_enter", "raw_syscalls/sys_enter"),
+    ("task_forked", "steady_task_forked", "sched/sched_process_fork"),
+    (
+        "task_executed",
+        "steady_task_executed",
+        "sched/sched_process_exec",
+    ),
+    ("task_exited", "steady_task_exited", "sched/sched_process_exit"),
+];
 
 /// The programs that follow processes, and their tracepoints. What tells of processes comes before what asks.
 pub const TRACEPOINTS: &[(&str, &str)] = &[
@@ -27,6 +54,54 @@ pub(in crate::redirect) const HELD: &[(&str, &str)] = &[
     ("held_runs", "x86_fpu_regs_activated"),
 ];
 
+/// Whether this kernel may interrupt programs on raw tracepoints, and in front of functions.
+pub(in crate::redirect) fn are_interrupted() -> bool {
+    static ARE: LazyLock<bool> = LazyLock::new(|| {
+        let release = uname().map(|host| host.release().to_string_lossy().into_owned());
+        // What cannot be told is taken for one that does: that is right everywhere.
+        version(&release.unwrap_or_default()).is_none_or(|version| version >= INTERRUPTS)
+    });
+    #[cfg(feature = "testing")]
+    if testing::FORCED.load(std::sync::atomic::Ordering::Relaxed) {
+        return true;
+    }
+    *ARE
+}
+
+/// For tests of what other kernels have.
+#[cfg(feature = "testing")]
+pub mod testing {
+    use std::sync::atomic::AtomicBool;
+
+    /// This process takes its kernel for one that interrupts programs.
+    pub static FORCED: AtomicBool = AtomicBool::new(false);
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The program that does on this kernel what the one of this name does, and the perf event that it sits on.
+fn steady(name: &str) -> Option<(&'static str, &'static str)> {
+    let found = STEADY.iter().find(|(raw, ..)| *raw == name);
+    let found = found.filter(|_| are_interrupted())?;
+    Some((found.1, found.2))
+}
+
+/// The name, in the object, of the program that does on this kernel what the one of this name does.
+pub(in crate::redirect) fn in_object(name: &str) -> &str {
+    steady(name).map_or(name, |(steady, _)| steady)
+}
+
+/// Whether a program of the object is for other kernels than this one.
+pub(in crate::redirect) fn is_for_others(program: &str) -> bool {
+    let pair = STEADY
+        .iter()
+        .find(|(raw, steady, _)| [*raw, *steady].contains(&program));
+    pair.is_some_and(|(raw, ..)| in_object(raw) != program)
+}
+
 /// Puts a program on its tracepoint, by a link pinned at `pin`: returns the link of the program that was there, which goes
 /// on until that is dropped.
 ///
@@ -40,12 +115,39 @@ pub(in crate::redirect) fn attach(
 ) -> Result<Option<OwnedFd>, RedirectError> {
     let refused = |error: ProgramError| RedirectError::program(name, &error);
     let before = open_link(pin)?.map(|(link, _)| link);
+    if let Some((steady, event)) = steady(name) {
+        let program = ebpf.program(steady).ok_or(RedirectError::Missing(name))?;
+        let program = program.fd().map_err(refused)?.as_fd();
+        let told = |error: io::Error| RedirectError::Tracepoint { event, source: error };
+        let event = sys::perf::tracepoint(event).map_err(told)?;
+        let link = sys::load::link_create(program, event.as_fd(), PERF_EVENT).map_err(told)?;
+        replace(pin, |at| sys::load::obj_pin(link.as_fd(), at))?;
+        return Ok(before);
+    }
     let program = ebpf.program_mut(name).ok_or(RedirectError::Missing(name))?;
     let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
     let link = program.attach(tracepoint).map_err(refused)?;
     let link = FdLink::from(program.take_link(link).map_err(refused)?);
     replace(pin, |at| link.pin(at).map(drop).map_err(io::Error::other))?;
     Ok(before)
+}
+
+/// How often a program did not run because another task was interrupted within it, or within a change of a map, on the
+/// same CPU: what came by was not seen.
+pub(in crate::redirect) fn missed(ebpf: &Ebpf, name: &str) -> u64 {
+    let program = ebpf.program(in_object(name));
+    let info = program.and_then(|program| {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&program.fd().ok()?.as_fd());
+        fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
+    });
+    info.as_deref().map_or(0, misses)
+}
+
+fn misses(info: &str) -> u64 {
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The link's id and its program's, both 0 where it is not there, and whether it is the loaded program's.
@@ -55,7 +157,7 @@ pub(in crate::redirect) fn describe(
     pin: &Path,
 ) -> Result<(u32, u32, bool), RedirectError> {
     let found = open_link(pin)?.map(|(_, info)| info);
-    let own = ebpf.program(program).map(Program::info);
+    let own = ebpf.program(in_object(program)).map(Program::info);
     let own = own.and_then(Result::ok).map(|info| info.id());
     let (link, id) = found.map_or((0, 0), |info| (info.id, info.program));
     Ok((link, id, found.is_some() && own == Some(id)))
@@ -77,4 +179,23 @@ pub(super) fn replace(
     let _absent = fs::remove_file(&name);
     pin_link(Path::new(&name)).map_err(failed)?;
     fs::rename(&name, pin).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(version("6.18.5-cloud-amd64"), Some((6, 18)));
+        assert_eq!(version("7.3+unreleased"), Some((7, 3)));
+        assert_eq!(version("linux"), None);
+        assert!(version("6.9.0") < Some(INTERRUPTS) && version("10.0.1") > Some(INTERRUPTS));
+    }
+
+    #[test]
+    fn what_did_not_run_is_told_by_the_kernel() {
+        assert_eq!(misses("prog_type:\t17\nrun_cnt:\t4\nrecursion_misses:\t12\n"), 12);
+        assert_eq!(misses("prog_type:\t17\n"), 0);
+    }
 }

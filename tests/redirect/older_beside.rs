@@ -16,24 +16,29 @@ use crate::{
 
 /// Makes what it is told, says which process has it, and that it lives when it is asked.
 const BESIDE: &str = "
-import ctypes, mmap, os, socket, struct, sys, threading
+import ctypes, os, socket, struct, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)
 def call(*a):
     r = libc.syscall(*a)
     if r < 0: raise OSError(ctypes.get_errno(), str(a))
     return r
+libc.mmap.restype = ctypes.c_void_p
+def memory(flags, fd=-1): return libc.mmap(None, ctypes.c_size_t(4096), 3, flags, fd, ctypes.c_long(0))
 def ring(flags=0):
     p = ctypes.create_string_buffer(120)
     struct.pack_into('<II', p, 8, flags, 10000)
+    # IORING_SETUP_NO_MMAP: in memory that is its own
+    if flags & 0x4000:
+        struct.pack_into('<Q', p, 72, memory(0x22))
+        struct.pack_into('<Q', p, 112, memory(0x22))
     return call(425, 4, p)
 def perf():
     p = ctypes.create_string_buffer(128)
     struct.pack_into('<IIQ', p, 0, 1, 128, 0)
     return call(298, p, 0, -1, -1, 8)
-def polled():
-    global memory
-    r = ring(2)
-    memory = mmap.mmap(r, 4096)
+def mapped(flags):
+    r = ring(flags)
+    memory(1, r)
     return r
 def registered(flags=0):
     s = socket.create_connection(('127.0.0.1', int(sys.argv[2])))
@@ -57,7 +62,7 @@ def bpf():
 def tun():
     import fcntl
     fd = os.open('/dev/net/tun', os.O_RDWR)
-    fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', b'held0', 0x1001))
+    fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', b'held%d', 0x1001))
 def sandboxed():
     if libc.unshare(0x50000000): raise OSError(ctypes.get_errno(), 'unshare')
     tun()
@@ -85,9 +90,10 @@ def thread(make):
 kinds = {
     'ring': ring,
     'ring of a thread': lambda: thread(ring),
-    'polled ring': polled,
-    'mapped ring': lambda: os.close(polled()),
-    'polling thread': lambda: thread(lambda: ring(2)),
+    'polled ring': lambda: mapped(2),
+    'mapped ring': lambda: os.close(mapped(0)),
+    # IORING_SETUP_REGISTERED_FD_ONLY: without a descriptor
+    'hidden ring': lambda: ring(0xc002),
     'registered': registered,
     'inherited': inherited,
     'perf': perf,
@@ -116,7 +122,7 @@ const MADE: &[(&str, Option<&str>)] = &[
     ("ring of a thread", Some("io_uring")),
     ("polled ring", Some("io_uring")),
     ("mapped ring", Some("io_uring")),
-    ("polling thread", Some("io_uring")),
+    ("hidden ring", Some("io_uring")),
     ("perf", Some("perf_event")),
     ("userfaultfd", Some("userfaultfd")),
     ("seccomp", Some("seccomp notify")),

@@ -212,7 +212,7 @@ impl Owner {
         self.parent.is_some_and(same) && closed_on_exec(&info(place, fd))
     }
 
-    /// Rings that are mapped, whether or not a descriptor is left of them. `known` are those that may be.
+    /// Rings that are mapped and of which no descriptor is left. `known` are those that have one.
     pub(super) fn mapped(&self, known: &BTreeSet<u64>) -> Vec<Thing> {
         let all = mapped(self.pid);
         if all.is_empty() {
@@ -269,8 +269,8 @@ pub(super) fn has_in_flight(info: &str) -> bool {
     field(info, "scm_fds:").is_some_and(|count| count > 0)
 }
 
-/// The inode of a ring that is allowed.
-pub(super) fn allowed_ring(place: &Path, fd: RawFd, link: &str) -> Option<u64> {
+/// The inode of a ring, if it is one.
+pub(super) fn ring_inode(place: &Path, fd: RawFd, link: &str) -> Option<u64> {
     (link == RING).then(|| field(&info(place, fd), "ino:"))?
 }
 

@@ -135,13 +135,13 @@ impl Process {
             parent: parent(pid),
             flags: wanted.flags,
         };
-        // The rings that it has, and may have.
+        // The rings of which it has a descriptor, which says more.
         let mut rings = BTreeSet::new();
         match process.read(&owner, wanted, &mut rings, namespaces) {
             Err(error) if !is_gone(&error) => process.unread = Some(error.to_string()),
             _ => {}
         }
-        process.look_at_threads(&owner, wanted, namespaces);
+        process.look_at_threads(&owner, wanted, &mut rings, namespaces);
         process.beside.extend(owner.mapped(&rings));
         Some(process)
     }
@@ -174,10 +174,8 @@ impl Process {
                 let inode = match link {
                     Link::Socket(inode) => inode,
                     Link::Other(link) => {
-                        match owner.thing(&place, fd, &link) {
-                            Some(thing) => self.beside.push(thing),
-                            None => rings.extend(beside::allowed_ring(&place, fd, &link)),
-                        }
+                        self.beside.extend(owner.thing(&place, fd, &link));
+                        rings.extend(beside::ring_inode(&place, fd, &link));
                         continue;
                     }
                 };
@@ -211,7 +209,13 @@ impl Process {
 
     /// A thread may have descriptors of its own (unshare(2), CLONE_FILES), which cannot be had from outside; or be the
     /// kernel's.
-    fn look_at_threads(&mut self, owner: &Owner, wanted: Wanted, namespaces: &mut Namespaces) {
+    fn look_at_threads(
+        &mut self,
+        owner: &Owner,
+        wanted: Wanted,
+        rings: &mut BTreeSet<u64>,
+        namespaces: &mut Namespaces,
+    ) {
         let known: BTreeSet<u64> = self.sockets.iter().map(|held| held.inode).collect();
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid));
         let ids = tasks.into_iter().flatten().filter_map(Result::ok);
@@ -233,6 +237,7 @@ impl Process {
                     Link::Socket(inode) => inode,
                     Link::Other(link) => {
                         self.beside.extend(owner.thing(place, fd, &link));
+                        rings.extend(beside::ring_inode(place, fd, &link));
                         continue;
                     }
                 };

@@ -1,5 +1,11 @@
-//! Sockets older than a tag, and those that a process brings along: dealt with when a cgroup is tagged and whenever the
-//! kernel tells that a process came in, put on record, and told in `status` and to whoever tags.
+//! Sockets older than a tag, and those that a process brings along, and what else gets around the hooks: dealt with when a
+//! cgroup is tagged and whenever the kernel tells that a process came in, put on record, and told in `status` and to whoever
+//! tags.
+//!
+//! A descriptor that is in flight between UNIX sockets is nobody's at a look. It is not taken to see what it is of: to close
+//! it again might wait for whoever serves its file system. Whose socket has one waiting, at a first look or when he came in,
+//! is looked at again until it is received, and is ended when that takes [`PASSING`]. What is sent to him later by somebody
+//! outside is not looked for here: a UNIX connection to outside is what the guard decides.
 //!
 //! Between the move of a process and the agent's look it can use what it has brought: some milliseconds on a host that is
 //! not busy (`tests/redirect/older.rs` prints them). While no agent runs it is until one does, for what the kernel tells

@@ -24,7 +24,8 @@ impl Control {
 
     /// Destroys what is older than a new tag, and ends processes as `brought` says; nothing where the tag is not new.
     ///
-    /// Blocks for some milliseconds for each hundred processes, longer where sockets are found that were made outside.
+    /// Blocks for some milliseconds for each hundred processes and for each hundred threads of the host, longer where sockets
+    /// are found that were made outside.
     ///
     /// # Errors
     /// When it is not tagged. What the kernel cannot do is told of in the answer, and is still to be done.

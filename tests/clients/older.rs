@@ -180,3 +180,62 @@ fn they_are_dead_on_record_and_told_of() {
         Ok(())
     });
 }
+
+/// Event, workload, pid, by whom, and to which cgroup.
+fn left(site: &Site<'_>) -> Result<Vec<Vec<String>>> {
+    Reader::open(&site.daemon.ledger())?.rows(
+        "SELECT json_extract(body, '$.event'), json_extract(body, '$.workload'), json_extract(body, '$.detail.pid'), \
+         json_extract(body, '$.detail.by_pid'), json_extract(body, '$.detail.to_cgroup_id') \
+         FROM entry WHERE json_extract(body, '$.detail.outcome') = 'escape_moved'",
+    )
+}
+
+#[test]
+fn what_is_let_go_on_and_who_leaves_is_on_record() {
+    with_site("older-left", |site| {
+        let config = std::fs::read_to_string(site.daemon.config())?;
+        let guarded = config.replacen("exec = ", "guard = { brought = \"allow\" }\nexec = ", 1);
+        ensure!(guarded != config);
+        std::fs::write(site.daemon.config(), guarded)?;
+        site.daemon.stop()?;
+        site.daemon.launch()?;
+        let mut server = Talking::new(site.world.upstream("python3"), SERVER)?;
+        ensure!(server.line()? == "listening");
+        let (cgroup, outside) = (site.cgroup().below("let")?, site.cgroup().below("outside")?);
+        let path = format!("{}/let", site.cgroup().name());
+        let said = site.daemon.cli(&["tag", path.as_str(), "--workload", WORKLOAD])?;
+        ensure!(said.code == 0, "{said:?}");
+        let mut brought = Talking::new(site.world.host("python3"), CLIENT)?;
+        ensure!(brought.line()? == "ready" && server.line()? == "before");
+        let pid = brought.0.id().to_string();
+        std::fs::write(cgroup.join("cgroup.procs"), &pid)?;
+        wait_until("it is on record", DEADLINE, || {
+            recorded(site).is_ok_and(|all| !all.is_empty())
+        })?;
+        let all = recorded(site)?;
+        // No list was asked to end it: whom it is connected to is not told.
+        ensure!(all[0][..2] == [pid.clone(), "sockets_left".into()], "{all:?}");
+        ensure!(brought.ask("more")? == "sent" && server.line()? == "more");
+        let found = status(site)?;
+        let tags = found["tags"].as_array().context("tags")?;
+        let tag = tags.iter().find(|tag| tag["cgroup"] == path.as_str());
+        let older = &tag.context("tagged")?["older"];
+        let counts = ["destroyed", "left", "ended"].map(|name| older[name].as_u64());
+        ensure!(counts == [Some(0), Some(1), Some(0)], "{older}");
+        let text = site.daemon.cli(&["status"])?.out;
+        let told = format!("process {pid} (python3): tcp made outside, left: ");
+        ensure!(text.contains(&told), "{text}");
+
+        // Somebody moves it out.
+        std::fs::write(outside.join("cgroup.procs"), &pid)?;
+        wait_until("that it left is on record", DEADLINE, || {
+            left(site).is_ok_and(|all| !all.is_empty())
+        })?;
+        let to = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&outside)?).to_string();
+        let by = std::process::id().to_string();
+        let all = left(site)?;
+        ensure!(all == [["escaped", WORKLOAD, &pid, &by, &to]], "{all:?}");
+        ensure!(brought.ask("outside")? == "sent" && server.line()? == "outside");
+        Ok(())
+    });
+}

@@ -4,10 +4,16 @@ use std::{fs, path::Path, process::Command};
 
 use e2e::container::Bundle;
 use nix::sched::{CloneFlags, setns};
-use portcullis::redirect::{BpfRedirector, Control, Redirector as _, bpf::Outcome};
+use portcullis::redirect::{
+    BpfRedirector, Control, Redirector as _,
+    bpf::{MAX_NAMESPACES_EACH, Outcome},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::guard::{Cgroup, DEADLINE, Netns, Pins, Workload, ask, count, healthy, ip, isolated, next, until};
+use crate::{
+    guard::{Cgroup, DEADLINE, Netns, Pins, Workload, ask, count, healthy, ip, isolated, next, until},
+    older_rig::Python,
+};
 
 /// A listener in a named namespace.
 fn listener_in(netns: &Netns, address: &'static str) -> std::net::TcpListener {
@@ -210,6 +216,55 @@ fn a_container_is_redirected() {
         let done = done.await.unwrap();
         assert!(done.status.success(), "{done:?}");
         assert_eq!(String::from_utf8_lossy(&done.stdout), "masked");
+        healthy(&control);
+    });
+}
+
+/// Children, each in a network namespace of its own, and with a socket there.
+const CROWD: &str = "
+import ctypes, os, signal, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+open(sys.argv[1] + '/cgroup.procs', 'w').write('0')
+libc.prctl(1, 9)
+for _ in range(int(sys.argv[2])):
+    if not os.fork():
+        libc.prctl(1, 9)
+        if libc.unshare(0x40000000): sys.exit(1)
+        s = socket.socket()
+        while True: signal.pause()
+print('ready', flush=True)
+signal.pause()
+";
+
+/// One workload makes as many as it can, and another one's first is served all the same.
+#[test]
+fn a_workload_has_no_more_than_its_share() {
+    isolated(|| async {
+        const MORE: usize = 8;
+        let (pins, hostile, other) = (Pins::new(), Cgroup::new(), Cgroup::new());
+        let (mut agent, control) = pins.start();
+        let id = control.tag(&hostile.0).unwrap();
+        control.tag(&other.0).unwrap();
+        let crowd = (MAX_NAMESPACES_EACH + MORE).to_string();
+        let mut crowd = Python::new(CROWD, &[hostile.0.to_str().unwrap(), &crowd]);
+        assert_eq!(crowd.line(), "ready");
+        let refused = || control.namespaces_refused();
+        until("all of them are seen", || refused() == [(id, MORE as u64)]).await;
+        assert_eq!(control.namespaces().len(), MAX_NAMESPACES_EACH);
+        let workload = Workload::by(&other.0, "unshare -n sh -c 'ip link set lo up; exec \"$0\"'");
+        until("another one's is prepared", || {
+            control.namespaces().len() == MAX_NAMESPACES_EACH + 1
+        })
+        .await;
+        let (workload, answer) = ask(workload, "tcp 203.0.113.9:80").await;
+        assert!(answer.starts_with("ok"), "{answer}");
+        assert_eq!(next(&mut agent).await.origin.pid, workload.pid());
+        // What has gone makes room for what comes.
+        drop(crowd);
+        until("the share is free again", || {
+            refused().is_empty() && control.namespaces().len() == 1
+        })
+        .await;
         healthy(&control);
     });
 }

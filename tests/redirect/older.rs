@@ -3,66 +3,21 @@
 //! Servers are on loopback, where the guard under the hooks lets packets pass: what keeps bytes from them is that the
 //! connection is destroyed.
 
-use std::{
-    collections::BTreeSet,
-    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
-    net::{TcpListener, TcpStream, UdpSocket},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::{collections::BTreeSet, io::ErrorKind, net::UdpSocket, path::Path, time::Instant};
 
-use portcullis::{
-    config::Brought,
-    redirect::{Outcome, older::Settled},
-};
+use portcullis::{config::Brought, redirect::Outcome};
 use portcullis_abi::{Tag, guard::flag};
 
-use crate::guard::{Cgroup, DEADLINE, Pins, Workload, count, healthy, isolated, next};
-
-/// A server, and the workload's connection to it that works.
-struct Connected(TcpStream, String);
-
-impl Connected {
-    fn new(workload: &mut Workload, at: &str) -> Self {
-        let server = TcpListener::bind(at).unwrap();
-        let address = server.local_addr().unwrap().to_string();
-        let answer = workload.ask(&format!("tcp {address}"));
-        assert!(answer.starts_with("ok"), "{answer}");
-        let (mut peer, _) = server.accept().unwrap();
-        assert_eq!(workload.ask("say before"), "ok");
-        peer.set_read_timeout(Some(DEADLINE)).unwrap();
-        peer.read_exact(&mut [0; 6]).unwrap();
-        Self(peer, address)
-    }
-
-    /// No byte comes any more, and the peer was told.
-    fn ends_dead(mut self) {
-        let end = self.0.read(&mut [0; 64]).unwrap_err();
-        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
-    }
-
-    fn lives(&mut self, workload: &mut Workload) {
-        assert_eq!(workload.ask("say after"), "ok");
-        self.0.read_exact(&mut [0; 5]).unwrap();
-    }
-}
-
-fn only(processes: &[Settled]) -> &Settled {
-    let [one] = processes else { panic!("{processes:?}") };
-    one
-}
-
-fn nobody() -> BTreeSet<u32> {
-    BTreeSet::new()
-}
+use crate::{
+    guard::{Cgroup, DEADLINE, Workload, count, healthy, isolated, next, uplink},
+    older_rig::{Connected, Python, Rig, only},
+};
 
 #[test]
 fn what_was_made_inside_is_destroyed_at_a_first_tag() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (mut agent, control) = pins.start();
-        let mut workloads: Vec<Workload> = (0..3).map(|_| Workload::new(&cgroup.0)).collect();
+        let mut rig = Rig::new();
+        let mut workloads: Vec<Workload> = (0..3).map(|_| Workload::new(&rig.cgroup.0)).collect();
         let v4 = Connected::new(&mut workloads[0], "127.0.0.1:0");
         let v6 = Connected::new(&mut workloads[1], "[::1]:0");
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -74,15 +29,15 @@ fn what_was_made_inside_is_destroyed_at_a_first_tag() {
         let mut other = Workload::outside();
         let mut free = Connected::new(&mut other, "127.0.0.1:0");
 
-        let id = control.tag(&cgroup.0).unwrap();
-        assert!(control.is_new(id));
+        let id = rig.control.tag(&rig.cgroup.0).unwrap();
+        assert!(rig.control.is_new(id));
         let began = Instant::now();
-        let looked = control.settle_older(id, Brought::End).unwrap();
+        let looked = rig.control.settle_older(id, Brought::End).unwrap();
         println!(
             "three sockets of three processes were destroyed in {:?}",
             began.elapsed()
         );
-        assert!(!control.is_new(id) && looked.passing.is_empty());
+        assert!(!rig.control.is_new(id) && looked.passing.is_empty());
         let pids: Vec<u32> = looked.processes.iter().map(|settled| settled.pid).collect();
         let mut expected: Vec<u32> = workloads.iter().map(Workload::pid).collect();
         expected.sort_unstable();
@@ -115,29 +70,27 @@ fn what_was_made_inside_is_destroyed_at_a_first_tag() {
         let answer = workloads[0].ask("tcp 203.0.113.9:80");
         assert!(answer.starts_with("ok 203.0.113.9:80"), "{answer}");
         assert_eq!(
-            next(&mut agent).await.original_dst.0.to_string(),
+            next(&mut rig.agent).await.original_dst.0.to_string(),
             "203.0.113.9:80"
         );
-        healthy(&control);
+        healthy(&rig.control);
     });
 }
 
 #[test]
 fn what_listens_stays_where_it_might_be_bound() {
     isolated(|| async {
-        crate::guard::uplink();
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
+        uplink();
+        let rig = Rig::new();
         let mut listening: Vec<(&str, Workload)> = ["127.0.0.1:7001", "0.0.0.0:7002", "192.0.2.1:7003"]
             .into_iter()
             .map(|at| {
-                let mut workload = Workload::new(&cgroup.0);
+                let mut workload = Workload::new(&rig.cgroup.0);
                 assert_eq!(workload.ask(&format!("listen {at}")), "ok");
                 (at, workload)
             })
             .collect();
-        let id = control.tag(&cgroup.0).unwrap();
-        let looked = control.settle_older(id, Brought::End).unwrap();
+        let (_, looked) = rig.tag();
         let settled = only(&looked.processes);
         assert_eq!(
             (settled.pid, settled.destroyed, settled.ended),
@@ -152,26 +105,19 @@ fn what_listens_stays_where_it_might_be_bound() {
             };
             assert_eq!(workload.ask("accept"), wanted, "{at}");
         }
-        healthy(&control);
+        healthy(&rig.control);
     });
 }
 
 #[test]
 fn who_brings_a_connection_is_ended_and_it_is_dead() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let id = control.tag(&cgroup.0).unwrap();
-        control.settle_older(id, Brought::End).unwrap();
-        let mut events = control.guard_events().unwrap().unwrap();
+        let (rig, id) = Rig::tagged();
+        let mut events = rig.control.guard_events().unwrap().unwrap();
         for at in ["127.0.0.1:0", "[::1]:0"] {
             let mut workload = Workload::outside();
             let connected = Connected::new(&mut workload, at);
-            assert!(
-                workload
-                    .ask(&format!("join {}", cgroup.0.display()))
-                    .starts_with("ok")
-            );
+            assert!(workload.ask(&rig.join()).starts_with("ok"));
             let event = tokio::time::timeout(DEADLINE, events.next())
                 .await
                 .unwrap()
@@ -182,7 +128,7 @@ fn who_brings_a_connection_is_ended_and_it_is_dead() {
             );
             assert_eq!((event.tagged, event.pid), (id.0, workload.pid()));
             let began = Instant::now();
-            let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+            let looked = rig.arrived(id, Brought::End);
             println!("from the kernel's word to the end: {:?}", began.elapsed());
             let settled = only(&looked.processes);
             assert_eq!(
@@ -194,34 +140,31 @@ fn who_brings_a_connection_is_ended_and_it_is_dead() {
             // Ended: it says nothing any more.
             assert_eq!(workload.answer(), "");
         }
-        assert_eq!(count(&control, id, Outcome::ProcessArrived), 2);
-        healthy(&control);
+        assert_eq!(count(&rig.control, id, Outcome::ProcessArrived), 2);
+        healthy(&rig.control);
     });
 }
 
 #[test]
 fn what_is_brought_is_reset_or_let_as_configured() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (mut agent, control) = pins.start();
-        let id = control.tag(&cgroup.0).unwrap();
-        control.settle_older(id, Brought::End).unwrap();
+        let (mut rig, id) = Rig::tagged();
         let mut workload = Workload::outside();
         let mut connected = Connected::new(&mut workload, "127.0.0.1:0");
-        workload.ask(&format!("join {}", cgroup.0.display()));
-        let looked = control.settle_arrivals(id, Brought::Allow, &nobody()).unwrap();
+        workload.ask(&rig.join());
+        let looked = rig.arrived(id, Brought::Allow);
         let settled = only(&looked.processes);
         assert_eq!((settled.destroyed, settled.left, settled.ended), (0, 1, false));
         connected.lives(&mut workload);
-        let looked = control.settle_arrivals(id, Brought::Reset, &nobody()).unwrap();
+        let looked = rig.arrived(id, Brought::Reset);
         let settled = only(&looked.processes);
         assert_eq!((settled.destroyed, settled.left, settled.ended), (1, 0, false));
         assert_eq!(workload.ask("say after"), "err ECONNABORTED");
         connected.ends_dead();
         let answer = workload.ask("tcp 203.0.113.9:80");
         assert!(answer.starts_with("ok"), "{answer}");
-        next(&mut agent).await;
-        healthy(&control);
+        next(&mut rig.agent).await;
+        healthy(&rig.control);
     });
 }
 
@@ -229,24 +172,21 @@ fn what_is_brought_is_reset_or_let_as_configured() {
 #[test]
 fn a_socket_that_was_never_used_is_told_from_one_made_inside() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (mut agent, control) = pins.start();
-        let id = control.tag(&cgroup.0).unwrap();
-        control.settle_older(id, Brought::End).unwrap();
-        let join = format!("join {}", cgroup.0.display());
+        let (mut rig, id) = Rig::tagged();
+        let join = rig.join();
         let mut inside = Workload::outside();
         inside.ask(&join);
         assert_eq!(inside.ask("tcp-keep"), "ok");
-        let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+        let looked = rig.arrived(id, Brought::End);
         assert_eq!(looked.processes, []);
         // It has not been changed by being looked at.
         assert_eq!(inside.ask("tcp-kept 203.0.113.9:80"), "ok");
-        next(&mut agent).await;
+        next(&mut rig.agent).await;
 
         let mut brought = Workload::outside();
         assert_eq!(brought.ask("tcp-keep"), "ok");
         brought.ask(&join);
-        let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+        let looked = rig.arrived(id, Brought::End);
         let settled = only(&looked.processes);
         assert_eq!(
             (settled.pid, settled.left, settled.ended),
@@ -254,22 +194,20 @@ fn a_socket_that_was_never_used_is_told_from_one_made_inside() {
         );
         assert_eq!(brought.answer(), "");
         assert!(inside.ask("tcp-keep").starts_with("ok"), "it goes on");
-        healthy(&control);
+        healthy(&rig.control);
     });
 }
 
 #[test]
 fn another_network_namespace_is_looked_into() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let mut workload = Workload::new(&cgroup.0);
+        let rig = Rig::new();
+        let mut workload = Workload::new(&rig.cgroup.0);
         assert!(workload.ask("unshare").starts_with("ok"));
         assert_eq!(workload.ask("listen 127.0.0.1:7000"), "ok");
         assert!(workload.ask("tcp 127.0.0.1:7000").starts_with("ok"));
         assert_eq!(workload.ask("say before"), "ok");
-        let id = control.tag(&cgroup.0).unwrap();
-        let looked = control.settle_older(id, Brought::End).unwrap();
+        let (id, looked) = rig.tag();
         // The client, and what waits to be accepted, which no process has. Whichever is first resets the other.
         let own = looked
             .processes
@@ -285,22 +223,26 @@ fn another_network_namespace_is_looked_into() {
         let mut brought = Workload::outside();
         assert!(brought.ask("unshare").starts_with("ok"));
         assert_eq!(brought.ask("listen 127.0.0.1:7000"), "ok");
-        brought.ask(&format!("join {}", cgroup.0.display()));
-        let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+        brought.ask(&rig.join());
+        let looked = rig.arrived(id, Brought::End);
         let settled = only(&looked.processes);
         assert_eq!(
             (settled.pid, settled.destroyed, settled.ended),
             (brought.pid(), 1, true)
         );
-        healthy(&control);
+        healthy(&rig.control);
     });
 }
 
 #[test]
 fn what_was_redirected_goes_on_through_tags_and_restarts() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (mut agent, control) = pins.start();
+        let Rig {
+            mut agent,
+            control,
+            cgroup,
+            pins,
+        } = Rig::new();
         let mut early = Workload::new(&cgroup.0);
         let older = Connected::new(&mut early, "127.0.0.1:0");
         let id = control.tag(&cgroup.0).unwrap();
@@ -341,42 +283,6 @@ fn what_was_redirected_goes_on_through_tags_and_restarts() {
     });
 }
 
-/// A python process, which says a line when it is ready.
-struct Python(Child, BufReader<std::process::ChildStdout>);
-
-impl Python {
-    fn new(script: &str, cgroup: &Path) -> Self {
-        let mut child = Command::new("python3")
-            .args(["-c", script])
-            .arg(cgroup)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self(child, stdout)
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn go_on(&mut self) {
-        self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        // Whatever it has started ends with its input.
-        drop(self.0.stdin.take());
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
-}
-
 /// Its child has its listener until it executes, as a service's process has those of the service manager.
 const FORK: &str = "
 import os, socket, sys
@@ -395,29 +301,24 @@ print('parent', flush=True)
 #[test]
 fn who_is_about_to_execute_is_waited_for_and_what_is_shared_is_left() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let id = control.tag(&cgroup.0).unwrap();
-        control.settle_older(id, Brought::End).unwrap();
-        let mut python = Python::new(FORK, &cgroup.0);
+        let (rig, id) = Rig::tagged();
+        let mut python = Python::new(FORK, &[&rig.cgroup.0]);
         let pid: u32 = python.line().parse().unwrap();
-        let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+        let looked = rig.arrived(id, Brought::End);
         assert_eq!(
             (looked.processes.len(), &looked.passing),
             (0, &BTreeSet::from([pid]))
         );
         python.go_on();
         assert_eq!(python.line(), "executed");
-        let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+        let looked = rig.arrived(id, Brought::End);
         assert_eq!((looked.processes.len(), looked.passing.len()), (0, 0));
         python.go_on();
         assert_eq!(python.line(), "ended");
 
-        let mut python = Python::new(FORK, &cgroup.0);
+        let mut python = Python::new(FORK, &[&rig.cgroup.0]);
         let pid: u32 = python.line().parse().unwrap();
-        let looked = control
-            .settle_arrivals(id, Brought::End, &BTreeSet::from([pid]))
-            .unwrap();
+        let looked = rig.late(id, &[pid]);
         let settled = only(&looked.processes);
         assert_eq!(
             (settled.pid, settled.destroyed, settled.left, settled.ended),
@@ -425,7 +326,7 @@ fn who_is_about_to_execute_is_waited_for_and_what_is_shared_is_left() {
         );
         // The listener is the parent's as well, and still listens.
         assert_eq!(python.line(), "parent");
-        healthy(&control);
+        healthy(&rig.control);
     });
 }
 
@@ -441,27 +342,25 @@ print('alive', flush=True)
 #[test]
 fn a_socket_that_no_hook_sees_ends_who_has_it() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let mut early = Python::new(PACKET, &cgroup.0);
+        let rig = Rig::new();
+        let mut early = Python::new(PACKET, &[&rig.cgroup.0]);
         assert_eq!(early.line(), "ready");
-        let id = control.tag(&cgroup.0).unwrap();
-        let looked = control.settle_older(id, Brought::End).unwrap();
+        let (id, looked) = rig.tag();
         let settled = only(&looked.processes);
-        assert_eq!((settled.pid, settled.ended), (early.0.id(), true));
+        assert_eq!((settled.pid, settled.ended), (early.pid(), true));
         assert_eq!(settled.sockets[0].kind, "packet");
         assert_eq!(early.line(), "");
         let flags = Tag {
             flags: flag::FAMILIES,
         };
-        control.tag_as(&cgroup.0, flags).unwrap();
-        let mut late = Python::new(PACKET, &cgroup.0);
+        rig.control.tag_as(&rig.cgroup.0, flags).unwrap();
+        let mut late = Python::new(PACKET, &[&rig.cgroup.0]);
         assert_eq!(late.line(), "ready");
-        let looked = control.settle_arrivals(id, Brought::End, &nobody()).unwrap();
+        let looked = rig.arrived(id, Brought::End);
         assert_eq!(looked.processes, []);
         late.go_on();
         assert_eq!(late.line(), "alive");
-        healthy(&control);
+        healthy(&rig.control);
     });
 }
 
@@ -469,11 +368,10 @@ fn a_socket_that_no_hook_sees_ends_who_has_it() {
 #[test]
 fn who_is_started_in_the_cgroup_from_outside_has_come_in() {
     isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let id = control.tag(&cgroup.0).unwrap();
-        let mut events = control.guard_events().unwrap().unwrap();
-        let into = cgroup.0.to_str().unwrap();
+        let rig = Rig::new();
+        let id = rig.control.tag(&rig.cgroup.0).unwrap();
+        let mut events = rig.control.guard_events().unwrap().unwrap();
+        let into = rig.cgroup.0.to_str().unwrap();
         let started = crate::escapes::attempt(Path::new(""), &["clone-into", into]);
         assert!(
             matches!(&started, crate::escapes::Attempt::Said(said) if said.contains("child runs")),
@@ -488,10 +386,10 @@ fn who_is_started_in_the_cgroup_from_outside_has_come_in() {
             Some(Outcome::ProcessArrived)
         );
         assert_eq!(
-            (event.tagged, count(&control, id, Outcome::ProcessArrived)),
+            (event.tagged, count(&rig.control, id, Outcome::ProcessArrived)),
             (id.0, 1)
         );
         assert_ne!(event.pid, event.by);
-        healthy(&control);
+        healthy(&rig.control);
     });
 }

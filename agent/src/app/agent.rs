@@ -483,6 +483,7 @@ impl Agent {
         status.problems.extend(self.reconciler.problems());
         status.problems.extend(selftesting::problems(&self.selftest));
         status.problems.extend(self.older.problems());
+        status.problems.extend(self.crowded());
         status
     }
 

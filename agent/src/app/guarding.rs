@@ -124,7 +124,7 @@ pub(super) async fn follow(agent: Arc<Agent>) {
             continue;
         };
         if outcome == Outcome::ProcessArrived {
-            agent.older.arrived(CgroupId(event.tagged)).await;
+            agent.older.arrived(CgroupId(event.tagged), event.pid).await;
             continue;
         }
         let workload = agent.front.workloads.get(CgroupId(event.tagged));

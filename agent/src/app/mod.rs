@@ -5,6 +5,7 @@ mod approving;
 pub mod control;
 mod core;
 mod credentials;
+mod crowding;
 mod events;
 mod execs;
 mod exempting;
@@ -119,6 +120,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     agent.follow(events);
     // When every tag has its workload, as below.
     tokio::spawn(guarding::follow(Arc::clone(&agent)));
+    tokio::spawn(crowding::follow(Arc::clone(&agent)));
     // When every tag has its workload: of another one nobody could say what its programs may do.
     let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();

@@ -1,5 +1,11 @@
-//! Sockets older than a tag, and those that a process brings along: dealt with when a cgroup is tagged and whenever the
-//! kernel tells that a process came in, put on record, and told in `status` and to whoever tags.
+//! Sockets older than a tag, and those that a process brings along, and what else gets around the hooks: dealt with when a
+//! cgroup is tagged and whenever the kernel tells that a process came in, put on record, and told in `status` and to whoever
+//! tags.
+//!
+//! A descriptor that is in flight between UNIX sockets is nobody's at a look. It is not taken to see what it is of: to close
+//! it again might wait for whoever serves its file system. Whose socket has one waiting, at a first look or when he came in,
+//! is looked at again until it is received, and is ended when that takes [`PASSING`]. What is sent to him later by somebody
+//! outside is not looked for here: a UNIX connection to outside is what the guard decides.
 //!
 //! Between the move of a process and the agent's look it can use what it has brought: some milliseconds on a host that is
 //! not busy (`tests/redirect/older.rs` prints them). While no agent runs it is until one does, for what the kernel tells
@@ -19,12 +25,12 @@ use super::agent::Agent;
 use crate::{
     config::Brought,
     model::{CgroupId, WorkloadName},
-    redirect::older::{Looked, Settled},
+    redirect::older::{Looked, Settled, Who},
 };
 
 /// Arrivals that wait for a look; beyond them the kernel's buffer holds the rest.
 const WAITING: usize = 256;
-/// How long somebody may be between a fork and an exec, with sockets that are not his.
+/// How long somebody may be between a fork and an exec, with sockets that are not his; or not receive what he was sent.
 const PASSING: Duration = Duration::from_secs(10);
 /// How soon he is looked at again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -49,8 +55,8 @@ pub struct OlderStatus {
 /// What is known, by tag.
 pub(super) struct Older {
     seen: Mutex<BTreeMap<CgroupId, OlderStatus>>,
-    arrived: mpsc::Sender<CgroupId>,
-    arrivals: Mutex<Option<mpsc::Receiver<CgroupId>>>,
+    arrived: mpsc::Sender<(CgroupId, u32)>,
+    arrivals: Mutex<Option<mpsc::Receiver<(CgroupId, u32)>>>,
 }
 
 impl Default for Older {
@@ -78,8 +84,8 @@ impl Older {
     }
 
     /// A process came in: it is looked at soon.
-    pub(super) async fn arrived(&self, id: CgroupId) {
-        let _stopping = self.arrived.send(id).await;
+    pub(super) async fn arrived(&self, id: CgroupId, pid: u32) {
+        let _stopping = self.arrived.send((id, pid)).await;
     }
 
     fn add(&self, id: CgroupId, settled: &Settled) {
@@ -143,18 +149,18 @@ impl Agent {
     pub(super) async fn settle_older(&self, id: CgroupId, workload: &WorkloadName) {
         let (control, brought) = (self.control.clone(), self.brought(workload));
         let looked = tokio::task::spawn_blocking(move || control.settle_older(id, brought)).await;
-        if !self.settled(id, workload, "tag", looked).await.is_empty() {
-            self.older.arrived(id).await;
+        for pid in self.settled(id, workload, "tag", looked).await {
+            self.older.arrived(id, pid).await;
         }
     }
 
     /// Deals with what came in: the processes to be looked at again.
-    async fn settle_arrivals(&self, id: CgroupId, late: BTreeSet<u32>) -> BTreeSet<u32> {
+    async fn settle_arrivals(&self, id: CgroupId, who: Who) -> BTreeSet<u32> {
         let Some(tag) = self.front.workloads.get(id) else {
             return BTreeSet::new();
         };
         let (control, brought) = (self.control.clone(), self.brought(&tag));
-        let looked = tokio::task::spawn_blocking(move || control.settle_arrivals(id, brought, &late)).await;
+        let looked = tokio::task::spawn_blocking(move || control.settle_arrivals(id, brought, &who)).await;
         self.settled(id, &tag, "arrival", looked).await
     }
 
@@ -220,23 +226,30 @@ pub(super) async fn follow(agent: Arc<Agent>) {
     let Some(mut arrivals) = arrivals else { return };
     let mut passing: BTreeMap<(CgroupId, u32), Instant> = BTreeMap::new();
     loop {
-        let mut ids: BTreeSet<CgroupId> = passing.keys().map(|(id, _)| *id).collect();
+        let mut came: BTreeMap<CgroupId, BTreeSet<u32>> = BTreeMap::new();
         tokio::select! {
             arrived = arrivals.recv() => match arrived {
-                Some(id) => drop(ids.insert(id)),
+                Some((id, pid)) => drop(came.entry(id).or_default().insert(pid)),
                 None => return,
             },
             () = tokio::time::sleep(AGAIN), if !passing.is_empty() => {}
         }
-        while let Ok(id) = arrivals.try_recv() {
-            ids.insert(id);
+        while let Ok((id, pid)) = arrivals.try_recv() {
+            came.entry(id).or_default().insert(pid);
+        }
+        for (id, pid) in passing.keys() {
+            came.entry(*id).or_default().insert(*pid);
         }
         let began = Instant::now();
-        for id in ids {
+        for (id, came) in came {
             let own = passing.iter().filter(|((of, _), _)| *of == id);
             let late = own.filter(|(_, since)| since.elapsed() >= PASSING);
             let late: BTreeSet<u32> = late.map(|((_, pid), _)| *pid).collect();
-            let again = agent.settle_arrivals(id, late.clone()).await;
+            let who = Who {
+                came,
+                late: late.clone(),
+            };
+            let again = agent.settle_arrivals(id, who).await;
             passing.retain(|(of, pid), _| *of != id || again.contains(pid) && !late.contains(pid));
             for pid in again.difference(&late) {
                 passing.entry((id, *pid)).or_insert_with(Instant::now);

@@ -164,10 +164,13 @@ pub(super) fn older(s: &OlderStatus) -> Vec<String> {
                 .filter(|_| to.is_none())
                 .map(|at| format!(" at {at}"));
             let left = socket.left.as_ref().map(|why| format!(", left: {why}"));
+            let made = match socket.made.as_str() {
+                "unknown" => String::new(),
+                made => format!(" made {made}"),
+            };
             format!(
-                "{} made {}{}{}",
+                "{}{made}{}{}",
                 socket.kind,
-                socket.made,
                 to.or(at).unwrap_or_default(),
                 left.unwrap_or_default()
             )

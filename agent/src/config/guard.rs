@@ -19,7 +19,8 @@ pub struct Guard {
     pub mount: Mount,
     /// UNIX sockets that no `[[unix]]` lists.
     pub unix: Door,
-    /// What becomes of a process that has internet sockets made outside of the workload, which meet none of its hooks.
+    /// What becomes of a process that has internet sockets made outside of the workload, which meet none of its hooks, or
+    /// something else that gets around them.
     pub brought: Brought,
     /// What becomes of a process that somebody else moves out of the workload's cgroup. One that moves itself is killed.
     pub moved: Moved,
@@ -84,7 +85,11 @@ pub enum Moved {
 }
 
 /// What becomes of sockets that were made outside of the workload's cgroup, and of the process that has them: since before
-/// the tag, since it was moved in, or by inheritance from whoever started it (socket activation, for one).
+/// the tag, since it was moved in, or by inheritance from whoever started it (socket activation, for one). Just so of who
+/// has, since then, what the guard lets nobody make (rings of io_uring unless that is allowed; perf events, userfaultfds,
+/// listeners of seccomp, memory of a process outside or a hold on one unless `trace` is), a tap or something of eBPF that he
+/// could not have made, or, for ten seconds, a descriptor that was sent to him and that he does not receive. None of these
+/// can be destroyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Brought {

@@ -112,11 +112,11 @@ fn mounted_by(line: &str) -> Option<(u64, String)> {
     Some((root.parse().ok()?, fields.next()?.to_owned()))
 }
 
-/// The network namespaces of the processes below these cgroups: inode, and the link of one process.
-pub(super) fn of_cgroups<'a>(directories: impl Iterator<Item = &'a Path>) -> Vec<(u64, String)> {
+/// The network namespaces of the processes below a cgroup: inode, and the link of one process.
+pub(super) fn of_cgroup(directory: &Path) -> Vec<(u64, String)> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
-    for (_, directory) in directories.flat_map(cgroup::tree) {
+    for (_, directory) in cgroup::tree(directory) {
         let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
         for process in processes.lines() {
             let link = format!("/proc/{process}/ns/net");

@@ -28,6 +28,7 @@ use super::{
     namespaces::{Manage, Prepare},
     pin::{self, Pins},
     resolver::{Dropped, Unanswered},
+    share::Watched,
 };
 use crate::{
     model::CgroupId,
@@ -136,6 +137,23 @@ impl Control {
     #[must_use]
     pub fn namespaces(&self) -> Vec<u64> {
         self.state().manage.prepared.borrow().clone()
+    }
+
+    /// Tagged cgroups whose processes want more network namespaces than [`MAX_NAMESPACES_EACH`](super::MAX_NAMESPACES_EACH),
+    /// and how many were refused at the last look around, some seconds ago at most, and since.
+    #[must_use]
+    pub fn namespaces_refused(&self) -> Vec<(CgroupId, u64)> {
+        let state = self.state();
+        let refused = state.manage.refused.borrow();
+        let tags = state.tags.iter();
+        tags.filter_map(|(id, directory)| Some((*id, *refused.get(directory)?)))
+            .collect()
+    }
+
+    /// Says when [`Self::namespaces_refused`] has another answer.
+    #[must_use]
+    pub fn namespaces_watched(&self) -> Watched {
+        Watched(self.state().manage.refused.clone())
     }
 
     /// Takes a tag away. Its cgroup may be gone already. Tagged descendants stay tagged.

@@ -13,6 +13,7 @@ mod older;
 mod pin;
 mod resolver;
 mod settle;
+mod share;
 
 use std::{
     collections::BTreeMap,
@@ -44,6 +45,7 @@ pub use portcullis_abi::Exempt;
 pub use portcullis_abi::{Counters, Outcome, Site};
 pub use resolver::Unanswered;
 pub use settle::Counted;
+pub use share::{SHARE as MAX_NAMESPACES_EACH, Watched};
 
 use self::{
     control::State,
@@ -147,6 +149,7 @@ impl BpfRedirector {
             records: records.clone(),
             own: netns,
             agent: agent.0,
+            mount: options.cgroup_mount.clone(),
             kept: kept.elsewhere(options.port, agent.0),
             store,
         };

@@ -35,6 +35,7 @@ use super::{
     elsewhere::Elsewhere,
     listen::{self, Listeners, Loopback},
     resolver::{self, Dropped, Resolver},
+    share::{self, Refused, SHARE},
 };
 use crate::model::CgroupId;
 use crate::redirect::{
@@ -44,7 +45,8 @@ use crate::redirect::{
     sys,
 };
 
-/// Network namespaces prepared at once. Each costs a thread and four sockets; who may make namespaces could ask for many.
+/// Network namespaces prepared at once. Each costs a thread and four sockets; who may make namespaces could ask for many:
+/// one workload has [`SHARE`] of them.
 /// `FileDescriptorStoreMax=` of portcullis.service has room for them all.
 pub const MAX: usize = 256;
 /// How often namespaces that nobody needs are looked for.
@@ -67,6 +69,8 @@ pub(super) struct Manage {
     pub(super) tagged: watch::Sender<Vec<PathBuf>>,
     /// Cookies of the namespaces that are prepared.
     pub(super) prepared: watch::Receiver<Vec<u64>>,
+    /// Whose share is used up.
+    pub(super) refused: watch::Receiver<Refused>,
 }
 
 /// What the manager needs of the redirector.
@@ -81,6 +85,8 @@ pub(super) struct Parts {
     pub(super) own: u64,
     /// The cgroup that the agent's program is on.
     pub(super) agent: CgroupId,
+    /// Where cgroup2 is mounted.
+    pub(super) mount: PathBuf,
     /// What an agent before had prepared, by the namespace's cookie.
     pub(super) kept: BTreeMap<u64, Kept>,
     pub(super) store: Arc<dyn Store>,
@@ -126,6 +132,7 @@ impl Namespaces {
         let (prepare, requests) = mpsc::channel(REQUESTS);
         let (tagged, tags) = watch::channel(Vec::new());
         let (told, prepared) = watch::channel(Vec::new());
+        let (refused_told, refused) = watch::channel(Refused::new());
         let events = parts.events;
         let own_inode = netns::inode(Path::new("/proc/thread-self/ns/net")).map_err(RedirectError::Netns)?;
         let manager = Manager {
@@ -140,9 +147,12 @@ impl Namespaces {
             send,
             tagged: tags,
             told,
+            mount: parts.mount,
             known: BTreeMap::new(),
             in_vain: BTreeSet::new(),
             full: false,
+            over: Refused::new(),
+            refused: refused_told,
         };
         let events = sys::readable(events).map_err(RedirectError::Netns)?;
         let mounts = File::open("/proc/self/mountinfo").and_then(sys::changing);
@@ -158,6 +168,7 @@ impl Namespaces {
                 prepare,
                 tagged,
                 prepared,
+                refused,
             },
         ))
     }
@@ -165,6 +176,8 @@ impl Namespaces {
 
 struct Known {
     namespace: Arc<Namespace>,
+    /// The tagged cgroup whose share it is of; `None` where it is mounted, as only who is privileged over the host does it.
+    owner: Option<PathBuf>,
     resolver: Vec<Arc<UdpSocket>>,
     serving: JoinSet<()>,
     /// Its sockets were given to the service manager.
@@ -186,11 +199,16 @@ struct Manager {
     /// The tagged cgroups.
     tagged: watch::Receiver<Vec<PathBuf>>,
     told: watch::Sender<Vec<u64>>,
+    /// Where cgroup2 is mounted.
+    mount: PathBuf,
     /// By inode, which is no other namespace's while this one is held.
     known: BTreeMap<u64, Known>,
     /// Since the last look around: cookies of namespaces that could not be prepared, and whether there were too many.
     in_vain: BTreeSet<u64>,
     full: bool,
+    /// And how many more each tagged cgroup wanted than its share; and the same, told.
+    over: Refused,
+    refused: watch::Sender<Refused>,
 }
 
 impl Manager {
@@ -206,7 +224,7 @@ impl Manager {
         for (cookie, kept) in kept {
             self.take_over(cookie, kept).await;
         }
-        self.prepare_all(netns::mounted()).await;
+        self.prepare_all(netns::mounted(), None).await;
         loop {
             tokio::select! {
                 ready = events.readable_mut() => match ready {
@@ -224,25 +242,36 @@ impl Manager {
                 changed = mounts.ready(tokio::io::Interest::PRIORITY) => match changed {
                     Ok(mut changed) => {
                         changed.clear_ready();
-                        self.prepare_all(netns::mounted()).await;
+                        self.prepare_all(netns::mounted(), None).await;
                     }
                     Err(error) => return tracing::error!(%error, "network namespaces are no longer followed"),
                 },
                 Some(Prepare(cgroups, done)) = requests.recv() => {
-                    self.prepare_all(netns::of_cgroups(cgroups.iter().map(PathBuf::as_path))).await;
-                    self.prepare_all(netns::mounted()).await;
+                    // What is mounted is nobody's share.
+                    self.prepare_all(netns::mounted(), None).await;
+                    for cgroup in &cgroups {
+                        self.prepare_all(netns::of_cgroup(cgroup), Some(cgroup)).await;
+                    }
                     // Who waited for it has gone.
                     let _gone = done.send(());
                 }
                 _ = sweep.tick() => self.sweep().await,
             }
+            let over = &self.over;
+            self.refused.send_if_modified(|told| {
+                let changed = *told != *over;
+                if changed {
+                    told.clone_from(over);
+                }
+                changed
+            });
         }
     }
 
     /// Goes on with what an agent before listened on, or gives it up.
     async fn take_over(&mut self, cookie: u64, kept: Kept) {
         let taken = match kept.namespace().map_err(RedirectError::Netns) {
-            Ok(file) if self.known.len() < MAX => self.open(file, Some(cookie), kept).await,
+            Ok(file) if self.known.len() < MAX => self.open(file, Some(cookie), None, kept).await,
             Ok(_) => Err(RedirectError::Netns(std::io::ErrorKind::QuotaExceeded.into())),
             Err(error) => Err(error),
         };
@@ -258,10 +287,10 @@ impl Manager {
         }
     }
 
-    async fn prepare_all(&mut self, found: Vec<(u64, String)>) {
+    async fn prepare_all(&mut self, found: Vec<(u64, String)>, owner: Option<&Path>) {
         for (inode, path) in found {
             if inode != self.own_inode && !self.known.contains_key(&inode) {
-                self.prepare(Path::new(&path), None).await;
+                self.prepare(Path::new(&path), None, owner).await;
             }
         }
     }
@@ -278,7 +307,10 @@ impl Manager {
             return;
         }
         let path = format!("/proc/{}/ns/net", event.tid);
-        let done = self.prepare(Path::new(&path), Some(event.netns)).await;
+        let owner = share::of_thread(event.tid, &self.mount, &self.tagged.borrow());
+        let done = self
+            .prepare(Path::new(&path), Some(event.netns), Some(&owner))
+            .await;
         if !done && self.in_vain.len() < MAX {
             self.in_vain.insert(event.netns);
         }
@@ -286,7 +318,13 @@ impl Manager {
 
     /// Listens in the namespace of this file; not if it is not the one that was `meant`. False where that cannot be done:
     /// to be tried again at the next look around, not at every event that a workload may cause.
-    async fn prepare(&mut self, path: &Path, meant: Option<u64>) -> bool {
+    async fn prepare(&mut self, path: &Path, meant: Option<u64>, owner: Option<&Path>) -> bool {
+        if let Some(owner) = owner
+            && self.has(owner) >= SHARE
+        {
+            self.refuse(owner);
+            return false;
+        }
         if self.known.len() >= MAX {
             if !self.full {
                 tracing::error!("more than {MAX} network namespaces: connects in others are denied");
@@ -295,7 +333,7 @@ impl Manager {
             return false;
         }
         let opened = match File::open(path) {
-            Ok(file) => self.open(file, meant, Kept::default()).await,
+            Ok(file) => self.open(file, meant, owner, Kept::default()).await,
             Err(error) => Err(RedirectError::Netns(error)),
         };
         match opened {
@@ -309,7 +347,32 @@ impl Manager {
         }
     }
 
-    async fn open(&mut self, file: File, meant: Option<u64>, mut kept: Kept) -> Result<(), RedirectError> {
+    /// How many a tagged cgroup has.
+    fn has(&self, owner: &Path) -> usize {
+        let own = self
+            .known
+            .values()
+            .filter(|known| known.owner.as_deref() == Some(owner));
+        own.count()
+    }
+
+    fn refuse(&mut self, owner: &Path) {
+        if !self.over.contains_key(owner) && !self.refused.borrow().contains_key(owner) {
+            tracing::error!(
+                cgroup = %owner.display(),
+                "it has {SHARE} network namespaces, as many as one workload may: connects in its others are denied"
+            );
+        }
+        *self.over.entry(owner.to_path_buf()).or_default() += 1;
+    }
+
+    async fn open(
+        &mut self,
+        file: File,
+        meant: Option<u64>,
+        owner: Option<&Path>,
+        mut kept: Kept,
+    ) -> Result<(), RedirectError> {
         let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(RedirectError::Netns)?);
         if inode == self.own_inode || self.known.contains_key(&inode) {
             return Ok(());
@@ -335,6 +398,7 @@ impl Manager {
         let resolver = Resolver::new(v4, v6, self.tokens.clone(), Arc::clone(&self.dropped));
         let mut known = Known {
             namespace: Arc::clone(&namespace),
+            owner: owner.map(Path::to_path_buf),
             resolver: resolver.shared(),
             serving: JoinSet::new(),
             kept: false,
@@ -407,14 +471,26 @@ impl Manager {
     async fn sweep(&mut self) {
         self.in_vain.clear();
         self.full = false;
-        let tagged = self.tagged.borrow().clone();
-        let mut found = netns::of_cgroups(tagged.iter().map(PathBuf::as_path));
-        found.extend(netns::mounted());
-        let used: BTreeSet<u64> = found.iter().map(|(inode, _)| *inode).collect();
-        self.prepare_all(found).await;
+        let tagged = share::nearest_first(self.tagged.borrow().clone());
+        let mounted = netns::mounted();
+        let mut used: BTreeSet<u64> = mounted.iter().map(|(inode, _)| *inode).collect();
+        self.prepare_all(mounted, None).await;
+        // Whom an agent before had prepared it for is not known until now.
+        let mut owners = BTreeMap::new();
+        self.over.clear();
+        for cgroup in &tagged {
+            let mut found = netns::of_cgroup(cgroup);
+            found.retain(|(inode, _)| used.insert(*inode));
+            owners.extend(found.iter().map(|(inode, _)| (*inode, cgroup)));
+            self.prepare_all(found, Some(cgroup)).await;
+        }
         let mut over = Vec::new();
         for (inode, known) in &mut self.known {
             let unused = !used.contains(inode);
+            // One that nobody uses any more counts until it is let go.
+            if !unused {
+                known.owner = owners.get(inode).map(|owner| owner.to_path_buf());
+            }
             if unused && known.unused {
                 over.push(*inode);
             }

@@ -1,6 +1,6 @@
 //! Sockets older than a tag: who asks for them to be dealt with, and that it is not forgotten.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use portcullis_abi::{Tag, guard::flag};
 
@@ -10,7 +10,7 @@ use crate::{
     model::CgroupId,
     redirect::{
         RedirectError,
-        older::{self, Ask, Looked},
+        older::{self, Ask, Looked, Who},
     },
 };
 
@@ -24,7 +24,8 @@ impl Control {
 
     /// Destroys what is older than a new tag, and ends processes as `brought` says; nothing where the tag is not new.
     ///
-    /// Blocks for some milliseconds for each hundred processes, longer where sockets are found that were made outside.
+    /// Blocks for some milliseconds for each hundred processes and for each hundred threads of the host, longer where sockets
+    /// are found that were made outside.
     ///
     /// # Errors
     /// When it is not tagged. What the kernel cannot do is told of in the answer, and is still to be done.
@@ -32,15 +33,14 @@ impl Control {
         if !self.is_new(id) {
             return Ok(Looked::default());
         }
-        let looked = self.settle(id, true, brought, &BTreeSet::new())?;
+        let looked = self.settle(id, true, brought, &Who::default())?;
         if looked.error.is_none() {
             self.state().is_settled(id)?;
         }
         Ok(looked)
     }
 
-    /// The same for processes that came in from outside: for what they have brought along, and nothing else. `late`
-    /// are those that have been [`Looked::passing`] for long enough.
+    /// The same for processes that came in from outside: for what they have brought along, and nothing else.
     ///
     /// # Errors
     /// As [`Self::settle_older`].
@@ -48,9 +48,9 @@ impl Control {
         &self,
         id: CgroupId,
         brought: Brought,
-        late: &BTreeSet<u32>,
+        who: &Who,
     ) -> Result<Looked, RedirectError> {
-        self.settle(id, false, brought, late)
+        self.settle(id, false, brought, who)
     }
 
     fn settle(
@@ -58,17 +58,17 @@ impl Control {
         id: CgroupId,
         first: bool,
         brought: Brought,
-        late: &BTreeSet<u32>,
+        who: &Who,
     ) -> Result<Looked, RedirectError> {
         let (directory, port, flags) = self.state().older(id)?;
         let ask = Ask {
             directory: &directory,
             first,
             port,
-            families: flags & flag::FAMILIES != 0,
+            flags,
             brought,
         };
-        Ok(older::settle(&ask, late))
+        Ok(older::settle(&ask, who))
     }
 }
 

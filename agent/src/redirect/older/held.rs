@@ -1,4 +1,5 @@
-//! The sockets that a process has open, each looked at by a descriptor of the agent's own (pidfd_getfd(2)).
+//! The sockets that a process has open, each looked at by a descriptor of the agent's own (pidfd_getfd(2)), and what it has
+//! beside them.
 //!
 //! Whether a socket meets the hooks of a workload is asked of the hooks themselves: a bind to an address that nobody has
 //! is denied by them (EPERM) and fails without them (EADDRNOTAVAIL), and changes nothing either way. So it is known of
@@ -19,7 +20,10 @@ use nix::{errno::Errno, sys::stat::fstat};
 use portcullis_abi::guard::{NOBODY4, NOBODY6};
 use socket2::SockRef;
 
-use super::Parent;
+use super::{
+    Parent,
+    beside::{self, Owner, Thing},
+};
 use crate::redirect::{process, sys};
 
 /// Descriptors of one process that are looked at: as many as it can have, unless fs.nr_open was raised. One that has more
@@ -27,8 +31,6 @@ use crate::redirect::{process, sys};
 const DESCRIPTORS: usize = 1 << 20;
 /// Ancestors that are told of a process.
 const ANCESTORS: usize = 8;
-/// `O_CLOEXEC`, as proc_pid_fdinfo(5) has it.
-const CLOSED_ON_EXEC: u32 = 0o2_000_000;
 
 /// Where a socket was made, as the hooks see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +86,22 @@ pub(super) struct Process {
     pub(super) start_ns: u64,
     pub(super) command: String,
     pub(super) sockets: Vec<Held>,
+    /// What it has beside sockets that it must not have.
+    pub(super) beside: Vec<Thing>,
+    /// Its threads.
+    pub(super) threads: BTreeSet<u32>,
     /// Why it could not be looked at whole.
     pub(super) unread: Option<String>,
     pidfd: OwnedFd,
+}
+
+/// What is looked for in a process.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// What the guard of its tag allows.
+    pub(super) flags: u64,
+    /// Whether it may have been sent something before the tag, or outside.
+    pub(super) in_flight: bool,
 }
 
 /// The network namespaces of sockets and processes, by inode.
@@ -101,7 +116,7 @@ pub(super) fn keep(namespaces: &mut Namespaces, namespace: OwnedFd) {
 
 impl Process {
     /// Looks at a process; `None` when it is gone.
-    pub(super) fn look(pid: u32, namespaces: &mut Namespaces) -> Option<Self> {
+    pub(super) fn look(pid: u32, wanted: Wanted, namespaces: &mut Namespaces) -> Option<Self> {
         let pidfd = sys::process::open(pid).ok()?;
         let (_, start_ns) = process::of_thread(pid)?;
         let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -110,14 +125,24 @@ impl Process {
             start_ns,
             command: command.trim_end().to_owned(),
             sockets: Vec::new(),
+            beside: Vec::new(),
+            threads: BTreeSet::new(),
             unread: None,
             pidfd,
         };
-        match process.read(namespaces) {
+        let owner = Owner {
+            pid,
+            parent: parent(pid),
+            flags: wanted.flags,
+        };
+        // The rings of which it has a descriptor, which says more.
+        let mut rings = BTreeSet::new();
+        match process.read(&owner, wanted, &mut rings, namespaces) {
             Err(error) if !is_gone(&error) => process.unread = Some(error.to_string()),
             _ => {}
         }
-        process.threads(namespaces);
+        process.look_at_threads(&owner, wanted, &mut rings, namespaces);
+        process.beside.extend(owner.mapped(&rings));
         Some(process)
     }
 
@@ -131,14 +156,29 @@ impl Process {
         sys::process::signal(&self.pidfd, libc::SIGKILL)
     }
 
-    fn read(&mut self, namespaces: &mut Namespaces) -> io::Result<()> {
+    fn read(
+        &mut self,
+        owner: &Owner,
+        wanted: Wanted,
+        rings: &mut BTreeSet<u64>,
+        namespaces: &mut Namespaces,
+    ) -> io::Result<()> {
+        let place = Path::new("/proc").join(self.pid.to_string());
         let mut found: BTreeMap<u64, Held> = BTreeMap::new();
         let result = (|| {
-            let (all, whole) = sockets(Path::new(&format!("/proc/{}", self.pid)))?;
+            let (all, whole) = descriptors(&place)?;
             if !whole {
                 self.sockets.push(Held::unseen("more than can be looked at", 0));
             }
-            for (fd, inode) in all {
+            for (fd, link) in all {
+                let inode = match link {
+                    Link::Socket(inode) => inode,
+                    Link::Other(link) => {
+                        self.beside.extend(owner.thing(&place, fd, &link));
+                        rings.extend(beside::ring_inode(&place, fd, &link));
+                        continue;
+                    }
+                };
                 if found.get(&inode).is_some_and(|held| held.made == Made::Inside) {
                     continue;
                 }
@@ -148,9 +188,13 @@ impl Process {
                     Err(error) if error.raw_os_error() == Some(libc::EBADF) => continue,
                     Err(error) => return Err(error),
                 };
-                let Some(held) = held(&socket, self.closed_on_exec(fd)) else {
+                let info = beside::info(&place, fd);
+                let Some(held) = held(&socket, beside::closed_on_exec(&info)) else {
                     continue;
                 };
+                if wanted.in_flight && held.kind == Kind::Local && beside::has_in_flight(&info) {
+                    self.beside.push(Thing::in_flight(inode));
+                }
                 if matches!(held.kind, Kind::Inet(_)) && held.made != Made::Inside {
                     keep(namespaces, sys::process::namespace(socket.as_fd())?);
                 }
@@ -163,27 +207,44 @@ impl Process {
         result
     }
 
-    fn closed_on_exec(&self, fd: RawFd) -> bool {
-        let info = fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.pid)).unwrap_or_default();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        flags
-            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
-            .is_some_and(|flags| flags & CLOSED_ON_EXEC != 0)
-    }
-
-    /// A thread may have descriptors of its own (unshare(2), CLONE_FILES), which cannot be had from outside.
-    fn threads(&mut self, namespaces: &mut Namespaces) {
+    /// A thread may have descriptors of its own (unshare(2), CLONE_FILES), which cannot be had from outside; or be the
+    /// kernel's.
+    fn look_at_threads(
+        &mut self,
+        owner: &Owner,
+        wanted: Wanted,
+        rings: &mut BTreeSet<u64>,
+        namespaces: &mut Namespaces,
+    ) {
         let known: BTreeSet<u64> = self.sockets.iter().map(|held| held.inode).collect();
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid));
         let ids = tasks.into_iter().flatten().filter_map(Result::ok);
         for tid in ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-            if tid == self.pid || sys::process::share_descriptors(self.pid, tid) {
+            self.threads.insert(tid);
+            if tid == self.pid {
                 continue;
             }
-            let own = sockets(Path::new(&format!("/proc/{}/task/{tid}", self.pid)));
-            let (own, _) = own.unwrap_or_default();
-            for (_, inode) in own.into_iter().filter(|(_, inode)| !known.contains(inode)) {
-                if let Ok(file) = fs::File::open(format!("/proc/{}/task/{tid}/ns/net", self.pid)) {
+            self.beside.extend(owner.worker(tid));
+            if sys::process::share_descriptors(self.pid, tid) {
+                continue;
+            }
+            let place = format!("/proc/{}/task/{tid}", self.pid);
+            let place = Path::new(&place);
+            let (own, _) = descriptors(place).unwrap_or_default();
+            for (fd, link) in own {
+                let inode = match link {
+                    Link::Socket(inode) if known.contains(&inode) => continue,
+                    Link::Socket(inode) => inode,
+                    Link::Other(link) => {
+                        self.beside.extend(owner.thing(place, fd, &link));
+                        rings.extend(beside::ring_inode(place, fd, &link));
+                        continue;
+                    }
+                };
+                if wanted.in_flight && beside::has_in_flight(&beside::info(place, fd)) {
+                    self.beside.push(Thing::in_flight(inode));
+                }
+                if let Ok(file) = fs::File::open(place.join("ns/net")) {
                     keep(namespaces, file.into());
                 }
                 self.sockets.push(Held::unseen("a thread's own", inode));
@@ -198,14 +259,16 @@ pub(super) fn exe(pid: u32) -> Option<String> {
     Some(exe.to_string_lossy().into_owned())
 }
 
+/// Whom a process was forked from, or who has it now.
+fn parent(of: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{of}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    parent.trim().parse::<u32>().ok().filter(|pid| *pid > 0)
+}
+
 /// Whom a process comes from.
 pub(super) fn parents(of: u32) -> Vec<Parent> {
-    let parent = |pid: &u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        parent.trim().parse::<u32>().ok().filter(|pid| *pid > 0)
-    };
-    std::iter::successors(parent(&of), parent)
+    std::iter::successors(parent(of), |pid| parent(*pid))
         .take(ANCESTORS)
         .map(|pid| Parent {
             pid,
@@ -219,8 +282,16 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// Descriptors that are sockets, below /proc/PID or /proc/PID/task/TID: number and inode; and whether these are all.
-pub(super) fn sockets(of: &Path) -> io::Result<(Vec<(RawFd, u64)>, bool)> {
+/// What a descriptor is of.
+pub(super) enum Link {
+    /// A socket, by its inode.
+    Socket(u64),
+    /// Anything else, as proc_pid_fd(5) has it.
+    Other(String),
+}
+
+/// Descriptors, below /proc/PID or /proc/PID/task/TID; and whether these are all.
+fn descriptors(of: &Path) -> io::Result<(Vec<(RawFd, Link)>, bool)> {
     let mut found = Vec::new();
     for (n, entry) in fs::read_dir(of.join("fd"))?.enumerate() {
         if n >= DESCRIPTORS {
@@ -230,13 +301,29 @@ pub(super) fn sockets(of: &Path) -> io::Result<(Vec<(RawFd, u64)>, bool)> {
         let Ok(link) = fs::read_link(entry.path()) else {
             continue;
         };
+        let link = link.to_string_lossy();
         let inode = link
-            .to_str()
-            .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            .strip_prefix("socket:[")
+            .and_then(|inode| inode.strip_suffix(']')?.parse().ok());
+        let link = match inode {
+            Some(inode) => Link::Socket(inode),
+            // A file of a name that says nothing here.
+            None if !beside::is_of_interest(&link) => continue,
+            None => Link::Other(link.into_owned()),
+        };
         let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        found.extend(fd.zip(inode));
+        found.extend(fd.map(|fd| (fd, link)));
     }
     Ok((found, true))
+}
+
+/// The inodes of a process's sockets, below /proc/PID.
+pub(super) fn sockets(of: &Path) -> impl Iterator<Item = u64> + use<> {
+    let all = descriptors(of).unwrap_or_default().0.into_iter();
+    all.filter_map(|(_, link)| match link {
+        Link::Socket(inode) => Some(inode),
+        Link::Other(_) => None,
+    })
 }
 
 /// `None` when it is no socket.
@@ -333,10 +420,14 @@ mod tests {
     fn what_a_process_has_is_found() {
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let inode = fstat(&udp).unwrap().st_ino;
-        let process = Process::look(std::process::id(), &mut Namespaces::new()).unwrap();
+        let wanted = Wanted {
+            flags: 0,
+            in_flight: true,
+        };
+        let process = Process::look(std::process::id(), wanted, &mut Namespaces::new()).unwrap();
         let held = process.sockets.iter().find(|held| held.inode == inode).unwrap();
         assert_eq!((&held.kind, held.made), (&Kind::Inet("udp"), Made::Outside));
         assert!(held.passing, "std closes on exec");
-        assert!(Process::look(u32::MAX >> 2, &mut Namespaces::new()).is_none());
+        assert!(Process::look(u32::MAX >> 2, wanted, &mut Namespaces::new()).is_none());
     }
 }

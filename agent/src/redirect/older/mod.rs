@@ -1,5 +1,5 @@
 //! Sockets that are older than the tag: made in the cgroup before it was tagged, or brought along by a process that came
-//! in later.
+//! in later; and what else is older than it and gets around the hooks (`beside.rs`), for which its holder is ended just so.
 //!
 //! A socket keeps the cgroup of its making. One that was made *inside* meets every hook of the workload from the tag on,
 //! but no hook asks about a connection that it has already: the connection is destroyed, and the next one is decided. One
@@ -10,6 +10,7 @@
 //! process's as well; and where every descriptor of it is closed by an exec, as between the fork and the exec of whoever
 //! starts a service, it is looked at again before anybody is ended.
 
+mod beside;
 mod decide;
 mod diag;
 mod held;
@@ -19,15 +20,18 @@ use std::{
     fs::{self, File},
     io,
     net::UdpSocket,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
+use portcullis_abi::guard::flag;
+
 use self::{
+    beside::{Thing, Unless},
     diag::{Diag, LISTEN, Listed, Protocol},
-    held::{Held, Kind, Made, Namespaces, Process},
+    held::{Held, Kind, Made, Namespaces, Process, Wanted},
 };
 use super::cgroup;
 use crate::config::Brought;
@@ -45,18 +49,29 @@ pub(super) struct Ask<'a> {
     pub(super) first: bool,
     /// The agent's port, as connected to by what was redirected.
     pub(super) port: u16,
-    /// Whether the workload may have sockets of families that no hook sees.
-    pub(super) families: bool,
+    /// What the workload's guard allows ([`flag`]).
+    pub(super) flags: u64,
     /// What becomes of sockets made outside, and of who has them.
     pub(super) brought: Brought,
 }
 
-/// A socket, as it is told of.
+/// Processes of a workload that matter more than others at a look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Those that came in since the look before, and that were [`Looked::passing`] at it: they may have been sent
+    /// descriptors that nobody has received yet.
+    pub came: BTreeSet<u32>,
+    /// Those that have been passing for long enough.
+    pub late: BTreeSet<u32>,
+}
+
+/// A socket, or another thing that gets around the hooks, as it is told of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OlderSocket {
-    /// `tcp`, `udp`, `raw`, `packet` and the like.
+    /// `tcp`, `udp`, `raw`, `packet` and the like; for what is no socket `io_uring`, `perf_event`, `userfaultfd`,
+    /// `seccomp notify`, `mem`, `ptrace`, `bpf`, `tun`, `vhost or tap`, `in flight`.
     pub kind: String,
-    /// Where it was made: `inside` the tagged cgroup, or `outside`.
+    /// Where it was made: `inside` the tagged cgroup, or `outside`; `unknown` where nothing says so.
     pub made: String,
     /// Its own address; nothing where it is neither bound nor connected.
     pub local: Option<String>,
@@ -107,19 +122,19 @@ pub struct Settled {
 pub struct Looked {
     /// The processes that had any, in order of their numbers.
     pub processes: Vec<Settled>,
-    /// Processes to be looked at once more: they may be between a fork and an exec.
+    /// Processes to be looked at once more: they may be between a fork and an exec, or receive what they were sent.
     pub passing: BTreeSet<u32>,
     /// What could not be found out, if anything: then there may be more.
     pub error: Option<String>,
 }
 
-/// Looks, destroys and ends. `late` are processes that have been passing for long enough.
-pub(super) fn settle(ask: &Ask<'_>, late: &BTreeSet<u32>) -> Looked {
+/// Looks, destroys and ends.
+pub(super) fn settle(ask: &Ask<'_>, who: &Who) -> Looked {
     let mut account = Account::default();
     let mut passing = BTreeSet::new();
     for _ in 0..LOOKS {
-        let mut look = Look::new(ask);
-        let done = look.settle(late, &mut account);
+        let mut look = Look::new(ask, &who.came);
+        let done = look.settle(&who.late, &mut account);
         let all = look.processes.iter().filter(|process| look.passes(process));
         passing = all.map(|process| process.pid).collect();
         if !done {
@@ -139,6 +154,8 @@ struct Account {
     processes: BTreeMap<u32, Settled>,
     /// Inodes of sockets that are counted already.
     counted: BTreeSet<u64>,
+    /// What is no socket, by its process.
+    told: BTreeSet<(u32, &'static str, u64)>,
     error: Option<String>,
 }
 
@@ -171,14 +188,18 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(ask: &'a Ask<'a>) -> Self {
+    fn new(ask: &'a Ask<'a>, came: &BTreeSet<u32>) -> Self {
         let (mut cgroups, mut processes, mut namespaces) = (BTreeSet::new(), Vec::new(), Namespaces::new());
         for (id, directory) in cgroup::tree(ask.directory) {
             cgroups.insert(id.0);
             // One that cannot be read is a threaded one, whose processes its domain lists, or has gone.
             let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
             for pid in pids.lines().filter_map(|line| line.parse().ok()) {
-                processes.extend(Process::look(pid, &mut namespaces));
+                let wanted = Wanted {
+                    flags: ask.flags,
+                    in_flight: ask.first || came.contains(&pid),
+                };
+                processes.extend(Process::look(pid, wanted, &mut namespaces));
                 if ask.first
                     && let Ok(file) = File::open(format!("/proc/{pid}/ns/net"))
                 {
@@ -190,6 +211,10 @@ impl<'a> Look<'a> {
             && let Ok(file) = File::open("/proc/thread-self/ns/net")
         {
             held::keep(&mut namespaces, file.into());
+        }
+        beside_own(&mut processes);
+        if ask.flags & flag::TRACE == 0 {
+            find_traced(&mut processes);
         }
         let (mut by_cookie, mut by_inode) = (HashMap::new(), HashMap::new());
         for (n, process) in processes.iter().enumerate() {
@@ -304,9 +329,8 @@ impl<'a> Look<'a> {
             if own.contains(&pid) {
                 continue;
             }
-            let theirs = held::sockets(Path::new(&format!("/proc/{pid}")));
-            let inodes = theirs.unwrap_or_default().0.into_iter().map(|(_, inode)| inode);
-            self.shared.extend(inodes.filter(|inode| outside.contains(inode)));
+            let theirs = held::sockets(&Path::new("/proc").join(pid.to_string()));
+            self.shared.extend(theirs.filter(|inode| outside.contains(inode)));
         }
     }
 
@@ -374,7 +398,8 @@ impl<'a> Look<'a> {
             .iter()
             .filter(|held| self.is_brought(held))
             .collect();
-        if has.is_empty() && unread.is_none() || self.is_waited_for(process, late) {
+        let nothing = has.is_empty() && process.beside.is_empty();
+        if nothing && unread.is_none() || self.is_waited_for(process, late) {
             return false;
         }
         let left: Vec<&Held> = has
@@ -382,13 +407,22 @@ impl<'a> Look<'a> {
             .copied()
             .filter(|held| account.counted.insert(held.inode))
             .collect();
+        let beside: Vec<&Thing> = process
+            .beside
+            .iter()
+            .filter(|thing| {
+                let (kind, number) = thing.id();
+                account.told.insert((process.pid, kind, number))
+            })
+            .collect();
         let settled = account.of(process);
         if let Some(why) = unread {
             settled.error = Some(format!("its sockets cannot be looked at: {why}"));
         }
-        settled.left += left.len() as u64;
-        for held in left {
-            name(settled, self.kept(held));
+        settled.left += (left.len() + beside.len()) as u64;
+        let sockets = left.into_iter().map(|held| self.kept(held));
+        for one in sockets.chain(beside.into_iter().map(not_a_socket)) {
+            name(settled, one);
         }
         if settled.ended || !self.is_to_be_ended(process, late) {
             return false;
@@ -407,22 +441,23 @@ impl<'a> Look<'a> {
 
     fn is_to_be_ended(&self, process: &Process, late: &BTreeSet<u32>) -> bool {
         self.ask.brought == Brought::End
-            && process.sockets.iter().any(|held| self.is_brought(held))
+            && (!process.beside.is_empty() || process.sockets.iter().any(|held| self.is_brought(held)))
             && !self.is_waited_for(process, late)
     }
 
     fn is_brought(&self, held: &Held) -> bool {
-        brought(held) || matches!(held.kind, Kind::Unseen(_)) && !self.ask.families
+        brought(held) || matches!(held.kind, Kind::Unseen(_)) && self.ask.flags & flag::FAMILIES == 0
     }
 
-    /// Whether all that it has brought is somebody else's and closed by the exec that is to come.
+    /// Whether all that it has brought is somebody else's and closed by the exec that is to come, or yet to be received.
     fn passes(&self, process: &Process) -> bool {
-        let mut has = process
-            .sockets
-            .iter()
-            .filter(|held| self.is_brought(held))
+        let beside = process.beside.iter().map(|thing| thing.passing);
+        let sockets = process.sockets.iter().filter(|held| self.is_brought(held));
+        let mut has = sockets
+            .map(|held| held.passing && self.shared.contains(&held.inode))
+            .chain(beside)
             .peekable();
-        has.peek().is_some() && has.all(|held| held.passing && self.shared.contains(&held.inode))
+        has.peek().is_some() && has.all(|passing| passing)
     }
 
     fn kept(&self, held: &Held) -> OlderSocket {
@@ -441,6 +476,63 @@ impl<'a> Look<'a> {
             remote: None,
             left: Some(why.into()),
         }
+    }
+}
+
+/// Leaves out what is of the workload itself.
+fn beside_own(processes: &mut [Process]) {
+    let mut beside = processes.iter().flat_map(|process| &process.beside);
+    if beside.all(|thing| thing.unless == Unless::Never) {
+        return;
+    }
+    let memory = |process: &Process| fs::metadata(format!("/proc/{}/mem", process.pid)).ok();
+    let memories: BTreeSet<u64> = processes
+        .iter()
+        .filter_map(memory)
+        .map(|found| found.ino())
+        .collect();
+    let threads: BTreeSet<u32> = processes
+        .iter()
+        .flat_map(|process| &process.threads)
+        .copied()
+        .collect();
+    for process in processes {
+        process.beside.retain(|thing| match thing.unless {
+            Unless::Never => true,
+            Unless::Memory(inode) => !memories.contains(&inode),
+            Unless::Thread(thread) => !threads.contains(&thread),
+        });
+    }
+}
+
+/// Finds those that trace a process outside.
+fn find_traced(processes: &mut [Process]) {
+    if processes.is_empty() {
+        return;
+    }
+    let pids: BTreeSet<u32> = processes.iter().map(|process| process.pid).collect();
+    let threads: BTreeSet<u32> = processes
+        .iter()
+        .flat_map(|process| &process.threads)
+        .copied()
+        .collect();
+    for (tracer, traced) in beside::traced(&pids, &threads) {
+        let process = processes
+            .iter_mut()
+            .find(|process| process.threads.contains(&tracer));
+        if let Some(process) = process {
+            process.beside.push(Thing::traced(traced));
+        }
+    }
+}
+
+fn not_a_socket(thing: &Thing) -> OlderSocket {
+    OlderSocket {
+        kind: thing.kind.into(),
+        made: "unknown".into(),
+        local: None,
+        remote: None,
+        left: Some(thing.why.into()),
     }
 }
 

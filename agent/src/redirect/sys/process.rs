@@ -1,13 +1,24 @@
 //! Another process, and the descriptors that it has open.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 /// `SIOCGSKNS` (linux/sockios.h)
 const SIOCGSKNS: libc::Ioctl = 0x894C;
-/// `KCMP_FILES` (linux/kcmp.h)
+/// `TUNGETDEVNETNS` (linux/if_tun.h)
+const TUNGETDEVNETNS: libc::Ioctl = 0x54E3;
+/// `NS_GET_USERNS` (linux/nsfs.h)
+const NS_GET_USERNS: libc::Ioctl = 0xB701;
+/// `KCMP_FILE`, `KCMP_FILES` (linux/kcmp.h)
+const KCMP_FILE: libc::c_int = 0;
 const KCMP_FILES: libc::c_int = 2;
 
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
@@ -114,4 +125,37 @@ pub(in crate::redirect) fn shown(file: impl AsFd) -> io::Result<Shown> {
         changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
         regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
     })
+}
+
+/// Whether descriptors of two processes are of one open file. What the kernel does not say is no.
+pub(in crate::redirect) fn same_file(one: (u32, RawFd), other: (u32, RawFd)) -> bool {
+    // Safety: takes numbers.
+    unsafe { libc::syscall(libc::SYS_kcmp, one.0, other.0, KCMP_FILE, one.1, other.1) == 0 }
+}
+
+/// The network namespace of the device that a descriptor of /dev/net/tun is of.
+pub(in crate::redirect) fn namespace_of_tun(tun: impl AsFd) -> io::Result<OwnedFd> {
+    // Safety: takes numbers.
+    owned(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), TUNGETDEVNETNS) }.into())
+}
+
+/// The user namespace that a namespace belongs to.
+pub(in crate::redirect) fn user_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
+    // Safety: takes numbers.
+    owned(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) }.into())
+}
+
+/// The major and minor number of a character device; `None` for anything else. Who serves the file system is not asked: he
+/// might be slow to answer.
+pub(in crate::redirect) fn device(path: &Path) -> Option<(u32, u32)> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // Safety: the path ends with a zero, and there is room for the answer; all zero is a valid one.
+    let (done, found) = unsafe {
+        let (flags, mask) = (libc::AT_STATX_DONT_SYNC, libc::STATX_TYPE);
+        let done = libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, found.as_mut_ptr());
+        (done, found.assume_init())
+    };
+    let is_device = done == 0 && u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFCHR;
+    is_device.then_some((found.stx_rdev_major, found.stx_rdev_minor))
 }

@@ -203,3 +203,64 @@ fn what_was_not_told_is_an_entry() {
         Ok(())
     });
 }
+
+/// A script that the workload itself serves, and that nobody else is answered about: it is on record without its content,
+/// others are decided as ever, and the daemon ends when it is told to.
+#[test]
+fn a_workload_that_answers_nobody_about_its_scripts_holds_up_nothing() {
+    const SCRIPTS: &str = r#"
+@id("run-scripts")
+permit (principal, action == Action::"exec:run", resource)
+when { context.exec.kind == "program" || context.exec has given_sha256 };
+"#;
+    let options = |_: &_| {
+        Ok(Options {
+            exec: "enforce",
+            policy: format!("{POLICY}{SCRIPTS}"),
+            ..Options::default()
+        })
+    };
+    with_options("exec-made-up", options, |site| {
+        let (server, script) = (site.world.path("made-up"), site.world.path("script"));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/redirect/hostile/made_up.c");
+        let built = std::process::Command::new("cc")
+            .args(["-O1", "-o"])
+            .arg(&server)
+            .arg(source)
+            .status()?;
+        ensure!(built.success(), "{built}");
+        std::fs::write(&script, "#!/bin/sh\nexit 5\n")?;
+        std::fs::create_dir(site.world.path("served"))?;
+        let mut serves = std::process::Command::new(&server)
+            .arg(site.tagged())
+            .arg(site.world.path("served"))
+            .arg("hang")
+            .arg(&script)
+            .arg("20")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let mut said = std::io::BufReader::new(serves.stdout.take().context("no output")?);
+        for _ in 0..20 {
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut said, &mut line)?;
+            ensure!(line == "signal 9\n", "{line}\n{}", site.daemon.log());
+        }
+        ensure!(site.workload().tagged("true").status()?.success());
+        let found = rows(
+            site,
+            "SELECT count(*), min(json_extract(body, '$.reason')), min(json_extract(body, '$.context.exec.given')),
+               min(json_extract(body, '$.context.exec.incomplete')) FROM entry
+             WHERE json_extract(body, '$.action') = 'exec:run' AND json_extract(body, '$.context.exec.kind') = 'script'",
+        )?;
+        let given = site.world.path("served").join("program").display().to_string();
+        ensure!(
+            found[0] == ["20", "policy_default_deny", given.as_str(), "[\"given\"]"],
+            "{found:?}"
+        );
+        site.daemon.stop()?;
+        serves.kill()?;
+        serves.wait()?;
+        Ok(())
+    });
+}

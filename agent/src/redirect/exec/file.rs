@@ -13,6 +13,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::ResolveFlag,
     sys::memfd::{MFdFlags, memfd_create},
 };
@@ -121,11 +122,17 @@ pub(super) fn is_on(place: &File, shown: &Shown, id: FileId, pid: u32) -> bool {
 }
 
 /// Whether the host has this very file at `path`. What the host has is what its first process sees: this one may be in
-/// a mount namespace of its own. The way to a file that runs is one that the kernel knows.
+/// a mount namespace of its own.
 pub(super) fn is_hosts(file: &File, path: &Path) -> bool {
     let same = || {
         let root = places::at("/proc/1/root").or_else(|| places::at("/"))?;
-        let there = places::find(&root, path.as_os_str(), ResolveFlag::RESOLVE_NO_SYMLINKS).ok()?;
+        let (name, straight) = (path.as_os_str(), ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let there = match places::find(&root, name, straight) {
+            // Some servers of the network are asked each time.
+            Err(Errno::EAGAIN) if !places::may_ask_on(1, path) => places::search(&root, name, straight),
+            found => found,
+        };
+        let there = there.ok()?;
         let (there, here) = (sys::process::shown(there).ok()?, sys::process::shown(file).ok()?);
         Some((there.dev, there.ino) == (here.dev, here.ino))
     };

@@ -26,6 +26,8 @@ pub(super) struct Mount {
     pub device: u32,
     /// What somebody may make up there.
     pub kind: Served,
+    /// Where it is, as the process has it.
+    at: PathBuf,
 }
 
 /// By whom a file system is served.
@@ -123,6 +125,18 @@ pub(super) fn may_ask(process: u32, overlays: bool) -> bool {
     asks || all == 0
 }
 
+/// Whether the way to a path, which leads by no link, may be one on which another process has to be asked.
+pub(super) fn may_ask_on(process: u32, path: &Path) -> bool {
+    // As mounts are read.
+    let path = path.to_string_lossy().into_owned();
+    let (path, mut all) = (Path::new(&path), 0_u32);
+    let asks = mounts(&process.to_string(), |(_, mount)| {
+        all = all.saturating_add(1);
+        mount.kind == Served::Process && path.starts_with(&mount.at)
+    });
+    asks || all == 0
+}
+
 /// Goes through a process's mounts (proc_pid_mountinfo(5)) until `found` says so.
 fn mounts(of: &str, mut found: impl FnMut((u64, Mount)) -> bool) -> bool {
     let Ok(mounts) = File::open(format!("/proc/{of}/mountinfo")) else {
@@ -136,18 +150,31 @@ fn mounts(of: &str, mut found: impl FnMut((u64, Mount)) -> bool) -> bool {
 }
 
 fn parse(line: &[u8]) -> Option<(u64, Mount)> {
-    let mut words = line.split(|byte| *byte == b' ').map(std::str::from_utf8);
-    let id = words.next()?.ok()?.parse().ok()?;
-    let (major, minor) = words.nth(1)?.ok()?.split_once(':')?;
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let id = words.next()?.parse().ok()?;
+    let (major, minor) = words.nth(1)?.split_once(':')?;
     let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
-    let mut words = words.skip_while(|word| *word != Ok("-"));
-    let kind = match words.nth(1)?.ok()? {
+    let at = unescaped(words.nth(1)?);
+    let mut words = words.skip_while(|word| *word != "-");
+    let kind = match words.nth(1)? {
         "overlay" => Served::Below,
         kind if kind.starts_with("fuse") || kind == "virtiofs" => Served::Process,
         _ => Served::Kernel,
     };
     let device = (major << 20) | minor;
-    Some((id, Mount { device, kind }))
+    Some((id, Mount { device, kind, at }))
+}
+
+/// Blanks, tabs, line feeds and backslashes are octal there.
+fn unescaped(word: &str) -> PathBuf {
+    let plain = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    plain
+        .iter()
+        .fold(word.to_owned(), |word, (escaped, plain)| {
+            word.replace(escaped, plain)
+        })
+        .into()
 }
 
 #[cfg(test)]
@@ -169,15 +196,24 @@ mod tests {
         let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
         assert_eq!(mount(&pipe, 1), None, "nobody has that mounted");
         assert!(may_ask(u32::MAX, false), "of nobody nothing is known");
+        assert!(
+            may_ask_on(u32::MAX, Path::new("/proc")),
+            "of nobody nothing is known"
+        );
+        assert!(
+            !may_ask_on(std::process::id(), Path::new("/proc/1")),
+            "the kernel serves it"
+        );
     }
 
     #[test]
     fn who_serves_a_mount() {
         let of = |kind: &str| {
-            let line = format!("36 35 98:12 /a /b\\040c rw,noatime master:1 shared:2 - {kind} /dev/root rw");
+            let line = format!("36 35 98:12 / /a/b\\040c rw,noatime master:1 shared:2 - {kind} /dev/root rw");
             parse(line.as_bytes()).unwrap()
         };
         assert_eq!(of("ext4").1.device, (98 << 20) | 12);
+        assert_eq!(of("ext4").1.at, Path::new("/a/b c"));
         for (kind, served) in [
             ("ext4", Served::Kernel),
             ("fuse", Served::Process),

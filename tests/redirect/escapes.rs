@@ -251,28 +251,30 @@ fn sockets_of_other_families_end_their_maker() {
 
 #[test]
 fn io_uring_ends_its_user() {
-    isolated(|| async {
-        let (pins, cgroup) = (Pins::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let id = control.tag(&cgroup.0).unwrap();
-        for (n, word) in ["io-uring-setup", "io-uring-enter", "io-uring-register"]
-            .into_iter()
-            .enumerate()
-        {
-            assert_eq!(attempt(&cgroup.0, &[word]), Attempt::Killed, "{word}");
-            assert_eq!(count(&control, id, Outcome::IoUringDenied), n as u64 + 1);
-        }
-        control
-            .tag_as(
-                &cgroup.0,
-                Tag {
-                    flags: flag::IO_URING,
-                },
-            )
-            .unwrap();
-        assert!(allowed(&attempt(&cgroup.0, &["io-uring-setup"])));
-        healthy(&control);
-    });
+    isolated(io_uring);
+}
+
+pub async fn io_uring() {
+    let (pins, cgroup) = (Pins::new(), Cgroup::new());
+    let (_agent, control) = pins.start();
+    let id = control.tag(&cgroup.0).unwrap();
+    for (n, word) in ["io-uring-setup", "io-uring-enter", "io-uring-register"]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(attempt(&cgroup.0, &[word]), Attempt::Killed, "{word}");
+        assert_eq!(count(&control, id, Outcome::IoUringDenied), n as u64 + 1);
+    }
+    control
+        .tag_as(
+            &cgroup.0,
+            Tag {
+                flags: flag::IO_URING,
+            },
+        )
+        .unwrap();
+    assert!(allowed(&attempt(&cgroup.0, &["io-uring-setup"])));
+    healthy(&control);
 }
 
 #[test]

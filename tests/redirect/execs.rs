@@ -115,50 +115,52 @@ async fn decide(processes: &Processes, bad: &Path, done: &Arc<AtomicU32>) {
 
 #[test]
 fn what_is_denied_never_runs_an_instruction() {
-    isolated(|| async {
-        let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
-        let (_agent, control) = pins.start();
-        let bad = scratch.copy("/bin/sh", "bad");
-        let good = scratch.copy("/bin/sh", "good");
-        Scratch::settle(&good);
-        let workload = Workload::new(&cgroup.0);
-        let id = tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
-        let processes = control.processes();
-        let done = Arc::new(AtomicU32::new(0));
-        let made = scratch.0.join("made/x");
-        let (ended, command) = (
-            Arc::clone(&done),
-            format!("run 1000 {} -c :>$0$1 {}", bad.display(), made.display()),
-        );
-        let other = format!(
-            "run 1 {} -c :>$0$1 {}",
-            good.display(),
-            scratch.0.join("made/good").display()
-        );
-        let asked = tokio::spawn(async move {
-            let (workload, denied) = asking(workload, command).await.unwrap();
-            let (_workload, allowed) = asking(workload, other).await.unwrap();
-            ended.store(1, Ordering::Release);
-            (denied, allowed)
-        });
-        decide(&processes, &bad, &done).await;
-        let (denied, allowed) = asked.await.unwrap();
-        assert_eq!(denied, "ok 1000xsignal:_9_(SIGKILL)");
-        assert_eq!(allowed, "ok 1xexit_status:_0");
-        // Each makes a file of its own, as its first act.
-        assert!(scratch.0.join("made/good0").exists());
-        assert_eq!(scratch.made(), 1, "something that was denied ran");
-        let (held, by_kernel) = (
-            count(&control, id, Outcome::ExecHeld),
-            count(&control, id, Outcome::ExecDenied),
-        );
-        assert_eq!(count(&control, id, Outcome::ExecLost), 0);
-        assert!(
-            by_kernel > 900,
-            "{by_kernel} by a remembered verdict, {held} asked about"
-        );
-        healthy(&control);
+    isolated(denied);
+}
+
+pub async fn denied() {
+    let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
+    let (_agent, control) = pins.start();
+    let bad = scratch.copy("/bin/sh", "bad");
+    let good = scratch.copy("/bin/sh", "good");
+    Scratch::settle(&good);
+    let workload = Workload::new(&cgroup.0);
+    let id = tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
+    let processes = control.processes();
+    let done = Arc::new(AtomicU32::new(0));
+    let made = scratch.0.join("made/x");
+    let (ended, command) = (
+        Arc::clone(&done),
+        format!("run 1000 {} -c :>$0$1 {}", bad.display(), made.display()),
+    );
+    let other = format!(
+        "run 1 {} -c :>$0$1 {}",
+        good.display(),
+        scratch.0.join("made/good").display()
+    );
+    let asked = tokio::spawn(async move {
+        let (workload, denied) = asking(workload, command).await.unwrap();
+        let (_workload, allowed) = asking(workload, other).await.unwrap();
+        ended.store(1, Ordering::Release);
+        (denied, allowed)
     });
+    decide(&processes, &bad, &done).await;
+    let (denied, allowed) = asked.await.unwrap();
+    assert_eq!(denied, "ok 1000xsignal:_9_(SIGKILL)");
+    assert_eq!(allowed, "ok 1xexit_status:_0");
+    // Each makes a file of its own, as its first act.
+    assert!(scratch.0.join("made/good0").exists());
+    assert_eq!(scratch.made(), 1, "something that was denied ran");
+    let (held, by_kernel) = (
+        count(&control, id, Outcome::ExecHeld),
+        count(&control, id, Outcome::ExecDenied),
+    );
+    assert_eq!(count(&control, id, Outcome::ExecLost), 0);
+    assert!(
+        by_kernel > 900,
+        "{by_kernel} by a remembered verdict, {held} asked about"
+    );
+    healthy(&control);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod older_rig;
 mod older_threaded;
 mod processes;
 mod redirected;
+mod steady;
 mod storm;
 mod unix;
 mod upgrade;

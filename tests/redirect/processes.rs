@@ -17,58 +17,60 @@ fn id(answer: &str) -> u32 {
 
 #[test]
 fn processes_are_known_from_their_first_instruction_to_their_last() {
-    isolated(|| async {
-        let (pins, cgroup, other) = (Pins::new(), Cgroup::new(), Cgroup::new());
-        let (_agent, control) = pins.start();
-        let mut before = Workload::new(&cgroup.0);
-        let old = id(&before.ask("child"));
-        let outside = Workload::new(&other.0);
-        assert!(control.members().unwrap().is_empty());
+    isolated(are_known);
+}
 
-        let tag = control.tag(&cgroup.0).unwrap();
-        let known = control.members().unwrap();
-        assert_eq!(known[&before.pid()].tagged, tag.0);
-        assert_eq!(known[&old].tagged, tag.0, "it was there before the tag");
-        assert!(!known.contains_key(&outside.pid()));
+pub async fn are_known() {
+    let (pins, cgroup, other) = (Pins::new(), Cgroup::new(), Cgroup::new());
+    let (_agent, control) = pins.start();
+    let mut before = Workload::new(&cgroup.0);
+    let old = id(&before.ask("child"));
+    let outside = Workload::new(&other.0);
+    assert!(control.members().unwrap().is_empty());
 
-        let child = id(&before.ask("child"));
-        let thread = id(&before.ask("thread"));
-        let known = control.members().unwrap();
-        assert_eq!(known[&child].tagged, tag.0);
-        assert!(known[&child].execs > 0, "its exec was seen");
-        assert!(!known.contains_key(&thread), "a thread is its process's");
+    let tag = control.tag(&cgroup.0).unwrap();
+    let known = control.members().unwrap();
+    assert_eq!(known[&before.pid()].tagged, tag.0);
+    assert_eq!(known[&old].tagged, tag.0, "it was there before the tag");
+    assert!(!known.contains_key(&outside.pid()));
 
-        // A descendant with a tag of its own, and back.
-        let below = Cgroup::below(&cgroup.0, "below");
-        let inner = control.tag(&below.0).unwrap();
-        let mut within = Workload::new(&below.0);
-        let of_inner = id(&within.ask("child"));
-        assert_eq!(control.members().unwrap()[&of_inner].tagged, inner.0);
-        control.untag(inner).unwrap();
-        assert_eq!(control.members().unwrap()[&of_inner].tagged, tag.0);
+    let child = id(&before.ask("child"));
+    let thread = id(&before.ask("thread"));
+    let known = control.members().unwrap();
+    assert_eq!(known[&child].tagged, tag.0);
+    assert!(known[&child].execs > 0, "its exec was seen");
+    assert!(!known.contains_key(&thread), "a thread is its process's");
 
-        // Out of it, and in again.
-        std::fs::write(other.0.join("cgroup.procs"), child.to_string()).unwrap();
-        assert!(!control.members().unwrap().contains_key(&child));
-        std::fs::write(cgroup.0.join("cgroup.procs"), child.to_string()).unwrap();
-        assert_eq!(control.members().unwrap()[&child].tagged, tag.0);
+    // A descendant with a tag of its own, and back.
+    let below = Cgroup::below(&cgroup.0, "below");
+    let inner = control.tag(&below.0).unwrap();
+    let mut within = Workload::new(&below.0);
+    let of_inner = id(&within.ask("child"));
+    assert_eq!(control.members().unwrap()[&of_inner].tagged, inner.0);
+    control.untag(inner).unwrap();
+    assert_eq!(control.members().unwrap()[&of_inner].tagged, tag.0);
 
-        before.ask(&format!("kill {child}"));
-        drop(within);
-        let began = Instant::now();
-        while control
-            .members()
-            .unwrap()
-            .keys()
-            .any(|pid| [child, of_inner].contains(pid))
-        {
-            assert!(began.elapsed() < DEADLINE, "a process that ended is still known");
-            std::thread::yield_now();
-        }
-        control.untag(tag).unwrap();
-        assert!(control.members().unwrap().is_empty());
-        healthy(&control);
-    });
+    // Out of it, and in again.
+    std::fs::write(other.0.join("cgroup.procs"), child.to_string()).unwrap();
+    assert!(!control.members().unwrap().contains_key(&child));
+    std::fs::write(cgroup.0.join("cgroup.procs"), child.to_string()).unwrap();
+    assert_eq!(control.members().unwrap()[&child].tagged, tag.0);
+
+    before.ask(&format!("kill {child}"));
+    drop(within);
+    let began = Instant::now();
+    while control
+        .members()
+        .unwrap()
+        .keys()
+        .any(|pid| [child, of_inner].contains(pid))
+    {
+        assert!(began.elapsed() < DEADLINE, "a process that ended is still known");
+        std::thread::yield_now();
+    }
+    control.untag(tag).unwrap();
+    assert!(control.members().unwrap().is_empty());
+    healthy(&control);
 }
 
 /// Takes all the room that there is for processes, in the name of nobody.

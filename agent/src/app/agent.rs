@@ -484,6 +484,7 @@ impl Agent {
         status.problems.extend(selftesting::problems(&self.selftest));
         status.problems.extend(self.older.problems());
         status.problems.extend(self.crowded());
+        status.problems.extend(self.missed());
         status
     }
 

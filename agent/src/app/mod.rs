@@ -11,6 +11,7 @@ mod execs;
 mod exempting;
 mod exporting;
 mod guarding;
+mod missed;
 mod older;
 mod pulse;
 mod reconciling;
@@ -121,6 +122,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     // When every tag has its workload, as below.
     tokio::spawn(guarding::follow(Arc::clone(&agent)));
     tokio::spawn(crowding::follow(Arc::clone(&agent)));
+    tokio::spawn(missed::follow(Arc::clone(&agent)));
     // When every tag has its workload: of another one nobody could say what its programs may do.
     let following = tokio::spawn(execs::follow(Arc::clone(&agent)));
     let drain = agent.front.shared.drain.clone();

@@ -30,6 +30,8 @@ pub struct Facts {
     pub capabilities: u64,
     /// Why the kernel's type information is of no use, if it is not.
     pub btf: Option<String>,
+    /// Why tracepoints cannot be had as perf events, where this kernel makes that necessary.
+    pub tracepoints: Option<String>,
     /// The layout of cgroups.
     pub cgroups: Cgroups,
     /// Whether there is, or can be, a bpf file system for pins.
@@ -75,6 +77,7 @@ impl Facts {
             machine,
             capabilities: capabilities(&status),
             btf: redirect::features::btf().err().map(|e| e.to_string()),
+            tracepoints: redirect::features::tracepoints().err(),
             cgroups: cgroups(),
             bpffs: redirect::features::bpffs(pin_dir),
             programs: programs(),

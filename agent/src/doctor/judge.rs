@@ -63,6 +63,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut all = vec![
         privileges(facts),
         btf(facts),
+        tracepoints(facts),
         cgroups(facts),
         bpffs(facts),
         hooks(facts),
@@ -108,6 +109,21 @@ fn btf(facts: &Facts) -> Finding {
             State::Missing,
             why.clone(),
             "boot a kernel built with CONFIG_DEBUG_INFO_BTF",
+        ),
+    }
+}
+
+fn tracepoints(facts: &Facts) -> Finding {
+    match &facts.tracepoints {
+        None => good(
+            "tracepoints",
+            "the guard's programs run for every process that comes by",
+        ),
+        Some(why) => bad(
+            "tracepoints",
+            State::Missing,
+            why.clone(),
+            "mount -t tracefs none /sys/kernel/tracing, and boot a kernel built with CONFIG_PERF_EVENTS",
         ),
     }
 }
@@ -366,6 +382,7 @@ mod tests {
             machine: "x86_64".into(),
             capabilities: u64::MAX,
             btf: None,
+            tracepoints: None,
             cgroups: Cgroups::Unified("/sys/fs/cgroup".into()),
             bpffs: Some(true),
             programs: Ok(needed.chain([("one_more", true)]).map(trial).collect()),
@@ -408,9 +425,10 @@ mod tests {
 
     #[test]
     fn without_what_enforcement_stands_on_it_is_missing() {
-        let missing: [(&str, Change); 8] = [
+        let missing: [(&str, Change); 9] = [
             ("privileges", |f| f.capabilities &= !(1 << 39)),
             ("btf", |f| f.btf = Some("cannot be read".into())),
+            ("tracepoints", |f| f.tracepoints = Some("no tracefs".into())),
             ("cgroups", |f| f.cgroups = Cgroups::None),
             ("bpffs", |f| f.bpffs = Some(false)),
             ("bpffs", |f| f.bpffs = None),

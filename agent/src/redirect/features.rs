@@ -7,7 +7,7 @@ use aya::{
     sys::is_program_supported,
 };
 
-use super::{RedirectError, bpf, btf::Btf, offsets, sys};
+use super::{RedirectError, bpf, btf::Btf, guard, offsets, sys};
 
 /// Reads the kernel's type information, and finds in it what every program needs.
 ///
@@ -15,6 +15,14 @@ use super::{RedirectError, bpf, btf::Btf, offsets, sys};
 /// When it is missing, or not as expected.
 pub fn btf() -> Result<(), RedirectError> {
     offsets::offsets(&Btf::of_kernel()?).map(drop)
+}
+
+/// Whether tracepoints can be had as perf events, where the kernel makes that necessary.
+///
+/// # Errors
+/// Why they cannot.
+pub fn tracepoints() -> Result<(), String> {
+    guard::try_tracepoints().map_err(|error| error.to_string())
 }
 
 /// Whether pins below `pin_dir` would be on a bpf file system, mounting it where the daemon would; `None` where the kernel

@@ -31,7 +31,9 @@ pub use self::{
 };
 pub(super) use self::{
     load::Loaded,
-    tracepoints::{HELD, are_interrupted, attach, describe, in_object, is_for_others, missed},
+    tracepoints::{
+        HELD, are_interrupted, attach, describe, in_object, is_for_others, missed, try_tracepoints,
+    },
 };
 use super::{RedirectError, bpf::map_failed, btf::Btf};
 use crate::model::CgroupId;

@@ -102,6 +102,15 @@ pub(in crate::redirect) fn is_for_others(program: &str) -> bool {
     pair.is_some_and(|(raw, ..)| in_object(raw) != program)
 }
 
+/// Asks for every perf event that programs of this kernel sit on, and lets it go.
+pub(in crate::redirect) fn try_tracepoints() -> Result<(), RedirectError> {
+    let wanted = STEADY.iter().filter_map(|(raw, ..)| steady(raw));
+    for (_, event) in wanted {
+        sys::perf::tracepoint(event).map_err(|source| RedirectError::Tracepoint { event, source })?;
+    }
+    Ok(())
+}
+
 /// Puts a program on its tracepoint, by a link pinned at `pin`: returns the link of the program that was there, which goes
 /// on until that is dropped.
 ///

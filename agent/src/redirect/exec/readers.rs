@@ -30,8 +30,8 @@ use crate::{model::CgroupId, redirect::sys};
 const AT_ONCE: usize = 8;
 /// After this long a read is a late one, and whoever waits for it no longer has others wait.
 const LATE: Duration = Duration::from_millis(50);
-/// Late reads of one workload that somebody waits for.
-const MOST_LATE: usize = 64;
+/// Late reads of one workload that somebody waits for: as many programs as a build may start at once on a slow disk.
+const MOST_LATE: usize = 1024;
 /// Threads that stay for the next read.
 const KEPT: usize = AT_ONCE;
 /// Workloads that are remembered without a read.

@@ -299,7 +299,7 @@ fn ring(first: &str, again: impl Fn() -> String) -> Option<Thing> {
         info = again();
     }
     let number = field(&info, "ino:").unwrap_or(0);
-    if field(&info, "UserFiles:").is_none() || info.contains(": socket:[") {
+    if field(&info, "UserFiles:").is_none() || info.contains(": socket:[") || info.lines().any(is_nameless) {
         return Some(Thing::new(
             "io_uring",
             number,
@@ -312,6 +312,12 @@ fn ring(first: &str, again: impl Fn() -> String) -> Option<Thing> {
         unless: Unless::Thread(thread),
         ..Thing::new("io_uring", number, "it works as a process outside")
     })
+}
+
+/// Whether a file that a ring keeps is told without a name: until Linux 6.7 sockets are, and they are not told from others.
+fn is_nameless(line: &str) -> bool {
+    let place = line.trim().strip_suffix(':').unwrap_or_default();
+    !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The rings that a process has mapped.
@@ -381,6 +387,12 @@ mod tests {
         assert_eq!(told(&INFO.replace("4242", "-1")), None);
         let keeps = told(&INFO.replace("/dev/null", "socket:[9]")).unwrap();
         assert_eq!((keeps.unless, keeps.id()), (Unless::Never, ("io_uring", 77)));
+        let keeps = told(&INFO.replace("/dev/null", "")).unwrap();
+        assert_eq!(
+            keeps.unless,
+            Unless::Never,
+            "a socket's name is not told on every kernel"
+        );
         // In use, it is not told.
         let untold = "pos:\t0\nflags:\t02000002\nino:\t77\n";
         assert_eq!(told(untold).unwrap().unless, Unless::Never);

@@ -299,7 +299,7 @@ fn ring(first: &str, again: impl Fn() -> String) -> Option<Thing> {
         info = again();
     }
     let number = field(&info, "ino:").unwrap_or(0);
-    if field(&info, "UserFiles:").is_none() || info.contains(": socket:[") || info.lines().any(is_nameless) {
+    if field(&info, "UserFiles:").is_none() || info.lines().any(is_socket) {
         return Some(Thing::new(
             "io_uring",
             number,
@@ -314,10 +314,14 @@ fn ring(first: &str, again: impl Fn() -> String) -> Option<Thing> {
     })
 }
 
-/// Whether a file that a ring keeps is told without a name: until Linux 6.7 sockets are, and they are not told from others.
-fn is_nameless(line: &str) -> bool {
-    let place = line.trim().strip_suffix(':').unwrap_or_default();
-    !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit())
+/// Whether a line may tell of a socket that a ring keeps. Until Linux 6.7 files are told by their last names, and sockets by
+/// that of their protocol (`TCP`, `UNIX`, `AF_VSOCK`), which a file may have, too; later by paths.
+fn is_socket(line: &str) -> bool {
+    let (place, name) = line.split_once(':').unwrap_or_default();
+    let (place, name) = (place.trim(), name.trim());
+    let is_file = !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit());
+    let of_older = name.is_empty() || name.starts_with(|first: char| first.is_ascii_uppercase());
+    is_file && (of_older || name.starts_with("socket:["))
 }
 
 /// The rings that a process has mapped.
@@ -387,12 +391,9 @@ mod tests {
         assert_eq!(told(&INFO.replace("4242", "-1")), None);
         let keeps = told(&INFO.replace("/dev/null", "socket:[9]")).unwrap();
         assert_eq!((keeps.unless, keeps.id()), (Unless::Never, ("io_uring", 77)));
-        let keeps = told(&INFO.replace("/dev/null", "")).unwrap();
-        assert_eq!(
-            keeps.unless,
-            Unless::Never,
-            "a socket's name is not told on every kernel"
-        );
+        let keeps = |name: &str| told(&INFO.replace("/dev/null", name)).unwrap().unless == Unless::Never;
+        assert!(keeps("TCP") && keeps("AF_VSOCK") && keeps(""), "of older kernels");
+        assert!(!keeps("null") && !keeps("<none>") && !keeps("/TCP"));
         // In use, it is not told.
         let untold = "pos:\t0\nflags:\t02000002\nino:\t77\n";
         assert_eq!(told(untold).unwrap().unless, Unless::Never);

@@ -16,19 +16,21 @@ use crate::guard::{Cgroup, DEADLINE, Pins, count, healthy, isolated};
 /// The hostile program, built once.
 pub fn program() -> &'static Path {
     static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_dir, path) = BUILT.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("guard");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/redirect/hostile/guard.c");
-        let built = Command::new("cc")
-            .args(["-O1", "-o"])
-            .arg(&path)
-            .arg(source)
-            .status();
-        assert!(built.unwrap().success());
-        (dir, path)
-    });
-    path
+    &BUILT.get_or_init(|| built("guard")).1
+}
+
+/// Builds one of the hostile programs, by its name: it lives as long as its directory.
+pub fn built(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    let source = format!("{}/redirect/hostile/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let built = Command::new("cc")
+        .args(["-O1", "-o"])
+        .arg(&path)
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+    (dir, path)
 }
 
 /// What became of an attempt.

@@ -11,6 +11,7 @@ use std::{
 use portcullis::redirect::{EXEC_AUDIT, EXEC_ENFORCE, Executed, Found, Kind, Processes};
 
 use crate::{
+    escapes::built,
     execs::{Scratch, asking, executed, tag},
     guard::{Cgroup, DEADLINE, Pins, Workload, healthy, isolated},
 };
@@ -18,19 +19,7 @@ use crate::{
 /// The program of such a workload.
 fn program() -> &'static Path {
     static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_dir, path) = BUILT.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("made_up");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/redirect/hostile/made_up.c");
-        let built = Command::new("cc")
-            .args(["-O1", "-o"])
-            .arg(&path)
-            .arg(source)
-            .status();
-        assert!(built.unwrap().success());
-        (dir, path)
-    });
-    path
+    &BUILT.get_or_init(|| built("made_up")).1
 }
 
 /// A workload that makes up what it executes.

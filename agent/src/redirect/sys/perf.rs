@@ -3,9 +3,11 @@
 use std::{
     ffi::CStr,
     fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
 };
+
+use super::process::owned;
 
 /// Where tracefs is mounted.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -14,15 +16,6 @@ const TRACEPOINT: u32 = 2;
 const CLOEXEC: libc::c_ulong = 8;
 /// `FSCONFIG_CMD_CREATE` (linux/mount.h)
 const CREATE: libc::c_uint = 6;
-
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = RawFd::try_from(result).unwrap_or(-1);
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // Safety: the kernel has just made this descriptor, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
 
 /// An event of a tracepoint, `category/name`, to which a program is linked for all CPUs (perf_event_open(2)).
 ///

@@ -21,7 +21,8 @@ const NS_GET_USERNS: libc::Ioctl = 0xB701;
 const KCMP_FILE: libc::c_int = 0;
 const KCMP_FILES: libc::c_int = 2;
 
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+/// The descriptor that a system call has just made.
+pub(super) fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(result).unwrap_or(-1);
     if fd < 0 {
         return Err(io::Error::last_os_error());

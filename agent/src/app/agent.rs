@@ -438,6 +438,7 @@ impl Agent {
                     name: p.program.into(),
                     cgroup: p.cgroup.0,
                     attached: p.ok,
+                    unsteady: p.unsteady,
                 })
                 .collect(),
             errors: self

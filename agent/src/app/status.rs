@@ -127,6 +127,9 @@ pub struct ProgramStatus {
     pub cgroup: u64,
     /// Whether its link is in place.
     pub attached: bool,
+    /// Whether the kernel may interrupt it, and skips its other runs meanwhile: it closes no door by itself.
+    #[serde(default)]
+    pub unsteady: bool,
 }
 
 /// The policy in force.

@@ -66,8 +66,8 @@ fn tried(args: &Args, control: &Control) -> anyhow::Result<Vec<Row>> {
         .context("the workload cannot be made; run this as root")?;
     let done = wait_for_tag(control, fresh.id.0).and_then(|()| {
         // As they are while the workload is there.
-        let facts = doors::Facts::of_kernel()
-            .with_programs(attached(control, fresh.id.0)?.iter().map(String::as_str));
+        let facts =
+            doors::Facts::of_kernel().with_programs(steady(control, fresh.id.0)?.iter().map(String::as_str));
         let judged = doors::judge(&facts);
         let program = std::env::current_exe()?;
         let places = Places {
@@ -95,12 +95,12 @@ fn tried(args: &Args, control: &Control) -> anyhow::Result<Vec<Row>> {
     done
 }
 
-/// The programs that are on this cgroup, and those that watch the whole host.
-fn attached(control: &Control, cgroup: u64) -> anyhow::Result<Vec<String>> {
+/// The programs that are on this cgroup and those that watch the whole host, but for those that close no door by themselves.
+fn steady(control: &Control, cgroup: u64) -> anyhow::Result<Vec<String>> {
     let status: Status = block_on(control.get("/v1/status"))??;
     let agent = status.programs.iter().find(|p| p.name == "agent_ops");
     let agent = agent.map_or(cgroup, |p| p.cgroup);
-    let there = status.programs.iter().filter(|p| p.attached);
+    let there = status.programs.iter().filter(|p| p.attached && !p.unsteady);
     let own = there.filter(|p| p.cgroup == cgroup || p.cgroup == agent);
     Ok(own.map(|program| program.name.clone()).collect())
 }
@@ -109,7 +109,7 @@ fn attached(control: &Control, cgroup: u64) -> anyhow::Result<Vec<String>> {
 fn wait_for_tag(control: &Control, cgroup: u64) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let there = attached(control, cgroup)?;
+        let there = steady(control, cgroup)?;
         if bpf::programs()
             .iter()
             .all(|name| there.iter().any(|found| found == name))

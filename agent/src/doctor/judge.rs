@@ -376,6 +376,7 @@ mod tests {
             program: name.to_owned(),
             optional,
             refused: None,
+            unsteady: false,
         };
         Facts {
             release: "6.12.0".into(),

@@ -31,7 +31,7 @@ pub struct Report {
 pub fn report(facts: &Facts) -> Report {
     let findings = judge(facts);
     let loaded = facts.programs.iter().flatten();
-    let loaded = loaded.filter(|trial| trial.refused.is_none());
+    let loaded = loaded.filter(|trial| trial.refused.is_none() && !trial.unsteady);
     let doors = facts
         .doors
         .clone()

@@ -60,6 +60,8 @@ pub struct AttachedProgram {
     pub program_id: u32,
     /// Whether this agent's program is on this cgroup, and the cgroup still exists.
     pub ok: bool,
+    /// Whether the kernel may interrupt it, and skips its other runs meanwhile: it closes no door by itself.
+    pub unsteady: bool,
 }
 
 pub(super) struct State {
@@ -554,6 +556,7 @@ impl State {
             // A link outlives its cgroup by a moment, in which it says what it was.
             ok: info.is_some_and(|info| info.cgroup == cgroup.0 && self.is_loaded(program, info.program))
                 && is_there(cgroup, path),
+            unsteady: self.guard.is_unsteady(program),
         })
     }
 

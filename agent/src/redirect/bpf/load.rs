@@ -147,10 +147,10 @@ pub fn verify() -> Result<Vec<ProgramInfo>, RedirectError> {
     ebpf.programs()
         .filter(|(name, _)| !guard::loads(name))
         .map(|(name, program)| describe(name, program))
-        .chain(optional.loaded().map(|(name, kind)| {
+        .chain(optional.loaded().map(|one| {
             Ok(ProgramInfo {
-                name: name.to_owned(),
-                kind,
+                name: one.name().to_owned(),
+                kind: one.kind(),
                 verified_instructions: None,
                 bytes: None,
             })
@@ -167,6 +167,8 @@ pub struct Tried {
     pub optional: bool,
     /// Why the kernel refuses it, in its words.
     pub refused: Option<String>,
+    /// Whether the kernel may interrupt it, and skips its other runs meanwhile: it closes no door by itself.
+    pub unsteady: bool,
 }
 
 /// Loads each program by itself, without attaching it: what the running kernel takes, and why it refuses another.
@@ -186,18 +188,21 @@ pub fn try_each() -> Result<Vec<Tried>, RedirectError> {
                     RedirectError::Program { why, .. } => why,
                     other => other.to_string(),
                 }),
+            unsteady: false,
         })
         .collect();
     let optional = guard::load(&ebpf, OBJECT)?;
-    all.extend(optional.loaded().map(|(name, _)| Tried {
-        program: name.to_owned(),
+    all.extend(optional.loaded().map(|one| Tried {
+        program: one.name().to_owned(),
         optional: true,
         refused: None,
+        unsteady: !one.is_steady(),
     }));
     all.extend(optional.unavailable().iter().map(|one| Tried {
         program: one.program.to_owned(),
         optional: true,
         refused: Some(one.why.clone()),
+        unsteady: false,
     }));
     Ok(all)
 }

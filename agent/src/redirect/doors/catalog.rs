@@ -373,6 +373,7 @@ pub const DOORS: &[Door] = &[
                 Lsm,
                 &[
                     Program("lsm_mount"),
+                    Program("lsm_umount"),
                     Program("lsm_move_mount"),
                     Program("lsm_pivotroot"),
                     Program("lsm_chroot"),

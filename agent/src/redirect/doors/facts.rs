@@ -51,15 +51,15 @@ impl Facts {
         self
     }
 
-    /// With what a running agent has attached: a program counts when it is in place wherever it should be. `else_these`
-    /// where no cgroup is tagged: what would be attached.
+    /// With what a running agent has attached: a program counts when it is in place wherever it should be, and is not
+    /// skipped where another is interrupted. `else_these` where no cgroup is tagged: what would be attached.
     #[must_use]
     pub fn with_attached(self, attached: &[AttachedProgram], else_these: &[&'static str]) -> Self {
         let cgroups: BTreeSet<u64> = attached.iter().map(|program| program.cgroup.0).collect();
         // The agent's own cgroup has one program; with no other cgroup nothing is tagged.
         let tagged = cgroups.len() > 1;
         let missing: BTreeSet<&str> = attached.iter().filter(|p| !p.ok).map(|p| p.program).collect();
-        let there = attached.iter().filter(|p| p.ok).map(|p| p.program);
+        let there = attached.iter().filter(|p| p.ok && !p.unsteady).map(|p| p.program);
         let would = else_these.iter().copied().filter(|_| !tagged);
         let programs = there.chain(would).filter(|name| !missing.contains(name));
         self.with_programs(programs.collect::<BTreeSet<_>>())
@@ -99,6 +99,7 @@ mod tests {
             link: 1,
             program_id: 1,
             ok,
+            unsteady: false,
         }
     }
 
@@ -117,6 +118,15 @@ mod tests {
         assert!(
             !facts.has(Need::Program("sock_create")),
             "it should be attached, and is not"
+        );
+        let mut skipped = attached.clone();
+        for program in skipped.iter_mut().filter(|p| p.program == "egress") {
+            program.unsteady = true;
+        }
+        let facts = Facts::default().with_attached(&skipped, &[]);
+        assert!(
+            !facts.has(Need::Program("egress")),
+            "what is skipped closes nothing"
         );
         let idle = Facts::default().with_attached(&attached[..1], &["sock_create"]);
         assert!(idle.has(Need::Program("sock_create")));

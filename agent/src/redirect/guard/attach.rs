@@ -5,8 +5,9 @@ use std::{fs::File, io, os::fd::AsFd as _, path::Path};
 use portcullis_abi::guard::flag;
 
 use super::{
-    Guard, are_interrupted,
+    Guard,
     hooks::{Attach, HOOKS, LSM_WAY as LSM},
+    interrupted,
     load::Loaded,
     tracepoints::replace,
 };
@@ -35,6 +36,11 @@ impl Loaded {
     /// What kind of program it is, in a word.
     pub(in crate::redirect) fn kind(&self) -> &'static str {
         self.way
+    }
+
+    /// Whether it runs whatever else is interrupted within it, and so closes a door by itself.
+    pub(in crate::redirect) fn is_steady(&self) -> bool {
+        self.hook.attach == Attach::Cgroup || self.way == LSM || !interrupted::in_front_of_functions()
     }
 
     /// Sees to it that the program is on the cgroup by the link pinned at `pin`, as `bpf::attach` does for its own.
@@ -79,6 +85,12 @@ impl Guard {
             .map(Loaded::name)
     }
 
+    /// Whether the program of this name, one of the guard's, does not close a door by itself.
+    pub(in crate::redirect) fn is_unsteady(&self, program: &str) -> bool {
+        let mut all = self.optional.loaded.iter();
+        all.any(|one| one.name() == program && !one.is_steady())
+    }
+
     /// Whether the program of this name has this id.
     pub(in crate::redirect) fn is_loaded(&self, program: &str, id: u32) -> bool {
         let mut all = self.optional.loaded.iter();
@@ -108,9 +120,11 @@ impl Guard {
             }
             attached.is_ok()
         });
-        // In front of a function a program may be interrupted, and does not run for others meanwhile.
-        let answers = |one: &Loaded| one.way == LSM || !are_interrupted();
-        let is_there = |program: &str| optional.iter().any(|one| one.name() == program && answers(one));
+        let is_there = |program: &str| {
+            optional
+                .iter()
+                .any(|one| one.name() == program && one.is_steady())
+        };
         let answered = DOORS.into_iter().filter(|door| {
             HOOKS
                 .iter()

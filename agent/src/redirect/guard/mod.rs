@@ -9,6 +9,7 @@
 mod attach;
 mod events;
 mod hooks;
+mod interrupted;
 mod listen;
 mod load;
 mod members;
@@ -22,7 +23,7 @@ use aya::{
 use portcullis_abi::{EXEC_ENFORCE, Proc, guard as abi};
 
 #[cfg(feature = "testing")]
-pub use self::tracepoints::testing;
+pub use self::interrupted::testing;
 pub use self::{
     events::{GuardEvents, outcome},
     listen::{UnixListeners, UnixRedirect, UnixRedirector},
@@ -31,9 +32,7 @@ pub use self::{
 };
 pub(super) use self::{
     load::Loaded,
-    tracepoints::{
-        HELD, are_interrupted, attach, describe, in_object, is_for_others, missed, try_tracepoints,
-    },
+    tracepoints::{HELD, attach, describe, in_object, is_for_others, missed, try_tracepoints},
 };
 use super::{RedirectError, bpf::map_failed, btf::Btf};
 use crate::model::CgroupId;
@@ -71,9 +70,9 @@ pub(super) fn load(ebpf: &Ebpf, object: &[u8]) -> Result<Optional, RedirectError
 }
 
 impl Optional {
-    /// Names and kinds of what was loaded.
-    pub(super) fn loaded(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.loaded.iter().map(|one| (one.name(), one.kind()))
+    /// What was loaded.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = &Loaded> {
+        self.loaded.iter()
     }
 
     /// What the host does not load.

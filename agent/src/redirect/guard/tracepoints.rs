@@ -8,21 +8,18 @@ use std::{
     fs, io,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
-    sync::LazyLock,
 };
 
 use aya::{
     Ebpf,
     programs::{Program, ProgramError, RawTracePoint, links::FdLink},
 };
-use nix::sys::utsname::uname;
 
+use super::interrupted;
 use crate::redirect::{RedirectError, bpf::open_link, sys};
 
 /// `BPF_PERF_EVENT`
 const PERF_EVENT: u32 = 41;
-/// The first version of Linux that may interrupt programs on raw tracepoints.
-const INTERRUPTS: (u32, u32) = (6, 19);
 /// Programs on raw tracepoints that are run with preemption on there; in their places, and where those sit. All others of
 /// this kind are run with interrupts off.
 const STEADY: &[(&str, &str, &str)] = &[
@@ -54,38 +51,10 @@ pub(in crate::redirect) const HELD: &[(&str, &str)] = &[
     ("held_runs", "x86_fpu_regs_activated"),
 ];
 
-/// Whether this kernel may interrupt programs on raw tracepoints, and in front of functions.
-pub(in crate::redirect) fn are_interrupted() -> bool {
-    static ARE: LazyLock<bool> = LazyLock::new(|| {
-        let release = uname().map(|host| host.release().to_string_lossy().into_owned());
-        // What cannot be told is taken for one that does: that is right everywhere.
-        version(&release.unwrap_or_default()).is_none_or(|version| version >= INTERRUPTS)
-    });
-    #[cfg(feature = "testing")]
-    if testing::FORCED.load(std::sync::atomic::Ordering::Relaxed) {
-        return true;
-    }
-    *ARE
-}
-
-/// For tests of what other kernels have.
-#[cfg(feature = "testing")]
-pub mod testing {
-    use std::sync::atomic::AtomicBool;
-
-    /// This process takes its kernel for one that interrupts programs.
-    pub static FORCED: AtomicBool = AtomicBool::new(false);
-}
-
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 /// The program that does on this kernel what the one of this name does, and the perf event that it sits on.
 fn steady(name: &str) -> Option<(&'static str, &'static str)> {
     let found = STEADY.iter().find(|(raw, ..)| *raw == name);
-    let found = found.filter(|_| are_interrupted())?;
+    let found = found.filter(|_| interrupted::on_tracepoints())?;
     Some((found.1, found.2))
 }
 
@@ -193,14 +162,6 @@ pub(super) fn replace(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        assert_eq!(version("6.18.5-cloud-amd64"), Some((6, 18)));
-        assert_eq!(version("7.3+unreleased"), Some((7, 3)));
-        assert_eq!(version("linux"), None);
-        assert!(version("6.9.0") < Some(INTERRUPTS) && version("10.0.1") > Some(INTERRUPTS));
-    }
 
     #[test]
     fn what_did_not_run_is_told_by_the_kernel() {

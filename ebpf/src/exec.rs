@@ -122,22 +122,38 @@ pub fn is_held(process: u32) -> bool {
     HELD_PROCS.get_ptr(process).is_some()
 }
 
-/// A process has a new program: its file, and the name it was executed by. `task` is the caller.
+/// What a process executes.
+pub struct Executed {
+    /// `struct file` of what runs.
+    pub file: u64,
+    /// By what it was executed, a string of the kernel.
+    pub name: u64,
+    /// [`portcullis_abi::ITSELF`], [`portcullis_abi::INTERPRETS`], or 0.
+    pub runs: u32,
+}
+
+/// A process has a new program. `task` is the caller.
 #[inline(always)]
-pub fn executed(ctx: &impl EbpfContext, task: u64, (executable, name): (u64, u64), tagged: Tagged) {
+pub fn executed(ctx: &impl EbpfContext, task: u64, executed: &Executed, tagged: Tagged) {
     let Some(flags) = flags(tagged) else { return };
     let Some(record) = SCRATCH.get_ptr_mut(0) else {
         return;
     };
     let record = unsafe { &mut *record };
     record.event = about(task, tagged, EXECUTED);
-    let known = file(executable, &mut record.event);
+    record.event.flags = executed.runs;
+    let known = file(executed.file, &mut record.event);
     if !known {
         failed(ctx, Site::ExecFile);
     }
     record.event.flags |= judge(ctx, tagged, flags, known, &record.event);
-    let read =
-        unsafe { bpf_probe_read_kernel_str((&raw mut record.name).cast(), NAME as u32, name as *const _) };
+    let read = unsafe {
+        bpf_probe_read_kernel_str(
+            (&raw mut record.name).cast(),
+            NAME as u32,
+            executed.name as *const _,
+        )
+    };
     if read < 0 {
         record.name[0] = 0;
     }

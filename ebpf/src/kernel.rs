@@ -103,6 +103,8 @@ offsets! {
     MM_ARG_END,
     /// `linux_binprm.filename`
     BPRM_FILENAME,
+    /// `linux_binprm.interp`
+    BPRM_INTERP,
     /// `linux_binprm.file`
     BPRM_FILE,
     /// `file.f_inode`

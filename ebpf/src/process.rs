@@ -99,7 +99,7 @@ fn begin(ctx: &impl EbpfContext, child: (u64, u32), tagged: Tagged) -> bool {
 /// `sched_process_exec`: the caller has a new program, by its file and its name. Where the program of the agent before has
 /// seen it already, while both are attached, it is told no second time.
 #[inline(always)]
-pub fn executed(ctx: &impl EbpfContext, file: u64, name: u64) {
+pub fn executed(ctx: &impl EbpfContext, executed: &exec::Executed) {
     let (task, process) = (kernel::current(), task::caller());
     let Some(tagged) = tagged::of_current() else {
         if tag_of(process) != 0 {
@@ -115,7 +115,7 @@ pub fn executed(ctx: &impl EbpfContext, file: u64, name: u64) {
     if !remember(ctx, (task, process), tagged) {
         task::kill(ctx);
     }
-    exec::executed(ctx, task, (file, name), tagged);
+    exec::executed(ctx, task, executed, tagged);
 }
 
 /// `sched_process_exit`: a process has ended when the last of its threads has; then all of them are counted off.

@@ -11,11 +11,15 @@ use aya_ebpf::{
     EbpfContext,
     programs::{RawTracePointContext, TracePointContext},
 };
-use portcullis_abi::Site;
+use portcullis_abi::{INTERPRETS, ITSELF, Site};
 
 use crate::{
     errors::failed,
-    kernel::{self, BPRM_FILE, BPRM_FILENAME, EXEC_FILENAME, FORK_CHILD_PID, MM_EXE_FILE, TASK_MM, member},
+    exec::Executed,
+    kernel::{
+        self, BPRM_FILE, BPRM_FILENAME, BPRM_INTERP, EXEC_FILENAME, FORK_CHILD_PID, MM_EXE_FILE, TASK_MM,
+        member,
+    },
     process,
     syscalls::{Arguments, Entering},
 };
@@ -85,12 +89,21 @@ pub fn forked(ctx: &TracePointContext) {
     }
 }
 
-/// `sched_process_exec(task, old_pid, bprm)`
+/// `sched_process_exec(task, old_pid, bprm)`. The kernel keeps one name for both until it puts an interpreter in the file's
+/// place (`bprm_change_interp`).
 #[inline(always)]
 pub fn executed_raw(ctx: &RawTracePointContext) {
     let bprm: u64 = ctx.arg(2);
-    let (file, name) = (member(bprm, &BPRM_FILE), member(bprm, &BPRM_FILENAME));
-    process::executed(ctx, file.unwrap_or_default(), name.unwrap_or_default());
+    let name: u64 = member(bprm, &BPRM_FILENAME).unwrap_or_default();
+    let executed = Executed {
+        file: member(bprm, &BPRM_FILE).unwrap_or_default(),
+        name,
+        runs: match member::<u64>(bprm, &BPRM_INTERP) {
+            Some(interpreter) if interpreter == name => ITSELF,
+            _ => INTERPRETS,
+        },
+    };
+    process::executed(ctx, &executed);
 }
 
 /// The record has the name, at its offset in the lower half of a word. The file is what the caller runs by now.
@@ -105,5 +118,10 @@ pub fn executed(ctx: &TracePointContext) {
         Some(mm) => member(mm, &MM_EXE_FILE),
         None => None,
     };
-    process::executed(ctx, file.unwrap_or_default(), name);
+    let executed = Executed {
+        file: file.unwrap_or_default(),
+        name,
+        runs: 0,
+    };
+    process::executed(ctx, &executed);
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use nix::errno::Errno;
 use portcullis::{
     model::CgroupId,
     redirect::{
@@ -205,73 +206,141 @@ fn twenty_thousand_short_processes_are_told_of_one_by_one() {
     });
 }
 
+/// Executes a file by its descriptor, by ways of /proc that only the process itself can go, and by a name of 300 bytes.
+const BY: &str = "
+import os, sys
+how, path = sys.argv[1:3]
+fd = os.open(path, os.O_RDONLY)
+if how == 'memfd':
+    content, fd = os.read(fd, 1 << 24), os.memfd_create('x', 0)
+    os.write(fd, content)
+os.set_inheritable(fd, True)
+name = {
+    'own': f'/proc/self/fd/{fd}',
+    'root': f'/proc/{os.getpid()}/root{path}',
+    'long': '/' * (300 - len(path)) + path,
+}.get(how, fd)
+os.execve(name, ['x'], {})
+";
+
+/// An interpreter of the host for files of this test's, by binfmt_misc: what has `.pclPID` at its end is given to echo(1).
+struct Interpreted {
+    mount: PathBuf,
+    name: String,
+}
+
+impl Interpreted {
+    /// `None` where the kernel has no such thing.
+    fn new(scratch: &Scratch) -> Option<Self> {
+        let (mount, name) = (scratch.0.join("misc"), format!("pcl{}", std::process::id()));
+        std::fs::create_dir(&mount).unwrap();
+        if let Err(error) = nix::mount::mount(
+            None::<&str>,
+            &mount,
+            Some("binfmt_misc"),
+            nix::mount::MsFlags::empty(),
+            None::<&str>,
+        ) {
+            assert_eq!(error, Errno::ENODEV, "binfmt_misc");
+            println!("not on this kernel: binfmt_misc");
+            return None;
+        }
+        let this = Self { mount, name };
+        let line = format!(":{0}:E::{0}::/bin/echo:", this.name);
+        std::fs::write(this.mount.join("register"), line).unwrap();
+        Some(this)
+    }
+}
+
+impl Drop for Interpreted {
+    fn drop(&mut self) {
+        let _gone = std::fs::write(self.mount.join(&self.name), "-1");
+        let _gone = nix::mount::umount2(&self.mount, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
 #[test]
 fn what_runs_is_told_by_what_it_is() {
-    isolated(|| async {
-        let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
-        let (_agent, control) = pins.start();
-        let bad = scratch.copy("/bin/true", "bad");
-        std::fs::hard_link(&bad, scratch.0.join("linked")).unwrap();
-        std::fs::copy(&bad, scratch.0.join("renamed")).unwrap();
-        let script = scratch.copy("/bin/true", "script");
-        std::fs::write(&script, "#!/bin/sh -e\nexit 0\n").unwrap();
-        let loader = std::fs::canonicalize("/lib64/ld-linux-x86-64.so.2").unwrap();
-        let other_loader = scratch.copy(loader.to_str().unwrap(), "innocent");
-        let mut workload = Workload::new(&cgroup.0);
-        tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
-        let processes = control.processes();
-        let hash = hex_of(&bad);
-        let python = "import os,sys\nfd=os.memfd_create('x',0) if sys.argv[1]=='memfd' else os.open(sys.argv[2],os.O_RDONLY)\nif sys.argv[1]=='memfd': os.write(fd,open(sys.argv[2],'rb').read())\nos.execve(fd,['x'],{})\n";
-        std::fs::write(scratch.0.join("by.py"), python).unwrap();
-        let by = scratch.0.join("by.py").display().to_string();
-        let at = |name: &str| scratch.0.join(name).display().to_string();
-        let hostile = crate::escapes::program();
-        for copy in ["good", "evil"] {
-            scratch.copy("/bin/true", copy);
-        }
-        let refuses = !control.unavailable().iter().any(|one| one.program == "lsm_mount");
-        let cases = [
-            (at("bad"), "path"),
-            (at("linked"), "path"),
-            (at("renamed"), "path"),
-            (format!("/usr/bin/python3 {by} fexecve {}", at("bad")), "path"),
-            (format!("/usr/bin/python3 {by} memfd {}", at("bad")), "memfd"),
-            (at("script"), "script"),
-            (format!("{} {}", loader.display(), at("bad")), "loader"),
-            (format!("{} {}", other_loader.display(), at("bad")), "loader"),
-            (
-                format!(
-                    "{} {} mounted-exec {} {}",
-                    hostile.display(),
-                    cgroup.0.display(),
-                    at("evil"),
-                    at("good")
-                ),
-                if refuses { "path" } else { "elsewhere" },
+    isolated(told);
+}
+
+pub async fn told() {
+    let (pins, cgroup, scratch) = (Pins::new(), Cgroup::new(), Scratch::new());
+    let (_agent, control) = pins.start();
+    let bad = scratch.copy("/bin/true", "bad");
+    std::fs::hard_link(&bad, scratch.0.join("linked")).unwrap();
+    std::fs::copy(&bad, scratch.0.join("renamed")).unwrap();
+    let script = scratch.copy("/bin/true", "script");
+    std::fs::write(&script, "#!/bin/sh -e\nexit 0\n").unwrap();
+    let loader = std::fs::canonicalize("/lib64/ld-linux-x86-64.so.2").unwrap();
+    let other_loader = scratch.copy(loader.to_str().unwrap(), "innocent");
+    let mut workload = Workload::new(&cgroup.0);
+    tag(&control, &cgroup.0, EXEC_AUDIT | EXEC_ENFORCE);
+    let processes = control.processes();
+    let hash = hex_of(&bad);
+    std::fs::write(scratch.0.join("by.py"), BY).unwrap();
+    let by = scratch.0.join("by.py").display().to_string();
+    let at = |name: &str| scratch.0.join(name).display().to_string();
+    let hostile = crate::escapes::program();
+    for copy in ["good", "evil"] {
+        scratch.copy("/bin/true", copy);
+    }
+    let refuses = !control.unavailable().iter().any(|one| one.program == "lsm_mount");
+    let cases = [
+        (at("bad"), "path"),
+        (at("linked"), "path"),
+        (at("renamed"), "path"),
+        (format!("/usr/bin/python3 {by} fexecve {}", at("bad")), "path"),
+        (format!("/usr/bin/python3 {by} memfd {}", at("bad")), "memfd"),
+        (at("script"), "script"),
+        (
+            format!("/usr/bin/python3 {by} fexecve {}", at("script")),
+            "script",
+        ),
+        (format!("/usr/bin/python3 {by} own {}", at("script")), "script"),
+        (format!("/usr/bin/python3 {by} root {}", at("script")), "unread"),
+        (format!("/usr/bin/python3 {by} long {}", at("script")), "unread"),
+        (format!("/usr/bin/python3 {by} own {}", at("bad")), "path"),
+        (format!("/usr/bin/python3 {by} root {}", at("bad")), "path"),
+        (format!("{} {}", loader.display(), at("bad")), "loader"),
+        (format!("{} {}", other_loader.display(), at("bad")), "loader"),
+        (
+            format!(
+                "{} {} mounted-exec {} {}",
+                hostile.display(),
+                cgroup.0.display(),
+                at("evil"),
+                at("good")
             ),
-        ];
-        for (command, wanted) in cases {
-            let asked = asking(workload, format!("run 1 {command}"));
-            // The last program of the process is the one in question.
-            let found = loop {
-                let executed = executed(&processes).await;
-                let found = processes.identify(&executed, || {}).await;
-                assert!(executed.held && found.cwd.is_some() && !executed.file.made_up);
-                processes.release(&executed);
-                let starts_it = found
-                    .program
-                    .path
-                    .as_ref()
-                    .is_some_and(|p| p.to_string_lossy().contains("python3") || ***p == *hostile);
-                if !starts_it {
-                    break found;
-                }
-            };
-            check(&command, wanted, &hash, &script, found);
-            workload = asked.await.unwrap().0;
-        }
-        healthy(&control);
+            if refuses { "path" } else { "elsewhere" },
+        ),
+    ];
+    let interpreted = Interpreted::new(&scratch);
+    let of_host = interpreted.as_ref().map(|one| {
+        let path = scratch.copy("/bin/true", &format!("binary.{}", one.name));
+        (path.display().to_string(), "interpreted")
     });
+    for (command, wanted) in cases.into_iter().chain(of_host) {
+        let asked = asking(workload, format!("run 1 {command}"));
+        // The last program of the process is the one in question.
+        let found = loop {
+            let executed = executed(&processes).await;
+            let found = processes.identify(&executed, || {}).await;
+            assert!(executed.held && found.cwd.is_some() && !executed.file.made_up);
+            processes.release(&executed);
+            let starts_it = found
+                .program
+                .path
+                .as_ref()
+                .is_some_and(|p| p.to_string_lossy().contains("python3") || ***p == *hostile);
+            if !starts_it {
+                break found;
+            }
+        };
+        check(&command, wanted, &hash, &script, found);
+        workload = asked.await.unwrap().0;
+    }
+    healthy(&control);
 }
 
 fn check(command: &str, wanted: &str, hash: &str, script: &Path, found: Found) {
@@ -293,6 +362,15 @@ fn check(command: &str, wanted: &str, hash: &str, script: &Path, found: Found) {
             same(&program) && !program.host && program.path.as_ref().is_some_and(|p| p.ends_with("good")),
             "{command}: {program:?}"
         ),
+        // What is run is a copy of the same program, by another.
+        "interpreted" => {
+            assert_eq!(kind, Kind::Script, "{command}: {program:?}");
+            assert!(same(&given) && !same(&program), "{command}: {given:?}");
+        }
+        "unread" => {
+            assert_eq!(kind, Kind::Script, "{command}: {program:?}");
+            assert_eq!(given.sha256, None, "{command}: {given:?}");
+        }
         "script" => {
             assert_eq!(kind, Kind::Script, "{command}: {program:?}");
             assert_eq!(given.sha256.as_deref(), Some(&*hex_of(script)));

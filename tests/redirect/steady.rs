@@ -24,6 +24,12 @@ fn what_is_denied_there_never_runs_an_instruction() {
 }
 
 #[test]
+fn what_runs_is_told_by_what_it_is_there() {
+    FORCED.store(true, Ordering::Relaxed);
+    isolated(execs::told);
+}
+
+#[test]
 fn calls_are_guarded_there() {
     FORCED.store(true, Ordering::Relaxed);
     isolated(escapes::io_uring);

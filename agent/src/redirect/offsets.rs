@@ -50,6 +50,7 @@ const OFFSETS: &[(&str, Member)] = &[
     ("MM_ARG_START", &[("mm_struct", "arg_start")]),
     ("MM_ARG_END", &[("mm_struct", "arg_end")]),
     ("BPRM_FILENAME", &[("linux_binprm", "filename")]),
+    ("BPRM_INTERP", &[("linux_binprm", "interp")]),
     ("BPRM_FILE", &[("linux_binprm", "file")]),
     ("FILE_INODE", &[("file", "f_inode")]),
     ("INODE_INO", &[("inode", "i_ino")]),

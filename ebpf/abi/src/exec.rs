@@ -44,6 +44,10 @@ pub const NO_ARGS: u32 = 1 << 4;
 /// The executed file is on a file system by which somebody makes up content and metadata as he likes, or on one of which
 /// that cannot be told: it is like no file that was seen before, and what asks for it may wait for ever.
 pub const MADE_UP: u32 = 1 << 5;
+/// The executed file runs by itself: it is not an interpreter that the kernel has put in the place of another file.
+pub const ITSELF: u32 = 1 << 6;
+/// It is such an interpreter. Where neither is set, the program could not tell.
+pub const INTERPRETS: u32 = 1 << 7;
 
 /// What happened to a process of a workload.
 #[repr(C)]

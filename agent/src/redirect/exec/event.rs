@@ -29,6 +29,17 @@ impl FileId {
     }
 }
 
+/// How the executed file comes to run, as the kernel says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// It is what was executed.
+    Itself,
+    /// It is the interpreter of what was executed.
+    Interprets,
+    /// One or the other: this kernel's programs cannot tell.
+    Unknown,
+}
+
 /// A process has a new program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
@@ -48,8 +59,12 @@ pub struct Executed {
     pub gid: u32,
     /// What runs: of a script the interpreter.
     pub file: FileId,
+    /// Whether that was executed, or stands for something else.
+    pub runs: Runs,
     /// What it was executed by, as the caller wrote it.
     pub name: OsString,
+    /// Whether all of the name is here.
+    pub name_complete: bool,
     /// Its arguments, as far as they are kept.
     pub args: Vec<OsString>,
     /// Bytes of all of them.
@@ -158,6 +173,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
             let kept = rest.get(..usize::try_from(event.args_kept).ok()?)?;
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
             let has = |flag| event.flags & flag != 0;
+            let runs = match (has(abi::ITSELF), has(abi::INTERPRETS)) {
+                (true, false) => Runs::Itself,
+                (false, true) => Runs::Interprets,
+                _ => Runs::Unknown,
+            };
             let changed = Duration::new(event.ctime_s, event.ctime_ns.min(999_999_999));
             Some(Happened::Executed(Box::new(Executed {
                 tagged: CgroupId(event.tagged),
@@ -174,6 +194,9 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Happened> {
                     changed,
                     made_up: has(abi::MADE_UP),
                 },
+                runs,
+                // One that just fits looks as one that was cut.
+                name_complete: name.len() < abi::NAME - 1,
                 name: OsString::from_vec(name.to_vec()),
                 args: arguments(kept),
                 args_bytes: event.args_bytes,

@@ -1,11 +1,11 @@
 //! What an interpreter or a loader is given to run: a script, a program.
 //!
-//! It is opened by the name that the process has it by, which may lead anywhere.
+//! It is opened by the name that the process has it by, which may lead anywhere, or nowhere for anybody else: then its
+//! content is not known, and is said not to be.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File},
-    io::Read as _,
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     sync::Arc,
@@ -15,18 +15,21 @@ use nix::{errno::Errno, fcntl::ResolveFlag};
 
 use super::{
     elf,
-    event::Executed,
+    event::{Executed, Runs},
     file::{self, Program},
     places::{self, Served},
 };
 use crate::redirect::sys::process::{Shown, shown};
+
+/// Where a process finds its own descriptors.
+const DESCRIPTORS: [&str; 3] = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
 
 /// How a program comes to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// By itself.
     Program,
-    /// A script: what runs is its interpreter.
+    /// A script, or anything else that the kernel has another program run (binfmt_misc): what runs is its interpreter.
     Script,
     /// By the dynamic loader, executed as a program.
     Loader,
@@ -59,8 +62,7 @@ struct Taker {
     foreign: bool,
 }
 
-/// What an interpreter or a loader is given to run, where it is that; opened as the process would. Of a program that is
-/// made up, nobody can tell what it does.
+/// What an interpreter or a loader is given to run, where it is that; opened as the process would.
 pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
     let mut taker = Taker {
         pid: executed.process.0,
@@ -76,23 +78,35 @@ pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
         return (Kind::Loader, found.unwrap_or_default());
     }
     let nothing = (Kind::Program, Program::default());
-    if executed.file.made_up {
+    if executed.runs == Runs::Itself || executed.runs == Runs::Unknown && !names_itself(executed) {
         return nothing;
     }
-    let (file, shown) = match taker.find(&executed.name) {
+    let place = executed.name_complete.then(|| taker.find(&executed.name));
+    let (file, shown) = match place.flatten() {
         Some(Place::Of(file, shown)) => (file, shown),
         Some(Place::MadeUp(name)) => return (Kind::Script, at(name)),
-        None => return nothing,
+        None if executed.name_complete => return (Kind::Script, at((&executed.name).into())),
+        None => return (Kind::Script, Program::default()),
     };
     // The same file: it runs by itself.
-    if file::is_like(&shown, executed.file) && file::is_on(&file, &shown, executed.file, taker.pid) {
+    let same =
+        || file::is_like(&shown, executed.file) && file::is_on(&file, &shown, executed.file, taker.pid);
+    if executed.runs == Runs::Unknown && same() {
         return nothing;
     }
     let opened = taker.open(&file, &shown);
-    if opened.as_ref().is_some_and(|file| !is_script(file)) {
-        return nothing;
-    }
     (Kind::Script, Taker::of(&file, &shown, opened.as_ref()))
+}
+
+/// Whether the name that was executed is among the arguments, where the kernel puts it for an interpreter.
+fn names_itself(executed: &Executed) -> bool {
+    let name = executed.name.as_bytes();
+    let is_name = |argument: &OsString| match executed.name_complete {
+        true => argument.as_bytes() == name,
+        false => argument.as_bytes().starts_with(name),
+    };
+    // Those before it may fill what is kept.
+    !executed.args_complete || executed.args.iter().skip(1).any(is_name)
 }
 
 fn at(path: PathBuf) -> Program {
@@ -114,8 +128,11 @@ impl Taker {
     /// Where a name leads that the process gave the kernel, in its root and directory.
     fn find(&mut self, name: &OsStr) -> Option<Place> {
         let bytes = name.as_bytes();
-        // fexecve(3): the kernel names the descriptor.
-        if let Some(fd) = bytes.strip_prefix(b"/dev/fd/") {
+        // fexecve(3): the kernel names the descriptor, and the process may do so itself.
+        let fd = DESCRIPTORS
+            .iter()
+            .find_map(|at| bytes.strip_prefix(at.as_bytes()));
+        if let Some(fd) = fd {
             let fd = std::str::from_utf8(fd).ok()?;
             let (fd, below) = fd
                 .split_once('/')
@@ -179,9 +196,4 @@ impl Taker {
 fn known(file: File) -> Option<Place> {
     let shown = shown(&file).ok()?;
     shown.regular.then_some(Place::Of(file, shown))
-}
-
-fn is_script(mut file: &File) -> bool {
-    let mut start = [0; 2];
-    file.read_exact(&mut start).is_ok() && start == *b"#!"
 }

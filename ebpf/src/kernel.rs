@@ -53,6 +53,8 @@ offsets! {
     TASK_NSPROXY,
     /// `nsproxy.net_ns`
     NSPROXY_NET,
+    /// `net.user_ns`
+    NET_USER_NS,
     /// `net.net_cookie`; 0 on a kernel that keeps it elsewhere.
     NET_COOKIE,
     /// `task_struct.real_parent`
@@ -219,6 +221,15 @@ pub fn is_of_host_users() -> Option<bool> {
     let cred = member::<u64>(current(), &TASK_CRED)?;
     let namespace = member::<u64>(cred, &CRED_USER_NS)?;
     Some(member::<u32>(namespace, &USER_NS_LEVEL)? == 0)
+}
+
+/// Whether the calling task's network namespace is the host's users', who need a privilege over the host to make one.
+#[inline(always)]
+pub fn is_net_of_host_users() -> Option<bool> {
+    let namespaces = member::<u64>(current(), &TASK_NSPROXY)?;
+    let net = member::<u64>(namespaces, &NSPROXY_NET)?;
+    let users = member::<u64>(net, &NET_USER_NS)?;
+    Some(member::<u32>(users, &USER_NS_LEVEL)? == 0)
 }
 
 /// Whether the calling task has CAP_SYS_ADMIN over the host, and not only in a user namespace of its own.

@@ -10,6 +10,7 @@
 
 mod bind;
 mod connect;
+mod device;
 mod egress;
 mod entered;
 mod errors;
@@ -32,10 +33,12 @@ mod udp;
 mod unix;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops, tracepoint},
+    macros::{
+        cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops, tracepoint,
+    },
     programs::{
-        LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
-        TracePointContext,
+        DeviceContext, LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext,
+        SockOpsContext, TracePointContext,
     },
 };
 
@@ -91,6 +94,12 @@ pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_create)]
 pub fn sock_create(ctx: SockContext) -> i32 {
     socket::create(&ctx)
+}
+
+/// A device is opened, or its node made.
+#[cgroup_device]
+pub fn device(ctx: DeviceContext) -> i32 {
+    device::opened(&ctx)
 }
 
 /// Every packet that a socket of the cgroup sends.

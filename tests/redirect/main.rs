@@ -3,6 +3,7 @@
 
 mod counted;
 mod datagrams;
+mod devices;
 mod doors;
 mod escapes;
 mod execs;

@@ -19,6 +19,9 @@ pub struct Guard {
     pub mount: Mount,
     /// UNIX sockets that no `[[unix]]` lists.
     pub unix: Door,
+    /// Devices by which something leaves the host past every socket: RDMA, taps of the host's network, the host's end of
+    /// VSOCK.
+    pub devices: Door,
     /// What becomes of a process that has internet sockets made outside of the workload, which meet none of its hooks, or
     /// something else that gets around them.
     pub brought: Brought,
@@ -44,6 +47,7 @@ impl Guard {
             | door(self.io_uring, flag::IO_URING)
             | door(self.trace, flag::TRACE)
             | door(self.unix, flag::UNIX)
+            | door(self.devices, flag::DEVICES)
             | mount
             | moved
     }
@@ -175,10 +179,16 @@ mod tests {
         assert_eq!(Guard::default().flags(), 0);
         let open: Guard = toml::from_str(
             "families = \"allow\"\nio_uring = \"allow\"\ntrace = \"allow\"\nmount = \"allow\"\nunix = \"allow\"\n\
-             moved = \"kill\"\nbrought = \"allow\"",
+             devices = \"allow\"\nmoved = \"kill\"\nbrought = \"allow\"",
         )
         .unwrap();
-        let all = flag::FAMILIES | flag::IO_URING | flag::TRACE | flag::MOUNT | flag::UNIX | flag::MOVED_ENDS;
+        let all = flag::FAMILIES
+            | flag::IO_URING
+            | flag::TRACE
+            | flag::MOUNT
+            | flag::UNIX
+            | flag::MOVED_ENDS
+            | flag::DEVICES;
         assert_eq!(open.flags(), all);
         assert_eq!(open.brought, Brought::Allow);
         assert_eq!(Guard::default().brought, Brought::End);

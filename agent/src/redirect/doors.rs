@@ -164,7 +164,7 @@ mod tests {
     use crate::redirect::bpf;
 
     /// What every host with the core programs closes.
-    const CORE: [&str; 16] = [
+    const CORE: [&str; 19] = [
         "tcp",
         "tcp-fastopen",
         "tcp-repair",
@@ -181,6 +181,9 @@ mod tests {
         "udplite",
         "io-uring-connect",
         "network-namespace",
+        "rdma",
+        "tap",
+        "vhost-vsock",
     ];
 
     #[test]

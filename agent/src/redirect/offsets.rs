@@ -21,6 +21,7 @@ const OFFSETS: &[(&str, Member)] = &[
     ("TASK_MM", &[("task_struct", "mm")]),
     ("TASK_NSPROXY", &[("task_struct", "nsproxy")]),
     ("NSPROXY_NET", &[("nsproxy", "net_ns")]),
+    ("NET_USER_NS", &[("net", "user_ns")]),
     ("TASK_REAL_PARENT", &[("task_struct", "real_parent")]),
     ("TASK_EXIT_CODE", &[("task_struct", "exit_code")]),
     ("SIGNAL_LIVE", &[("signal_struct", "live")]),

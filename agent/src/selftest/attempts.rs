@@ -67,6 +67,8 @@ pub(super) struct Targets {
     pub helper: PathBuf,
     /// Where a server listens behind the device.
     pub served: u16,
+    /// Where nodes of devices are, by their doors.
+    pub devices: PathBuf,
     /// `cgroup.procs` of a cgroup that is tagged while an attempt is in it.
     pub later: PathBuf,
 }
@@ -148,6 +150,7 @@ fn try_door(door: &str, t: &Targets) -> io::Result<()> {
         "vsock" => sys::socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0).map(drop),
         "xdp" => sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).map(drop),
         "other-family" => other_family(),
+        "rdma" | "tap" | "vhost-vsock" => File::open(t.devices.join(door)).map(drop),
         "listen-tcp" => listen_tcp(t),
         "listen-udp" => listen_udp(t),
         "io-uring-connect" => {

@@ -16,12 +16,23 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::sys::{
+    socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
+    stat::{Mode, SFlag, makedev, mknod},
+};
+
+/// What is behind doors that are devices: an adapter of RDMA (the first one's `uverbs`), and two that Linux has itself.
+const DEVICES: [(&str, (u64, u64)); 3] = [
+    ("rdma", (231, 192)),
+    ("tap", (10, 200)),
+    ("vhost-vsock", (10, 241)),
+];
 
 /// They end with it.
 pub(super) struct Outside {
     victim: Child,
     directory: tempfile::TempDir,
+    devices: tempfile::TempDir,
     pub(super) hidden: String,
     _listeners: Vec<UnixListener>,
     _datagram: UnixDatagram,
@@ -49,8 +60,18 @@ impl Outside {
         // Ends with the process: nobody waits for it.
         std::thread::spawn(move || give(&giver));
         let datagram = UnixDatagram::bind(path("datagram"))?;
+        // Other places may be mounted with nodev.
+        let devices = tempfile::Builder::new()
+            .prefix("portcullis-selftest-")
+            .tempdir_in("/dev")?;
+        for (door, (major, minor)) in DEVICES {
+            let path = devices.path().join(door);
+            mknod(&path, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(major, minor))
+                .with_context(|| format!("mknod {}", path.display()))?;
+        }
         Ok(Self {
             victim,
+            devices,
             hidden,
             _listeners: listeners,
             _datagram: datagram,
@@ -60,6 +81,11 @@ impl Outside {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where nodes of devices are, each called as its door.
+    pub(super) fn devices(&self) -> PathBuf {
+        self.devices.path().to_owned()
     }
 
     pub(super) fn victim(&self) -> i32 {

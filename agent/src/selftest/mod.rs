@@ -87,6 +87,7 @@ pub fn run(
         giver: outside.path("giver"),
         helper: helper.path(),
         served: range::SERVED,
+        devices: outside.devices(),
         later: later.procs(),
     };
     let mut rows = Vec::new();

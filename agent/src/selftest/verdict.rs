@@ -150,7 +150,12 @@ fn came_to(
             let errno = Errno::from_raw(*errno);
             let absent = matches!(
                 errno,
-                Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT | Errno::ENOSYS
+                Errno::EAFNOSUPPORT
+                    | Errno::EPROTONOSUPPORT
+                    | Errno::ESOCKTNOSUPPORT
+                    | Errno::ENOSYS
+                    | Errno::ENXIO
+                    | Errno::ENODEV
             );
             let of = if absent { "not in this kernel" } else { "refused" };
             (Verdict::Closed, format!("{of} ({errno:?})"))

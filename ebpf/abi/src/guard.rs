@@ -1,7 +1,7 @@
 //! The guard's part: per-workload switches, the rules of UNIX sockets, and what the agent is told of.
 
-/// Bits 8 to 15 of [`Tag::flags`](crate::Tag): each but `MOUNT_STRICT` *opens* a door, so that a
-/// tag without switches has them shut.
+/// Bits 8 to 15 and from 24 on of [`Tag::flags`](crate::Tag): each but `MOUNT_STRICT` *opens* a door, so that a tag without
+/// switches has them shut.
 pub mod flag {
     /// Sockets of any family may be made.
     pub const FAMILIES: u64 = 1 << 8;
@@ -21,6 +21,8 @@ pub mod flag {
     /// The agent's own note, which no program reads: sockets older than the tag have not been dealt with yet. An agent that
     /// takes the tag over goes on with it.
     pub const OLDER: u64 = 1 << 15;
+    /// Devices may be opened that lead out past every socket.
+    pub const DEVICES: u64 = 1 << 24;
 }
 
 /// What `GUARD` holds.

@@ -110,7 +110,8 @@ pub struct Exempt {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// Per-workload switches: sockets have bits 0 to 7, the guard 8 to 15 ([`guard::flag`]), processes 16 to 23.
+    /// Per-workload switches: sockets have bits 0 to 7, the guard 8 to 15 and from 24 on
+    /// ([`guard::flag`]), processes 16 to 23.
     pub flags: u64,
 }
 

@@ -65,6 +65,8 @@ pub enum Outcome {
     TcpSent = 28,
     /// A process came into the workload from outside, with whatever sockets it had.
     ProcessArrived = 29,
+    /// A device by which something leaves the host past every socket was denied.
+    DeviceDenied = 30,
 }
 
 impl Outcome {
@@ -100,6 +102,7 @@ impl Outcome {
         Self::ExecLost,
         Self::TcpSent,
         Self::ProcessArrived,
+        Self::DeviceDenied,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -136,6 +139,7 @@ impl Outcome {
             Self::ExecLost => "exec_lost",
             Self::TcpSent => "tcp_sent",
             Self::ProcessArrived => "process_arrived",
+            Self::DeviceDenied => "device_denied",
         }
     }
 }

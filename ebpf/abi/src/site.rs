@@ -81,6 +81,8 @@ pub enum Site {
     ExecHold = 65,
     /// exec: the process could not be ended.
     ExecKill = 66,
+    /// device: no ancestor of the caller's cgroup is tagged.
+    DeviceUntagged = 67,
 }
 
 impl Site {
@@ -124,6 +126,7 @@ impl Site {
         Self::ExecFile,
         Self::ExecHold,
         Self::ExecKill,
+        Self::DeviceUntagged,
     ];
 
     /// The stable word, in metrics and `status`.
@@ -168,6 +171,7 @@ impl Site {
             Self::ExecFile => "exec_file",
             Self::ExecHold => "exec_hold",
             Self::ExecKill => "exec_kill",
+            Self::DeviceUntagged => "device_untagged",
         }
     }
 }

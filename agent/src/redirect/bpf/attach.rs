@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// `BPF_CGROUP_DEVICE`
+const DEVICE: u32 = 6;
+
 /// A pinned link, opened.
 pub(in crate::redirect) fn open(pin: &Path) -> Result<Option<(OwnedFd, LinkInfo)>, RedirectError> {
     match sys::obj_get(pin).and_then(|link| {
@@ -57,6 +60,13 @@ pub(super) fn ensure(
         path: directory.to_path_buf(),
         source,
     })?;
+    // aya has no descriptor of these links.
+    if let Program::CgroupDevice(_) = loaded {
+        let fd = loaded.fd().map_err(refused)?;
+        let link = sys::load::link_create(fd.as_fd(), cgroup.as_fd(), DEVICE);
+        let pinned = link.and_then(|link| sys::load::obj_pin(link.as_fd(), pin));
+        return pinned.map_err(failed(pin));
+    }
     let direction = if program == "ingress" {
         CgroupSkbAttachType::Ingress
     } else {

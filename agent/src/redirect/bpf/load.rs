@@ -51,6 +51,7 @@ pub(super) const WORKLOAD: &[&str] = &[
     "bind4",
     "bind6",
     "sock_create",
+    "device",
 ];
 
 /// The program of the agent's own cgroup.
@@ -128,6 +129,7 @@ fn load_once(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
+        Program::CgroupDevice(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
@@ -223,6 +225,7 @@ fn kind(program: &Program) -> &'static str {
     match program {
         Program::CgroupSockAddr(_) => "cgroup_sock_addr",
         Program::CgroupSock(_) => "cgroup_sock",
+        Program::CgroupDevice(_) => "cgroup_device",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SockOps(_) => "sock_ops",
         Program::RawTracePoint(_) => "raw_tracepoint",

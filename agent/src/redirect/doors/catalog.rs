@@ -27,6 +27,7 @@ const SENDS: Way = way(
     ],
 );
 const SOCKETS: Way = way(Cgroup, &[Program("sock_create")]);
+const DEVICES: Way = way(Cgroup, &[Program("device")]);
 const EGRESS: Way = way(Guard, &[Program("egress")]);
 const NO_IO_URING: Way = way(Sysctl, &[IoUringOff]);
 
@@ -56,6 +57,7 @@ pub(super) const SWITCHES: &[(u64, &[&str])] = &[
     (flag::IO_URING, &["io-uring-socket"]),
     (flag::TRACE, &["ptrace", "process-vm", "pidfd-getfd"]),
     (flag::MOUNT, &["mount-namespace"]),
+    (flag::DEVICES, &["rdma", "tap", "vhost-vsock"]),
     (
         flag::UNIX,
         &[
@@ -216,6 +218,27 @@ pub const DOORS: &[Door] = &[
         root: false,
         ways: &[FAMILIES, CALLS],
         open: UNSEEN,
+    },
+    Door {
+        id: "rdma",
+        what: "RDMA (/dev/infiniband): messages by the adapter, past the host's network",
+        root: false,
+        ways: &[DEVICES],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "tap",
+        what: "a tap of the host's network (/dev/net/tun): frames written to a device",
+        root: false,
+        ways: &[DEVICES],
+        open: NO_HOOK,
+    },
+    Door {
+        id: "vhost-vsock",
+        what: "the host's end of VSOCK (/dev/vhost-vsock): a guest that is none, and talks to the host's services",
+        root: false,
+        ways: &[DEVICES],
+        open: NO_HOOK,
     },
     Door {
         id: "listen-tcp",

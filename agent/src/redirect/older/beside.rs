@@ -32,6 +32,8 @@ const CLOSED_ON_EXEC: u32 = 0o2_000_000;
 /// Major and minor numbers of what is made of them (Documentation/admin-guide/devices.txt).
 const TUN: (u32, u32) = (10, 200);
 const VHOST: [(u32, u32); 2] = [(10, 238), (10, 241)];
+/// The major number of all adapters of RDMA.
+const INFINIBAND: u32 = 231;
 /// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_BPF`
 const NET_ADMIN: u64 = 1 << 12;
 const SYS_ADMIN: u64 = 1 << 21;
@@ -171,6 +173,12 @@ impl Owner {
             !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
         };
         let device = sys::process::device(&place.join(format!("fd/{fd}")))?;
+        if self.allows(flag::DEVICES) {
+            return None;
+        }
+        if device.0 == INFINIBAND {
+            return Some(Thing::new("rdma", number(fd), "its messages are of no socket"));
+        }
         if device != TUN && !VHOST.contains(&device) && !is_tap() || self.may(NET_ADMIN) {
             return None;
         }

@@ -51,7 +51,7 @@ impl Nodes {
 /// What the kernel answers outside of a workload, in the workload's words.
 fn outside(path: &Path) -> String {
     match File::open(path) {
-        Ok(_) => "ok ".into(),
+        Ok(_) => "ok".into(),
         Err(error) => format!("err {:?}", Errno::from_raw(error.raw_os_error().unwrap())),
     }
 }

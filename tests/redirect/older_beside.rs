@@ -63,6 +63,12 @@ def tun():
     import fcntl
     fd = os.open('/dev/net/tun', os.O_RDWR)
     fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', b'held%d', 0x1001))
+def rdma():
+    # No adapter is needed to have a descriptor that only names one (O_PATH).
+    name = '/dev/portcullis-%d' % os.getpid()
+    os.mknod(name, 0o20600, os.makedev(231, 192))
+    try: os.open(name, 0o10000000)
+    finally: os.unlink(name)
 def sandboxed():
     if libc.unshare(0x50000000): raise OSError(ctypes.get_errno(), 'unshare')
     tun()
@@ -108,6 +114,7 @@ kinds = {
     'tun': tun,
     'tun of nobody': lambda: plain(tun),
     'tun in a sandbox': sandboxed,
+    'rdma': rdma,
     'nothing': lambda: None,
 }
 kinds[sys.argv[1]]()
@@ -137,6 +144,7 @@ const MADE: &[(&str, Option<&str>)] = &[
     ("bpf of nobody", Some("bpf")),
     ("tun of nobody", Some("tun")),
     ("tun in a sandbox", None),
+    ("rdma", Some("rdma")),
     ("nothing", None),
 ];
 
@@ -229,25 +237,24 @@ fn what_the_guard_allows_may_be_had() {
                 ("unknown", &None)
             );
         }
-        let allow = |flags| rig.control.tag_as(&rig.cgroup.0, Tag { flags }).unwrap();
-        allow(flag::TRACE);
-        for what in ["perf", "userfaultfd", "seccomp", "memory outside", "trace"] {
-            let (mut python, pid) = made(what);
-            rig.move_in(pid);
-            assert_eq!(rig.arrived(id, Brought::End).processes, [], "{what}");
-            python.go_on();
-            assert_eq!(python.line(), "alive", "{what}");
-        }
         left.go_on();
         assert_eq!(left.line(), "alive");
-        allow(flag::IO_URING);
-        for what in ["ring", "polled ring", "ring of a thread"] {
-            let (mut python, pid) = made(what);
-            rig.move_in(pid);
-            assert_eq!(rig.arrived(id, Brought::End).processes, [], "{what}");
-            python.go_on();
-            assert_eq!(python.line(), "alive", "{what}");
-        }
+        let may_be_had = |flags, all: &[&str]| {
+            rig.control.tag_as(&rig.cgroup.0, Tag { flags }).unwrap();
+            for what in all {
+                let (mut python, pid) = made(what);
+                rig.move_in(pid);
+                assert_eq!(rig.arrived(id, Brought::End).processes, [], "{what}");
+                python.go_on();
+                assert_eq!(python.line(), "alive", "{what}");
+            }
+        };
+        may_be_had(
+            flag::TRACE,
+            &["perf", "userfaultfd", "seccomp", "memory outside", "trace"],
+        );
+        may_be_had(flag::DEVICES, &["rdma", "tun of nobody"]);
+        may_be_had(flag::IO_URING, &["ring", "polled ring", "ring of a thread"]);
         // What uses it is not seen.
         let (mut mapped, pid) = made("mapped ring");
         rig.move_in(pid);

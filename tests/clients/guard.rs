@@ -1,12 +1,15 @@
 //! What the guard ends a process for: an error under `portcullis run`, the end elsewhere, and on record.
 
 use std::{
+    io::{BufRead as _, BufReader},
     os::unix::process::ExitStatusExt as _,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
-use e2e::{ledger::Reader, paths, site::Site};
+use anyhow::{Context as _, Result, ensure};
+use e2e::{ledger::Reader, paths, site::Site, wait::wait_for};
+use portcullis::redirect::bpf::MAX_NAMESPACES_EACH;
 
 use super::{shown, with_site};
 
@@ -104,10 +107,7 @@ fn who_is_ended_is_on_record() {
         let outside = site.cgroup().below("outside")?;
         let script = format!("echo $$ > {}/cgroup.procs; echo alive", outside.display());
         let mut leaving = site.workload().tagged("sh");
-        let child = leaving
-            .args(["-c", &script])
-            .stdout(std::process::Stdio::piped())
-            .spawn()?;
+        let child = leaving.args(["-c", &script]).stdout(Stdio::piped()).spawn()?;
         let pid = child.id().to_string();
         let output = child.wait_with_output()?;
         ensure!(
@@ -120,8 +120,8 @@ fn who_is_ended_is_on_record() {
         let mut packets = site.workload().tagged(paths::python());
         let mut child = packets
             .args(["-c", "import socket; socket.socket(17, 3); print('made')"])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()?;
         let pid = child.id().to_string();
         let status = child.wait()?;
@@ -134,5 +134,53 @@ fn who_is_ended_is_on_record() {
             ensure!(said.contains("Operation not permitted"), "{said}");
         }
         Ok(())
+    });
+}
+
+/// Children, each in a network namespace of its own with a socket there, until this one ends.
+const CROWD: &str = "import ctypes, os, signal, socket, sys\n\
+    libc = ctypes.CDLL(None)\n\
+    for _ in range(int(sys.argv[1])):\n\
+    \tif not os.fork():\n\
+    \t\tlibc.prctl(1, 9)\n\
+    \t\tif libc.unshare(0x40000000): sys.exit(1)\n\
+    \t\ts = socket.socket()\n\
+    \t\tsignal.pause()\n\
+    print('ready', flush=True)\n\
+    signal.pause()\n";
+
+#[test]
+fn who_takes_more_network_namespaces_than_a_share_is_on_record_and_a_problem() {
+    with_site("guard-namespaces", |site| {
+        let more = (MAX_NAMESPACES_EACH + 2).to_string();
+        let mut crowd = site.workload().tagged(paths::python());
+        let mut crowd = crowd.args(["-c", CROWD, &more]).stdout(Stdio::piped()).spawn()?;
+        let mut said = String::new();
+        let output = crowd.stdout.take().context("no output")?;
+        BufReader::new(output).read_line(&mut said)?;
+        ensure!(said == "ready\n", "{said}");
+        let patience = Duration::from_secs(60);
+        let problem = || {
+            let status = site.daemon.cli(&["status"]).ok()?;
+            let told = status
+                .out
+                .contains("network namespaces, as many as one workload may, and 2 more");
+            told.then_some(status.code)
+        };
+        let code = wait_for("the problem in status", patience, problem)?;
+        ensure!(code != 0, "status is well all the same");
+        let sql = "SELECT json_extract(body, '$.workload'), json_extract(body, '$.detail.share') FROM entry \
+                   WHERE json_extract(body, '$.event') = 'namespaces_refused'";
+        let entry = || Reader::open(&site.daemon.ledger()).ok()?.rows(sql).ok()?.pop();
+        let entry = wait_for("the entry", patience, entry)?;
+        ensure!(
+            entry == ["deploy-bot", &MAX_NAMESPACES_EACH.to_string()],
+            "{entry:?}"
+        );
+        crowd.kill()?;
+        crowd.wait()?;
+        wait_for("the end of it in status", patience, || {
+            problem().is_none().then_some(())
+        })
     });
 }

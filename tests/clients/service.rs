@@ -57,6 +57,28 @@ fn served(workload: &Process, more: usize) -> Result<()> {
     .with_context(|| workload.log())
 }
 
+/// Stopped and started, and nobody has noticed.
+fn restarts(site: &mut Site<'_>, workload: &Process) -> Result<()> {
+    for _ in 0..3 {
+        site.daemon.stop()?;
+        site.daemon.launch()?;
+        served(workload, 20)?;
+    }
+    let now = outcomes(workload);
+    ensure!((now.refused, now.broken) == (0, 0), "{}", workload.log());
+    Ok(())
+}
+
+/// Ends the workload. What was live when the daemon was killed, three times, went with it; what came then waited.
+fn none_was_refused(over: &Path, mut workload: Process) -> Result<()> {
+    fs::write(over, "")?;
+    workload.wait(DEADLINE)?;
+    let now = outcomes(&workload);
+    ensure!(now.refused == 0 && now.broken <= 3, "{}", workload.log());
+    println!("{} served, {} cut by kill -9", now.ok, now.broken);
+    Ok(())
+}
+
 fn managed(site: &mut Site<'_>) -> Result<()> {
     site.daemon.stop()?;
     // Below the agent's cgroup, as a service is in its slice.
@@ -79,26 +101,15 @@ fn not_one_connection_is_refused_over_stop_start_and_kill() {
         let over = site.world.path("over");
         let mut python = site.workload().tagged("python3");
         python.args(["-c", WORKLOAD]).arg(&over);
-        let mut workload = Process::start("workload", site.world.dir(), &mut python)?;
+        let workload = Process::start("workload", site.world.dir(), &mut python)?;
         served(&workload, 20)?;
-        for _ in 0..3 {
-            site.daemon.stop()?;
-            site.daemon.launch()?;
-            served(&workload, 20)?;
-        }
-        let now = outcomes(&workload);
-        ensure!((now.refused, now.broken) == (0, 0), "{}", workload.log());
+        restarts(site, &workload)?;
         for _ in 0..3 {
             site.daemon.kill9();
             site.daemon.launch()?;
             served(&workload, 20)?;
         }
-        fs::write(&over, "")?;
-        workload.wait(DEADLINE)?;
-        let now = outcomes(&workload);
-        // What was live when the daemon was killed went with it; what came then waited.
-        ensure!(now.refused == 0 && now.broken <= 3, "{}", workload.log());
-        println!("{} served, {} cut by kill -9", now.ok, now.broken);
+        none_was_refused(&over, workload)?;
 
         // Nobody was taken for somebody else, or for nobody: each is a session of this workload.
         let listed = site.daemon.cli(&["sessions", "list", "--json"])?.ok()?;
@@ -183,15 +194,9 @@ fn not_one_connection_of_a_container_is_refused_either() {
         let mut container = Container::start(site)?;
         kept(site, 8).context("the host's, and as many in the container")?;
         let over = site.world.path("over");
-        let mut workload = container.python(site, "workload", WORKLOAD, &over)?;
+        let workload = container.python(site, "workload", WORKLOAD, &over)?;
         served(&workload, 20)?;
-        for _ in 0..3 {
-            site.daemon.stop()?;
-            site.daemon.launch()?;
-            served(&workload, 20)?;
-        }
-        let now = outcomes(&workload);
-        ensure!((now.refused, now.broken) == (0, 0), "{}", workload.log());
+        restarts(site, &workload)?;
         for round in 0..3 {
             site.daemon.kill9();
             let name = format!("question-{round}");
@@ -208,11 +213,7 @@ fn not_one_connection_of_a_container_is_refused_either() {
             .with_context(|| question.log())?;
             kept(site, 8)?;
         }
-        fs::write(&over, "")?;
-        workload.wait(DEADLINE)?;
-        let now = outcomes(&workload);
-        ensure!(now.refused == 0 && now.broken <= 3, "{}", workload.log());
-        println!("{} served, {} cut by kill -9", now.ok, now.broken);
+        none_was_refused(&over, workload)?;
         // With the container goes what was kept of it, also by a daemon that did not make it.
         container.0.kill9();
         kept(site, 4)

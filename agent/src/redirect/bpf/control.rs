@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -229,10 +230,15 @@ impl Control {
     /// How often programs on tracepoints did not run although they should have, by name; all zero on a healthy host.
     #[must_use]
     pub fn missed(&self) -> Vec<(&'static str, u64)> {
-        let state = self.state();
         let all = TRACEPOINTS.iter().chain([&CALLS]).chain(guard::HELD);
-        all.map(|(program, _)| (*program, guard::missed(&state.ebpf, program)))
-            .collect()
+        let state = self.state();
+        let loaded = all.map(|(program, _)| (*program, guard::loaded(&state.ebpf, program)));
+        let loaded: Vec<_> = loaded.collect();
+        // What has to be read is not read with the state in hand.
+        drop(state);
+        let missed =
+            |(program, loaded): (_, Option<OwnedFd>)| (program, loaded.as_ref().map_or(0, guard::missed));
+        loaded.into_iter().map(missed).collect()
     }
 
     /// Datagrams to the resolver that were not answered.

@@ -183,7 +183,7 @@ pub(super) fn in_memory(device: u32) -> bool {
 }
 
 /// `dev_t` as the kernel has it inside, from what stat(2) shows.
-fn kernel_device(device: u64) -> u32 {
+pub(super) fn kernel_device(device: u64) -> u32 {
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
     u32::try_from((major << 20) | minor).unwrap_or_default()
 }

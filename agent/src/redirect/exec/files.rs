@@ -84,6 +84,24 @@ impl Files {
         }
     }
 
+    /// The same where nothing has to be read: a program that was read before and is given nothing to run, and comes from
+    /// such. Never waits.
+    pub(super) fn at_once(&self, executed: &Executed, ancestors: &[(Id, Node)]) -> Option<Found> {
+        let pid = executed.process.0;
+        if !given::is_by_itself(executed) {
+            return None;
+        }
+        let program = self.known(pid, executed.file).filter(|known| !known.loader)?;
+        Some(Found {
+            program,
+            kind: Kind::Program,
+            given: Program::default(),
+            cwd: file::cwd(pid),
+            parents: self.all_known(ancestors)?,
+            unread: false,
+        })
+    }
+
     /// The same without a read.
     pub(super) fn unread(&self, executed: &Executed, ancestors: Vec<(Id, Node)>) -> Found {
         let pid = executed.process.0;
@@ -116,12 +134,16 @@ impl Files {
         processes.into_iter().map(describe).collect()
     }
 
-    /// Whether [`describe_known`](Self::describe_known) leaves nothing out.
-    pub(super) fn know(&self, processes: &[(Id, Node)]) -> bool {
-        processes.iter().all(|(id, node)| {
-            let file = node.file.as_ref();
-            file.is_none_or(|(file, _)| self.known(id.0, *file).is_some())
-        })
+    /// The same where nothing would be left out.
+    pub(super) fn all_known(&self, processes: &[(Id, Node)]) -> Option<Vec<Ancestor>> {
+        let describe = |(id, node): &(Id, Node)| {
+            let program = match &node.file {
+                Some((file, _)) => Some(self.known(id.0, *file)?),
+                None => None,
+            };
+            Some(ancestor(*id, program))
+        };
+        processes.iter().map(describe).collect()
     }
 }
 
@@ -131,5 +153,71 @@ fn ancestor((pid, start_ns): Id, program: Option<Arc<Program>>) -> Ancestor {
         start_ns,
         exe: program.as_ref().and_then(|p| p.path.clone()),
         sha256: program.and_then(|p| p.sha256.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use portcullis_abi as abi;
+
+    use super::*;
+    use crate::redirect::exec::event::{Happened, bytes, parse};
+
+    /// This process, as if it had just been executed by the name `/x`.
+    fn executed(flags: u32, args: &[u8]) -> Executed {
+        let file = std::fs::metadata("/proc/self/exe").unwrap();
+        let event = abi::Event {
+            kind: abi::EXECUTED,
+            pid: std::process::id(),
+            ino: file.ino(),
+            size: file.size(),
+            ctime_s: file.ctime().cast_unsigned(),
+            ctime_ns: u32::try_from(file.ctime_nsec()).unwrap(),
+            dev: file::kernel_device(file.dev()),
+            flags,
+            args_bytes: u32::try_from(args.len()).unwrap(),
+            args_kept: u32::try_from(args.len()).unwrap(),
+            ..abi::Event::default()
+        };
+        let mut rest = [0; abi::NAME].to_vec();
+        rest[..2].copy_from_slice(b"/x");
+        rest.extend(args);
+        match parse(&bytes(&event, &rest)) {
+            Some(Happened::Executed(executed)) => *executed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_told_at_once_and_nothing_else() {
+        let files = Files::default();
+        let itself = executed(abi::ITSELF, b"x\0");
+        assert!(files.at_once(&itself, &[]).is_none(), "not read yet");
+        // This test may just have been built.
+        while !file::settled(itself.file) {
+            std::thread::yield_now();
+        }
+        let looked = files.look(&itself, Vec::new());
+        assert!(looked.program.sha256.is_some());
+        let told = files.at_once(&itself, &[]).unwrap();
+        assert_eq!(
+            (told.program, told.kind, told.cwd),
+            (looked.program, looked.kind, looked.cwd)
+        );
+        // What it is the interpreter of has to be looked at, also where the kernel's programs cannot tell.
+        assert!(files.at_once(&executed(abi::INTERPRETS, b"x\0"), &[]).is_none());
+        assert!(files.at_once(&executed(0, b"sh\0/x\0"), &[]).is_none());
+        assert!(files.at_once(&executed(0, b"/x\0-x\0"), &[]).is_some());
+        let parent = |ino| {
+            let file = FileId { ino, ..itself.file };
+            let mut node = Node::default();
+            node.file = Some((file, OsStr::new("/x").into()));
+            [((std::process::id(), 0), node)]
+        };
+        let told = files.at_once(&itself, &parent(itself.file.ino)).unwrap();
+        assert!(told.parents[0].sha256.is_some());
+        assert!(files.at_once(&itself, &parent(0)).is_none());
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
         return (Kind::Loader, found.unwrap_or_default());
     }
     let nothing = (Kind::Program, Program::default());
-    if executed.runs == Runs::Itself || executed.runs == Runs::Unknown && !names_itself(executed) {
+    if is_by_itself(executed) {
         return nothing;
     }
     let place = executed.name_complete.then(|| taker.find(&executed.name));
@@ -96,6 +96,15 @@ pub(super) fn given(executed: &Executed, program: &Program) -> (Kind, Program) {
     }
     let opened = taker.open(&file, &shown);
     (Kind::Script, Taker::of(&file, &shown, opened.as_ref()))
+}
+
+/// Whether what runs is what was executed, and no interpreter of it.
+pub(super) fn is_by_itself(executed: &Executed) -> bool {
+    match executed.runs {
+        Runs::Itself => true,
+        Runs::Interprets => false,
+        Runs::Unknown => !names_itself(executed),
+    }
 }
 
 /// Whether the name that was executed is among the arguments, where the kernel puts it for an interpreter.

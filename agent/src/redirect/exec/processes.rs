@@ -117,8 +117,8 @@ impl Processes {
             all.extend(state.table.ancestors(id, ANCESTORS));
             (all, size)
         };
-        let mut described = if shared.files.know(&all) {
-            shared.files.describe_known(all)
+        let mut described = if let Some(known) = shared.files.all_known(&all) {
+            known
         } else {
             let (files, known) = (Arc::clone(&shared.files), all.clone());
             let read = move || files.describe(all);
@@ -138,13 +138,16 @@ impl Processes {
         found
     }
 
-    /// What an exec runs, what that was given to run, and where. Takes as long as hashing does; `late` is called when that
-    /// is more than a moment. What takes too long is given up: nothing is known of it then.
+    /// What an exec runs, what that was given to run, and where. Takes no time where all of it was read before, else as long
+    /// as hashing does; `late` is called when that is more than a moment. What takes too long is given up: nothing is known of it then.
     pub async fn identify(&self, executed: &Executed, late: impl FnOnce()) -> Found {
         let Some(shared) = &self.0 else {
             return Files::default().unread(executed, Vec::new());
         };
         let ancestors = shared.state().table.ancestors(executed.process, ANCESTORS);
+        if let Some(found) = shared.files.at_once(executed, &ancestors) {
+            return found;
+        }
         let files = Arc::clone(&shared.files);
         let (looked, from) = (executed.clone(), ancestors.clone());
         let read = move || files.look(&looked, from);

@@ -32,7 +32,7 @@ pub use self::{
 };
 pub(super) use self::{
     load::Loaded,
-    tracepoints::{HELD, attach, describe, in_object, is_for_others, missed, try_tracepoints},
+    tracepoints::{HELD, attach, describe, in_object, is_for_others, loaded, missed, try_tracepoints},
 };
 use super::{RedirectError, bpf::map_failed, btf::Btf};
 use crate::model::CgroupId;

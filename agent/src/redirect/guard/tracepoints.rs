@@ -6,7 +6,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::Path,
 };
 
@@ -112,13 +112,15 @@ pub(in crate::redirect) fn attach(
 
 /// How often a program did not run because another task was interrupted within it, or within a change of a map, on the
 /// same CPU: what came by was not seen.
-pub(in crate::redirect) fn missed(ebpf: &Ebpf, name: &str) -> u64 {
-    let program = ebpf.program(in_object(name));
-    let info = program.and_then(|program| {
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&program.fd().ok()?.as_fd());
-        fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
-    });
+pub(in crate::redirect) fn missed(program: &OwnedFd) -> u64 {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()));
     info.as_deref().map_or(0, misses)
+}
+
+/// What does the work of the program of this name here, if it is loaded.
+pub(in crate::redirect) fn loaded(ebpf: &Ebpf, name: &str) -> Option<OwnedFd> {
+    let program = ebpf.program(in_object(name))?.fd().ok()?;
+    program.as_fd().try_clone_to_owned().ok()
 }
 
 fn misses(info: &str) -> u64 {

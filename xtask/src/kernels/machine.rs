@@ -18,6 +18,9 @@ use super::kernel::Kernel;
 const EXIT: &str = "guest: exit ";
 /// The guest asks to be started again on the same disk.
 const AGAIN: &str = "guest: again";
+/// The kernel's command line.
+const BOOT: &str =
+    "console=ttyS0 panic=1 no_timer_check mitigations=off net.ifnames=0 systemd.show_status=0 loglevel=6";
 /// Starts of one machine; more than a stage asks for.
 const MAX_STARTS: u32 = 4;
 /// Lines of the kernel's log that are shown when the guest said nothing.
@@ -57,6 +60,8 @@ pub struct Machine<'a> {
     pub root: PathBuf,
     pub payload: PathBuf,
     pub log: PathBuf,
+    /// More for the kernel's command line.
+    pub boot: &'a str,
 }
 
 impl Machine<'_> {
@@ -121,10 +126,7 @@ impl Machine<'_> {
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(&self.kernel.initramfs)
-            .args([
-                "-append",
-                "console=ttyS0 panic=1 no_timer_check mitigations=off net.ifnames=0 systemd.show_status=0 loglevel=6",
-            ])
+            .args(["-append", &format!("{BOOT} {}", self.boot)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -33,6 +33,9 @@ pub struct Kernels {
     /// Only redirect tests whose name contains one of these, comma-separated.
     #[arg(long, value_delimiter = ',', value_name = "TEXT")]
     test: Vec<String>,
+    /// More for the kernels' command line: lsm=landlock,yama starts them without LSM programs.
+    #[arg(long, default_value = "", value_name = "PARAMETERS")]
+    boot: String,
     /// Take what is built already, however old.
     #[arg(long)]
     no_build: bool,
@@ -68,7 +71,12 @@ pub fn kernels(arguments: &Kernels) -> anyhow::Result<()> {
         for stage in &stages {
             say(&format!("{} in {}", stage.name(), kernel.version), stage.what());
             let began = Instant::now();
-            let outcome = stage.run(&work, &image, &kernel, &built, &arguments.test)?;
+            let outcome = stage.run(
+                &work,
+                (&image, &kernel),
+                &built,
+                (&arguments.test, &arguments.boot),
+            )?;
             table.push(Line {
                 kernel: kernel.version.clone(),
                 stage: *stage,

@@ -198,14 +198,14 @@ impl Stage {
         Ok(payload)
     }
 
-    /// Does it in a machine of its own.
+    /// Does it in a machine of its own: of the redirect tests `tests`, all when there are none, with `boot` on the kernel's
+    /// command line.
     pub fn run(
         self,
         work: &Path,
-        image: &Image,
-        kernel: &Kernel,
+        (image, kernel): (&Image, &Kernel),
         built: &Built,
-        tests: &[String],
+        (tests, boot): (&[String], &str),
     ) -> anyhow::Result<Outcome> {
         let of = |what: &str| work.join(format!("{}-{}.{what}", kernel.name, self.name()));
         let machine = Machine {
@@ -213,6 +213,7 @@ impl Stage {
             root: of("root"),
             payload: of("payload"),
             log: of("log"),
+            boot,
         };
         run(Command::new("cp")
             .arg("--sparse=always")

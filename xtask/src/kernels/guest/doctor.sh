@@ -49,6 +49,12 @@ if switch.exists():
 # Modules can be loaded here, so no protocol is absent for good; and what the hooks answer is answered.
 assert doors["tcp"] == "redirect" and doors["udp"] is not None and doors["sctp"] is not None, doors
 assert doors["packet"] != "absent", doors
+# A hook that the kernel skips while another task is interrupted in it closes nothing by itself: the system call kills.
+preempt = pathlib.Path("/sys/kernel/debug/sched/preempt").read_text()
+skipped = kernel >= (6, 19) or "(full)" in preempt or "(lazy)" in preempt
+for door in ("packet", "ptrace", "mount-namespace"):
+    assert doors[door] == ("lsm" if "bpf" in lsms or not skipped else "kill"), (door, doors[door], lsms, preempt)
+print("hooks:", ",".join(lsms), preempt.strip(), doors["packet"])
 # Less than root is told.
 less = subprocess.run(
     ["setpriv", "--bounding-set", "-bpf,-sys_admin", "--inh-caps", "-bpf,-sys_admin", os.environ["PORTCULLIS"], "doctor", "--json"],

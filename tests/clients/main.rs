@@ -14,6 +14,7 @@ mod exempt;
 mod export;
 mod guard;
 mod older;
+mod podman;
 mod postgres;
 mod secrets;
 mod service;

@@ -45,6 +45,12 @@ impl Bundle {
         Self::configured(directory, script, &[usr])
     }
 
+    /// The container's root directory.
+    #[must_use]
+    pub fn rootfs(&self) -> std::path::PathBuf {
+        self.0.path().join("rootfs")
+    }
+
     fn configured(directory: TempDir, script: &str, mounts: &[Value]) -> Result<Self> {
         let mut spec = Command::new("crun");
         let done = spec.arg("spec").current_dir(directory.path()).status();

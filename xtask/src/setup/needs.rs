@@ -234,6 +234,12 @@ fn tests() -> Vec<Need> {
             present: || succeeds("crun", &["--version"]),
             remedy: Remedy::Apt(&["crun"]),
         },
+        Need {
+            name: "podman",
+            why: "makes a container with a bridge of its own inside of a workload, in the client tests",
+            present: || succeeds("podman", &["--version"]),
+            remedy: Remedy::Apt(&["podman"]),
+        },
         busybox(),
         Need {
             name: "ip, nsenter",

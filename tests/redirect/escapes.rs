@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
+    time::Instant,
 };
 
 use portcullis::redirect::{Control, bpf::Outcome, guard};
@@ -83,6 +84,14 @@ impl Waiting {
             .read_line(&mut line)
             .unwrap();
         assert!(line.starts_with("ready"));
+        // It has said so, and is about to read: a call that it begins later would be one of those that are watched.
+        let reads = |call: String| call.starts_with("0 0x0 ");
+        let call = format!("/proc/{}/syscall", child.id());
+        let began = Instant::now();
+        while !std::fs::read_to_string(&call).is_ok_and(reads) {
+            assert!(began.elapsed() < DEADLINE, "it does not wait");
+            std::thread::yield_now();
+        }
         Self(child)
     }
 

@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use super::pin::Pins;
-use crate::redirect::{RedirectError, btf::Btf, guard, offsets};
+use crate::redirect::{RedirectError, btf::Btf, guard, offsets, sys};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portcullis.bpf.o"));
 
@@ -110,11 +110,12 @@ pub(super) fn load(pins: Option<&Pins>, logging: Logging) -> Result<Ebpf, Redire
     Ok(ebpf)
 }
 
-/// How often a load is tried again that a signal interrupted: the verifier then gives up (EAGAIN), whatever it thinks of
-/// the program.
+/// How often a load is tried that something interrupts all the same: the verifier then gives up (EAGAIN), whatever it
+/// thinks of the program.
 const TRIES: u32 = 20;
 
 fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
+    let _undisturbed = sys::load::Undisturbed::new();
     for _ in 1..TRIES {
         match load_once(program) {
             Err(aya::programs::ProgramError::LoadError { io_error, .. })

@@ -10,9 +10,11 @@ use std::{
     path::Path,
 };
 
+use nix::sys::signal::{SigSet, SigmaskHow};
+
 use super::{OBJ_GET_INFO_BY_FD, bpf, raw};
 
-/// How often a load is tried that signals interrupt.
+/// How often a load is tried that something interrupts all the same.
 const TRIES: u32 = 20;
 
 const PROG_LOAD: libc::c_int = 5;
@@ -21,6 +23,22 @@ const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const LINK_CREATE: libc::c_int = 28;
 /// Bytes that the verifier may say; its last words are what matters.
 const LOG: usize = 1 << 20;
+
+/// No signal comes to this thread for as long as it lives: the verifier gives up (EAGAIN) when one does, and a process whose
+/// children end one after the other would never have a program loaded.
+pub(in crate::redirect) struct Undisturbed(Option<SigSet>);
+
+impl Undisturbed {
+    pub(in crate::redirect) fn new() -> Self {
+        Self(SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        let _as_before = self.0.map(|before| before.thread_set_mask());
+    }
+}
 
 /// A program, as `BPF_PROG_LOAD` wants it.
 pub(in crate::redirect) struct Program<'a> {
@@ -73,10 +91,11 @@ pub(in crate::redirect) fn prog_load(program: &Program<'_>) -> Result<OwnedFd, (
         function: program.function,
         ..Attr::default()
     };
+    let _undisturbed = Undisturbed::new();
     for _ in 0..TRIES {
         match bpf(PROG_LOAD, &mut attr) {
             Ok(fd) => return Ok(owned(fd)),
-            // A signal interrupted the verifier, whatever it thinks of the program.
+            // The verifier was interrupted, whatever it thinks of the program.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break,
         }
